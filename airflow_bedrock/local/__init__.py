@@ -2,20 +2,21 @@
 
 ::
 
-    service.py   the whole of it as one object      command.py   airflow-bedrock local
-    elsewhere.py the same, run by another interpreter
+    service.py   all of it as one object            command.py   airflow-bedrock local
+    elsewhere.py the same in another interpreter
     web/         HTTP: server, dispatch, AWS's protocol, admin API, journal
     api/         the operations: request in, response out
     state/       jobs, models, deployments, and how they are kept between runs
-    work/        what goes on by itself: jobs, deployments, the runner that moves them on
+    work/        background work: jobs, deployments
+    runner.py    runs the background work           clock.py     the clock that governs it
     learning/    the language model that jobs train
-    faults.py    what goes wrong on demand          clock.py     the time it all lives by
+    faults.py    the injected faults
     catalog.py   base models as they are used here (base_models.toml has the facts)
 
-An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; what takes time is a
-generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP. ``moto.py`` alone imports moto; from it
-``api/`` and ``work/`` have what no API gives away (KMS keys and shares of other accounts, roles, functions' code).
-Work asks other AWS services by boto3 clients whose calls the application answers in the same process
+An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; background work is a
+generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows HTTP. Only ``moto.py`` imports moto; ``api/``
+and ``work/`` read from it what no API returns (KMS keys and shares of other accounts, roles, the code of functions).
+Background work calls other AWS services with boto3 clients; the application answers these calls in the same process
 (``web/inside.py``).
 
 Importing this package loads nothing: pytest does it at each start, for ``pytest_plugin.py``.

@@ -1,4 +1,4 @@
-"""How programs reach Local Bedrock, wherever it runs: its address, clients for it, the environment that leads there."""
+"""How programs reach Local Bedrock, wherever it runs: its address, clients, and the environment variables to set."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _LOADER = botocore.loaders.create_loader()
 
 
 class Access:
-    """A Local Bedrock. It runs within the ``with`` statement.
+    """A running Local Bedrock, from the start to the end of a ``with`` statement.
 
     :param settings: its settings.
     """
 
     clock: Clock
-    """The time of jobs and deployments; ``local.clock.advance(seconds)`` moves a manual one."""
+    """The clock of jobs and deployments; ``local.clock.advance(seconds)`` advances a manual one."""
 
     faults: Faults
-    """What goes wrong on demand."""
+    """The injected faults."""
 
     calls: Journal
-    """Every call, the oldest first."""
+    """All calls, the oldest first."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -67,7 +67,7 @@ class Access:
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
+        """Return the environment variables that make boto3, the AWS CLI and Airflow use Local Bedrock."""
 
     @property
     def bucket(self) -> str:
@@ -87,12 +87,11 @@ class Access:
 
 
 SECRET = "opens-nothing"  # noqa: S105
-"""The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that
-occurs in no name."""
+"""The secret access key. Nothing checks it, but Airflow masks it in its logs, so it must not occur in any name."""
 
 
 def make_client(endpoint_url: str, service: str, region: str) -> Any:
-    """Return a boto3 client for an endpoint, whatever the user's own AWS configuration says."""
+    """Return a boto3 client for an endpoint, independent of the user's own AWS configuration."""
     # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It reads no
     # profile and no file, which are about the user's AWS.
     core = botocore.session.Session(

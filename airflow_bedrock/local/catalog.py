@@ -1,4 +1,4 @@
-"""Base models as Local Bedrock uses them: their ARNs, which can be asked, and how fast each trains."""
+"""The base models in Local Bedrock: their ARNs, which of them can be called, and how fast each trains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def foundation_model_arn(region: str, model_id: str) -> str:
 
 
 def foundation(region: str, identifier: str) -> str:
-    """Return the id of the foundation model that an identifier names, whatever model that is.
+    """Return the id of the foundation model that an identifier names, known or not.
 
     :raises ServiceError: ValidationException for an ARN of another region.
     """
@@ -29,11 +29,12 @@ def foundation(region: str, identifier: str) -> str:
     return foundation_model_id(identifier)
 
 
-def askable(region: str, identifier: str, provisioned: bool = False) -> str:
-    """Return the id of the foundation model that an identifier names, if it can be asked: any of a known provider.
+def invocable(region: str, identifier: str, provisioned: bool = False) -> str:
+    """Return the id of the foundation model that an identifier names, if it can be called: any model of a known
+    provider.
 
-    :param provisioned: whether throughput was provided for it; otherwise it is asked on demand.
-    :raises ServiceError: ValidationException for a model that cannot be asked, or not so.
+    :param provisioned: whether it has provisioned throughput; otherwise it is called on demand.
+    :raises ServiceError: ValidationException for a model that cannot be called, or not in this way.
     """
     model_id = foundation(region, identifier)
     provider, _, name = model_id.partition(".")
@@ -49,13 +50,13 @@ def askable(region: str, identifier: str, provisioned: bool = False) -> str:
 
 
 def check_alive(identifier: str, today: date) -> None:
-    """Check that the end of a base model has not come: then neither it nor what was customized from it can be used.
+    """Check that a base model has not reached its end of life: after it, neither the model nor its custom models work.
 
     :raises ServiceError: ResourceNotFoundException.
     """
     model = base_model(identifier)
     if model and model.has_ended(today):
-        # Recorded from InvokeModel, Converse and ConverseStream, and by a model's id as by a profile's:
+        # Recorded from InvokeModel, Converse and ConverseStream, for ids of models and of inference profiles:
         # https://github.com/awsdocs/aws-doc-sdk-examples/issues/6403
         # https://github.com/aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws/issues/708
         # https://github.com/griptape-ai/griptape-nodes-engine/issues/4498
@@ -68,7 +69,7 @@ def check_alive(identifier: str, today: date) -> None:
 def known(identifier: str) -> BaseModel:
     """Return the base model of a job that was accepted.
 
-    :raises KeyError: there is no such model.
+    :raises KeyError: the model does not exist.
     """
     model = base_model(identifier)
     if model is None:
@@ -77,9 +78,9 @@ def known(identifier: str) -> BaseModel:
 
 
 def schedule(method: Method, hyperparameters: Mapping[str, str], records: int) -> Schedule:
-    """Return how to train with these hyperparameters; the method's default learning rate counts as 1.
+    """Return the training schedule for these hyperparameters; the method's default learning rate counts as 1.
 
-    :param records: training records, on which the number of epochs depends where steps are given (images).
+    :param records: number of training records; if the hyperparameters give steps (images), the epochs depend on it.
     """
     batch_size = int(hyperparameters["batchSize"]) if "batchSize" in hyperparameters else None
     epochs = int(hyperparameters.get("epochCount", _DEFAULT_EPOCHS))

@@ -1,7 +1,7 @@
 """The checksums of S3 objects. The standard library lacks two of them, CRC32C and CRC64NVME; numpy computes those.
 
-A CRC is linear: that of a long text follows from those of its pieces, by an operator that stands for so many zero
-bytes. So the pieces, of the same length, are gone through side by side, and then joined two by two.
+A CRC is linear: the CRC of a long text follows from the CRCs of its pieces, through an operator that appends zero
+bytes. So pieces of equal length are processed side by side, and then joined in pairs.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 _Words = NDArray[np.uint64]
 
 _PIECE = 256
-"""Bytes of the pieces that are gone through side by side."""
+"""Size of the pieces that are processed side by side, in bytes."""
 
 _BLOCK = 4096 * _PIECE
-"""Bytes of which all pieces are in hand at once; they stay within the processor's cache."""
+"""Size of a block, in bytes: all its pieces are processed at once, and it fits into the processor's cache."""
 
 
 class Crc:
-    """A reflected cyclic redundancy check that begins and ends with all bits turned over.
+    """A reflected cyclic redundancy check whose initial and final values are all ones.
 
     :param polynomial: bit-reversed.
-    :param width: its bits, at most 64.
+    :param width: in bits, at most 64.
     """
 
     def __init__(self, polynomial: int, width: int) -> None:
@@ -36,7 +36,7 @@ class Crc:
         self._ones = (1 << width) - 1
 
     def __call__(self, content: bytes) -> int:
-        """Return the checksum of some bytes."""
+        """Return the checksum of the bytes."""
         crc, place = self._ones, 0
         while len(content) - place >= _PIECE:
             length = min(_BLOCK, (len(content) - place) // _PIECE * _PIECE)
@@ -50,7 +50,7 @@ class Crc:
         return crc
 
     def _pieces(self, crc: int, pieces: _Words) -> int:
-        # Zeros before the first piece change nothing, and make a number of pieces that can be halved.
+        # Zeros before the first piece change nothing, and make the number of pieces a power of two.
         joins = (len(pieces) - 1).bit_length()
         first = (1 << joins) - len(pieces)
         crcs = np.zeros(1 << joins, np.uint64)
@@ -71,12 +71,12 @@ class Crc:
 
     @cached_property
     def _word(self) -> _Words:
-        """The operator of eight bytes."""
+        """Return the operator of eight zero bytes."""
         return _operator(np.array([self._bytes(1 << bit, bytes(8)) for bit in range(64)], np.uint64))
 
     @cached_property
     def _zeros(self) -> list[_Words]:
-        """The operators of one piece of zeros, of two, four, and so on up to a block."""
+        """Return the operators of one piece of zeros, of two, of four, and so on up to a block."""
         found = [self._word]
         while 8 << len(found) <= _BLOCK:
             images = _apply(found[-1], np.array([1 << bit for bit in range(64)], np.uint64))
@@ -85,7 +85,7 @@ class Crc:
 
 
 def _operator(images: _Words) -> _Words:
-    """Return a linear map of 64 bits, given what it makes of each, as a table for each byte."""
+    """Return a linear map of 64 bits as a table for each byte, given the images of the single bits."""
     tables = np.zeros((8, 256), np.uint64)
     for bit, image in enumerate(images):
         tables[bit // 8, np.arange(256) >> bit % 8 & 1 == 1] ^= image
@@ -117,7 +117,7 @@ ALGORITHMS = frozenset(_DIGESTS)
 
 
 def digest(algorithm: str, content: bytes) -> bytes:
-    """Return the checksum of some bytes, by one of the :data:`ALGORITHMS`."""
+    """Return the checksum of the bytes, by one of the :data:`ALGORITHMS`."""
     return _DIGESTS[algorithm](content)
 
 

@@ -1,6 +1,6 @@
-"""The time that Local Bedrock lives by: the computer's, a faster one, or one that only moves when it is told to.
+"""The clock of Local Bedrock: the computer's time, a faster clock, or a manual one that a test advances.
 
-Jobs, deployments and every timestamp of Bedrock go by it; so do faults that last for a while.
+It governs jobs, deployments, all timestamps of Bedrock, and faults with a duration.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Protocol
 
 
 class Sleeper(Protocol):
-    """Waits for times of the clock: the runner."""
+    """A thread that waits for times of the clock: the runner."""
 
     def next_due(self) -> float | None:
-        """Return the next time that it waits for, if there is one."""
+        """Return the next time that it waits for, if any."""
 
     def settle(self) -> None:
-        """Return when everything that was due is done."""
+        """Return when everything that was due has been done."""
 
 
 class Clock:
-    """The computer's clock, or one that runs faster.
+    """The computer's clock, or a faster one.
 
-    :param speed: seconds that pass here in one second of the computer's: with 60, an hour takes a minute. The clock
-        begins at the computer's time, so a faster one runs ahead of it.
-    :param start: another time to begin at, in seconds since the epoch.
+    :param speed: seconds of this clock in one second of the computer's: with 60, an hour takes a minute. The clock
+        starts at the computer's time, so a faster one runs ahead of it.
+    :param start: another time to start at, in seconds since the epoch.
     """
 
     def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
@@ -47,18 +47,18 @@ class Clock:
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def seconds_until(self, moment: float) -> float | None:
-        """Return how long to wait for a moment, in seconds of the computer; None if only a message can end it."""
+        """Return how long to wait for a time, in seconds of the computer; None if only a notification ends the wait."""
         return max(0.0, moment - self.time()) / self._speed
 
     def catch_up(self, moment: float) -> None:
-        """Continue from the time of an earlier run, so that time does not run backwards."""
+        """Continue from the time of an earlier run, so that time does not go backwards."""
         self._ahead += max(0.0, moment - self.time())
 
     def attach(self, sleeper: Sleeper) -> None:
-        """Add a sleeper; this clock runs by itself, and ignores it."""
+        """Add a sleeper; this clock advances by itself, and ignores it."""
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; only a manual clock can.
+        """Advance the clock; only a manual clock allows it.
 
         :raises RuntimeError: this is not a manual clock.
         """
@@ -66,16 +66,16 @@ class Clock:
 
 
 _END = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-"""The latest time that can be represented."""
+"""The latest time that ``datetime`` can represent."""
 
 _ROUNDING = 1e-6
-"""Seconds: what is due at the very end of an advance may be so much later, by the sum of its parts."""
+"""Tolerance in seconds: the due time at the end of an advance is a sum of floats."""
 
 
 class ManualClock(Clock):
-    """A clock that stands still until it is moved.
+    """A clock that stands still until :meth:`advance` is called.
 
-    :param start: seconds since the epoch; the present time when it is not given.
+    :param start: seconds since the epoch. (default: the present time)
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -90,7 +90,7 @@ class ManualClock(Clock):
         return self._time
 
     def seconds_until(self, moment: float) -> float | None:
-        """Return 0 for a moment that has come, and None for another: it comes when the clock is moved."""
+        """Return 0 for a time that has come; None for a later one, which comes when the clock is advanced."""
         return 0.0 if moment <= self._time else None
 
     def catch_up(self, moment: float) -> None:
@@ -102,10 +102,10 @@ class ManualClock(Clock):
         self._sleeper = sleeper
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, moment by moment; all that was due has been done when this returns.
+        """Advance the clock from one due time to the next, and return when everything that was due has been done.
 
-        :param seconds: how many; 0 lets what is due already be done.
-        :raises ValueError: time cannot run backwards.
+        :param seconds: 0 runs what is already due.
+        :raises ValueError: the number is negative, or too large.
         """
         if not seconds >= 0:
             raise ValueError(f"A clock can only be moved forward; got {seconds} seconds.")

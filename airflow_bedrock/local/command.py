@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default: %(default)s, which only this computer reaches)",
+        help="address to listen on (default: %(default)s, which only this computer can reach)",
     )
     network.add_argument(
         "--port", type=_port, default=4599, help="port to listen on; 0 takes a free one (default: %(default)s)"
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="another name by which clients call it, such as that of a container; requests for other names are refused",
+        help="another host name that clients may use, such as a container's; requests with other names are rejected",
     )
     account = parser.add_argument_group("account")
     account.add_argument("--bucket", help="S3 bucket that exists from the start (default: %(default)s)")

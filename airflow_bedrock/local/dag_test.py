@@ -1,7 +1,7 @@
-"""What ``dag.test()`` needs of Airflow, wherever the DAG's file lies: a database, and a bundle that holds the file.
+"""What ``dag.test()`` needs from Airflow, wherever the DAG file is: a database, and a bundle that holds the file.
 
-Where the environment names no home and no database of Airflow, tests get both of their own, for as long as the process
-lives. What the environment names is used as it is, and never migrated.
+If the environment names no Airflow home and no database, tests get their own, which last as long as the process. If it
+does, those are used as they are, and never migrated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMED = ("AIRFLOW_HOME", "AIRFLOW_CONFIG", _DATABASE, f"{_DATABASE}_CMD", f"{_D
 
 
 def prepare(patch: pytest.MonkeyPatch) -> None:
-    """Make ``DAG.test`` work, until the patch is undone."""
+    """Make ``DAG.test`` work until the patch is undone."""
     own = not any(name in os.environ for name in _NAMED)
     if own:
         patch.setenv("AIRFLOW_HOME", str(_home()))
@@ -66,7 +66,7 @@ def _migrate() -> None:
 
 
 def _make_bundle(patch: pytest.MonkeyPatch, dag: Any) -> None:
-    """Show Airflow the DAG's file, beside the bundles that are configured: it runs no DAG that it has not parsed."""
+    """Add a bundle with the DAG's file to the configured ones: Airflow runs only DAGs that it has parsed."""
     from airflow.configuration import conf
 
     name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
@@ -77,12 +77,14 @@ def _make_bundle(patch: pytest.MonkeyPatch, dag: Any) -> None:
         "kwargs": {"path": dag.fileloc},
     }
     patch.setenv(name, json.dumps([tested, *(one for one in configured if one["name"] != "tested")]))
-    # Airflow passes over files that do not hold the words "dag" and "airflow", such as those that use a factory.
+    # Airflow skips files that do not contain the words "dag" and "airflow", such as those that use a factory.
     patch.setenv("AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE", "False")
 
 
 def _activate_assets(dag: Any) -> None:
-    """Write the DAG to the database, as ``DAG.test`` itself does since Airflow 3.1: before, its assets are inactive."""
+    """Write the DAG to the database, as ``DAG.test`` itself does since Airflow 3.1: without it, its assets are
+    inactive.
+    """
     from airflow import __version__
     from packaging.version import Version
 

@@ -1,8 +1,8 @@
-"""Local Bedrock in an environment of its own, for an Airflow whose pins leave no room for the extra ``local``.
+"""Local Bedrock in an environment of its own, for an Airflow whose pins do not allow the extra ``local``.
 
 The environment variable ``AIRFLOW_BEDROCK_LOCAL`` holds the command that starts it, such as
-``/opt/local-bedrock/bin/airflow-bedrock local``. Where it is set, ``airflow_bedrock.local.LocalBedrock`` is this class,
-and the pytest fixtures use it. Everything goes over HTTP.
+``/opt/local-bedrock/bin/airflow-bedrock local``. If it is set, ``airflow_bedrock.local.LocalBedrock`` is this class,
+and the pytest fixtures use it. All communication goes over HTTP.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _STOP_SECONDS = 30
 
 
 class LocalBedrock(Access):
-    """A Local Bedrock that another interpreter runs, by the command in ``AIRFLOW_BEDROCK_LOCAL``.
+    """A Local Bedrock in another interpreter, started by the command in ``AIRFLOW_BEDROCK_LOCAL``.
 
     :param settings: those of :class:`~airflow_bedrock.local.settings.Settings` that the command line has too, by name.
-    :raises ValueError: a setting has a value that it cannot have.
+    :raises ValueError: the value of a setting is invalid.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -62,7 +62,7 @@ class LocalBedrock(Access):
         return self
 
     def stop(self) -> None:
-        """Stop jobs where they are, and end the process; does nothing when it is not running."""
+        """Stop all jobs, and end the process; do nothing if it is not running."""
         if self._process is None:
             return
         self._closing.close()
@@ -76,13 +76,13 @@ class LocalBedrock(Access):
         self._process = self._endpoint_url = None
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
+        """Return the environment variables that make boto3, the AWS CLI and Airflow use Local Bedrock."""
         return dict(self._environment)
 
     def _ask(self, method: str, path: str, body: Any = None) -> bytes:
         """Call the admin API.
 
-        :raises ValueError: it refuses what was sent.
+        :raises ValueError: it rejected the request.
         """
         content = None if body is None else msgspec.json.encode(body)
         response = self._http.request(method, f"/_local/{path}", content=content)
@@ -95,7 +95,7 @@ Ask = Callable[..., bytes]
 
 
 def _options(settings: Settings) -> Iterator[str]:
-    """Return the settings that are not the default as the command line takes them."""
+    """Return the settings that are not the default, as options of the command line."""
     default = Settings()
     for name in (one.name for one in fields(Settings)):
         value, option = getattr(settings, name), f"--{name.replace('_', '-')}"

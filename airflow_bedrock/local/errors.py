@@ -1,14 +1,14 @@
-"""The errors that Local Bedrock answers with."""
+"""The errors that Local Bedrock returns."""
 
 from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """An AWS error: its code and message go to the client.
+    """An error of AWS: its code and message go to the client.
 
     :param code: the error's name in the service model, such as ``ValidationException``.
     :param message: what happened and what to do.
-    :param status: the HTTP status, for an error that the service model does not have; otherwise the model says.
+    :param status: the HTTP status, for an error that is not in the service model; otherwise the model has it.
     """
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
@@ -19,7 +19,7 @@ class ServiceError(Exception):
 
 
 def invalid(message: str) -> ServiceError:
-    """Return a ValidationException: the request cannot be right, now or later."""
+    """Return a ValidationException: the request is wrong in every state."""
     return ServiceError("ValidationException", message)
 
 
@@ -29,10 +29,10 @@ def not_found(message: str) -> ServiceError:
 
 
 def conflict(message: str) -> ServiceError:
-    """Return a ConflictException: the request is right, but not in the present state."""
+    """Return a ConflictException: the request is valid, but not in the present state."""
     return ServiceError("ConflictException", message)
 
 
-def not_built(what: str) -> ServiceError:
-    """Return the error for what AWS can do and Local Bedrock cannot (HTTP 501, which no SDK retries)."""
+def unsupported(what: str) -> ServiceError:
+    """Return the error for a feature of AWS that Local Bedrock does not have (HTTP 501, which no SDK retries)."""
     return ServiceError("NotImplementedException", f"Local Bedrock does not have {what}.", status=501)

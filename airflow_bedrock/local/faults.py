@@ -1,8 +1,8 @@
-"""Faults on demand: what goes wrong, at which call, and for how long.
+"""Injected faults: which fault strikes which call, and for how long.
 
-This is the part that decides, and knows neither HTTP nor AWS; ``web/application.py`` asks it about each call, and
-``work/customization.py`` about each phase of a job. :class:`Faults` is ``local.faults`` in Python and
-``/_local/faults`` over HTTP.
+This module decides only, and knows neither HTTP nor AWS: ``web/application.py`` consults it for each call, and
+``work/customization.py`` for each phase of a job. :class:`Faults` is ``local.faults`` in Python and ``/_local/faults``
+over HTTP.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Fault(
 ):
     """A fault and when it strikes; each effect has its own class.
 
-    :param skip: how many calls, or jobs, pass before it strikes.
-    :param times: how many it strikes; without it, all.
-    :param seconds: how long it is active, in seconds of the clock; without it, until it is removed.
-    :raises ValueError: a number is less than 0.
+    :param skip: number of calls, or jobs, that pass before it strikes.
+    :param times: number of times that it strikes; None for always.
+    :param seconds: how long it is active, in seconds of the clock; None until it is removed.
+    :raises ValueError: a number is negative.
     """
 
     skip: int = 0
@@ -49,35 +49,35 @@ class Fault(
 
     @property
     def effect(self) -> str:
-        """What it does, as JSON and the journal name it."""
+        """The effect, as JSON and the journal name it."""
         return str(self.__struct_config__.tag)
 
 
 class CallFault(Fault, frozen=True, kw_only=True):
     """A fault that strikes calls.
 
-    :param service: the service whose calls it strikes: ``bedrock`` (with its runtime), ``s3``, or ``*`` for both.
-        Without it, both where one operation is named, and Bedrock where a pattern is.
-    :param operation: the operations it strikes; ``*`` and ``?`` stand for any characters, as in a shell.
+    :param service: the service whose calls it strikes: ``bedrock`` (with its runtime), ``s3``, or ``*`` for both. None
+        means both for the name of one operation, and Bedrock for a pattern.
+    :param operation: the operations that it strikes; ``*`` and ``?`` stand for any characters, as in a shell.
     """
 
     service: Service | None = None
     operation: str = "*"
 
     def concerns(self, service: str, operation: str) -> bool:
-        """Whether it is about calls of this operation."""
+        """Whether it applies to calls of this operation."""
         service = service.removesuffix("-runtime")
         wanted = self.service or ("bedrock" if "*" in self.operation or "?" in self.operation else "*")
         return service in ("bedrock", "s3") and wanted in ("*", service) and fnmatchcase(operation, self.operation)
 
 
 class Error(CallFault, frozen=True, tag="error"):
-    """Answers with an error.
+    """Returns an error.
 
     :param code: its code, such as ``ConflictException``.
-    :param status: its HTTP status; without it, the one that the service model declares for the code.
-    :param executed: whether the call is carried out nevertheless.
-    :raises ValueError: it has neither code nor status, or a status that is not that of an error.
+    :param status: its HTTP status; None for the one that the service model declares for the code.
+    :param executed: whether the call is executed nevertheless.
+    :raises ValueError: it has neither code nor status, or the status is not one of an error.
     """
 
     code: str | None = None
@@ -96,23 +96,23 @@ class Error(CallFault, frozen=True, tag="error"):
 class Drop(CallFault, frozen=True, tag="drop"):
     """Closes the connection without a response.
 
-    :param executed: whether the call is carried out nevertheless.
+    :param executed: whether the call is executed nevertheless.
     """
 
     executed: bool = False
 
 
 class Delay(CallFault, frozen=True, tag="delay"):
-    """Answers late.
+    """Delays the response.
 
-    :param delay: seconds of the computer.
+    :param delay: in seconds of the computer.
     """
 
     delay: float
 
 
 class Hide(CallFault, frozen=True, tag="hide"):
-    """Hides new resources.
+    """Hides new resources from Get and List.
 
     :param age: the age at which a resource becomes visible, in seconds of the clock.
     """
@@ -135,11 +135,11 @@ AnyFault = Error | Drop | Delay | Hide | FailJob
 
 
 class Standing(msgspec.Struct):
-    """A fault that was set.
+    """An active fault.
 
-    :param until: the moment at which it ends by itself.
-    :param seen: how many calls it concerned so far.
-    :param struck: how many of them it struck.
+    :param until: when it ends by itself.
+    :param seen: number of calls that it applied to so far.
+    :param struck: number of them that it struck.
     """
 
     id: str
@@ -162,7 +162,7 @@ class Standing(msgspec.Struct):
 
 
 class When(TypedDict, total=False):
-    """Which calls a fault strikes, and how long it stands; as in :class:`CallFault`."""
+    """Which calls a fault strikes, and how long it is active; as in :class:`CallFault`."""
 
     service: Service | None
     times: int | None
@@ -172,9 +172,9 @@ class When(TypedDict, total=False):
 class Plan(msgspec.Struct):
     """What happens to one call.
 
-    :param answer: the error or drop that the client gets in place of the answer.
-    :param delay: how long the answer takes, in seconds.
-    :param age: resources that are younger, in seconds, are not seen.
+    :param answer: the error or drop that the client gets instead of the response.
+    :param delay: of the response, in seconds.
+    :param age: resources younger than this are hidden, in seconds.
     :param effects: of all faults that strike, for the journal.
     """
 
@@ -187,7 +187,8 @@ class Plan(msgspec.Struct):
 class Faults:
     """The active faults, the oldest first.
 
-    Of several that strike one call, delays add up and one answers: the oldest. The others wait for the next call.
+    If several strike one call, their delays add up and the oldest of the others decides the response; the rest wait for
+    the next call.
 
     :param now: returns the time.
     :param operations: the names of all operations, to detect misspelt ones; without them, any name is accepted.
@@ -201,9 +202,9 @@ class Faults:
         self._numbers = itertools.count(1)
 
     def add(self, fault: AnyFault) -> str:
-        """Set a fault, and return its id.
+        """Add a fault, and return its id.
 
-        :raises ValueError: there is no such operation.
+        :raises ValueError: the operation does not exist.
         """
         operation = fault.operation if isinstance(fault, CallFault) else "*"
         if self._operations and not any(fnmatchcase(name, operation) for name in self._operations):
@@ -215,7 +216,7 @@ class Faults:
         return number
 
     def throttle(self, operation: str = "*", **when: Unpack[When]) -> str:
-        """Throttle an operation, or all: ThrottlingException (429), and SlowDown (503) from S3."""
+        """Throttle an operation, or all: ThrottlingException (429), or SlowDown (503) from S3."""
         message = "Too many requests, please wait before trying again."
         return self.add(Error(operation=operation, code="ThrottlingException", message=message, **when))
 
@@ -230,10 +231,10 @@ class Faults:
         executed: bool = False,
         **when: Unpack[When],
     ) -> str:
-        """Fail the n-th call of an operation, counted from now, with an error code or an HTTP status.
+        """Fail the n-th call of an operation from now on, with an error code or an HTTP status.
 
-        :param when: ``times`` says how many calls fail from the n-th on; one where it is not given, None for all.
-        :param executed: the operation is carried out, and only its answer is lost.
+        :param when: ``times`` is the number of calls that fail, from the n-th on; one by default, None for all.
+        :param executed: the operation is executed, and only its response is lost.
         """
         if code is None and status is None:
             code = "InternalServerException"
@@ -244,14 +245,14 @@ class Faults:
         return self.add(what)
 
     def drop(self, operation: str, *, nth: int = 1, executed: bool = True, **when: Unpack[When]) -> str:
-        """Carry the n-th call out, then close the connection without a response; once, unless ``times`` says more."""
+        """Execute the n-th call, then close the connection without a response; once, unless ``times`` is given."""
         when.setdefault("times", 1)
         return self.add(Drop(operation=operation, skip=nth - 1, executed=executed, **when))
 
     def delay(self, operation: str, by: float, **when: Unpack[When]) -> str:
-        """Answer late.
+        """Delay responses.
 
-        :param by: seconds of the computer, whatever the clock.
+        :param by: in seconds of the computer, whatever the clock.
         """
         return self.add(Delay(operation=operation, delay=by, **when))
 
@@ -260,14 +261,14 @@ class Faults:
         return self.add(Hide(operation="[GL]*ModelCustomizationJob*", age=seconds))
 
     def fail_job(self, phase: Phase, message: str, *, job: str = "*", times: int | None = 1) -> str:
-        """Fail jobs when they reach a phase; copies, imports, creations and updates have one phase.
+        """Fail jobs when they reach a phase; copies, imports, custom models and deployment updates have one phase.
 
         :param job: the names of the jobs (of copies, custom models, deployments), with ``*`` and ``?``.
         """
         return self.add(FailJob(phase=phase, message=message, job=job, times=times))
 
     def expire_credentials(self, *, times: int | None = 1) -> str:
-        """Answer calls with ExpiredTokenException (403), and ExpiredToken (400) from S3."""
+        """Return ExpiredTokenException (403), or ExpiredToken (400) from S3."""
         message = "The security token included in the request is expired"
         return self.add(Error(service="*", times=times, code="ExpiredTokenException", message=message))
 
@@ -303,7 +304,7 @@ class Faults:
         return plan
 
     def job_failure(self, job: str, phase: str) -> str | None:
-        """Return the message with which a job fails in a phase."""
+        """Return the message with which a job fails in a phase; None if it does not fail."""
         if not self._standing:
             return None
         with self._lock:

@@ -1,7 +1,7 @@
-"""The adapter to moto: the one module that imports it, with all that Local Bedrock has of moto beside HTTP's answers.
+"""The adapter to moto, and the only module that imports it.
 
-That is its application, its service models and their parser, its objects where no API gives what they hold, and what
-is put right in it: S3's events, the account in events, what can be shared.
+It has moto's application, its service models and their parser, its objects where no API returns what they hold, and the
+corrections: S3's events, the account in events, which resources can be shared.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from airflow_bedrock.local.settings import ACCOUNT
 __all__ = ["AssumedRole", "FakeKey", "FakeMultipart", "OperationModel", "RequestDict", "service_model"]
 
 encode_message = EventStreamEncoder().encode_message
-"""Encode headers and payload as a message of a stream."""
+"""Encodes headers and payload as a message of an event stream."""
 
 Check = Callable[[str, str, Callable[[str], Any]], None]
 """Checks a service, an operation, and its parameters by name; raises a ServiceError to refuse it."""
@@ -58,7 +58,7 @@ _CHECK: ContextVar[Check | None] = ContextVar("check", default=None)
 
 def application() -> DomainDispatcherApplication:
     """Return moto over WSGI: all of AWS, in all accounts and regions."""
-    # Moto leaves the account out of an event that reaches its target as it is.
+    # Moto omits the account in events that it passes to a target unchanged.
     template = EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE
     if '"account"' not in template:
         with_account = template.replace('"region"', '"account": "<account>", "region"')
@@ -67,15 +67,15 @@ def application() -> DomainDispatcherApplication:
         ResourceShare.SHAREABLE_RESOURCES.append("custom-model")
     BaseResponse.call_action = _call_if_allowed  # type: ignore[method-assign,assignment]
     app = DomainDispatcherApplication(create_backend_app)
-    # Without a signature /sqs_us-east-1/key is an object, and no way to SQS.
+    # Without a signature, /sqs_us-east-1/key is an S3 object, not a path to SQS.
     app.get_service_from_path = lambda path_info: (None, None)  # type: ignore[method-assign]
-    # It tries some hundred patterns, each time; what it calls a host is a service and a region.
+    # It tries some hundred patterns for each request; its "host" is a service and a region.
     app.get_backend_for_host = lru_cache(maxsize=1024)(app.get_backend_for_host)  # type: ignore[method-assign]
     return app
 
 
 def service_of(application: DomainDispatcherApplication, environ: dict[str, Any]) -> str | None:
-    """Return the service of moto that would answer a request, S3 by default; None if moto cannot tell."""
+    """Return the service of moto that would handle a request, S3 by default; None if moto cannot tell."""
     try:
         app: Any = application.get_application(environ)
         return str(app.service)
@@ -87,7 +87,7 @@ def service_of(application: DomainDispatcherApplication, environ: dict[str, Any]
 
 @contextmanager
 def checked_by(check: Check) -> Iterator[None]:
-    """Have what moto is asked in this context checked first; moto knows how its service reports a refusal."""
+    """Check the requests to moto in this context first; moto knows how its service reports a refusal."""
     token = _CHECK.set(check)
     try:
         yield
@@ -104,22 +104,22 @@ def _call_if_allowed(response: BaseResponse) -> Any:
             check(response.service_name or "", response._get_action() or "", response._get_param)
         return _call_action(response)
     except ServiceError as error:
-        if error.code not in COMMON_ERROR_CODES:  # no service model has what every service may answer: moto would warn
+        if error.code not in COMMON_ERROR_CODES:  # moto warns: no model has the errors of all services
             COMMON_ERROR_CODES.append(error.code)
         _, headers, body = response.serialized(ActionResult(error))
         return error.status, headers, body
 
 
 def add_to_iam(operation: str, answer: Callable[[Callable[[str], Any]], dict[str, Any]]) -> None:
-    """Have an operation of IAM answered that moto lacks.
+    """Add an operation that moto lacks to its IAM.
 
-    :param answer: returns the operation's result, given what returns a parameter by its name, or None.
+    :param answer: returns the operation's result, given a function that returns a parameter by its name, or None.
     """
     setattr(IamResponse, xform_name(operation), lambda response: ActionResult(answer(response._get_param)))
 
 
 def work_group_of(query_execution_id: str, account: str, region: str) -> str:
-    """Return the name of the work group of Athena that a query runs in."""
+    """Return the name of the Athena work group in which a query runs."""
     from moto.athena.models import athena_backends  # which few need
 
     query = athena_backends[account][region].executions.get(query_execution_id)
@@ -134,9 +134,9 @@ def reset() -> None:
 
 
 def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
-    """Return WSGI's environment for a request, and in it for moto how the headers of S3's metadata were spelt.
+    """Return the WSGI environment of a request. It keeps the spelling of S3's metadata headers, which moto reads.
 
-    A name with an underscore could pass for one with a dash; others than metadata's are left out.
+    Other headers with an underscore are left out, since they could pass for one with a dash.
 
     :param path: percent-encoded as it came, which ``RAW_URI`` keeps.
     """
@@ -161,7 +161,7 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
-        # Of WSGI, what nobody reads.
+        # WSGI requires these; nothing reads them.
         "REMOTE_ADDR": "127.0.0.1",
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "80",
@@ -175,24 +175,26 @@ def _router(service: str) -> RestRouter:
 
 
 def operation_of(service: str, environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str]] | None:
-    """Return the operation of a service that a request is for, and what its path holds; None if no operation fits."""
+    """Return the operation of a service that a request is for, and the parameters in its path; None if no operation
+    fits.
+    """
     try:
-        # The host would only count for services that have names of their own in it.
+        # The host matters only for services whose resources are part of it.
         return _router(service).match(Request({**environ, "HTTP_HOST": "localhost"}))
-    except (NotFound, ValueError):  # a path that is no part of a URL
+    except (NotFound, ValueError):  # a path that cannot be part of a URL
         return None
 
 
 def parse_rest_json(
     operation: OperationModel, request: RequestDict, timestamp_parser: Callable[[str], Any]
 ) -> dict[str, Any]:
-    """Return an operation's parameters as a request holds them, unchecked; it raises on a body that is not JSON."""
+    """Return an operation's parameters as a request holds them, unchecked; it raises if the body is not JSON."""
     parameters: dict[str, Any] = RestJSONParser(operation, timestamp_parser=timestamp_parser).parse(request)
     return parameters
 
 
 def account_of(access_key: str) -> str:
-    """Return the account of who has this key: that of the role which somebody has assumed, or else the only one."""
+    """Return the account of an access key: that of the role that was assumed, or else the only one."""
     account: str = get_account_id_from(access_key)
     return account
 
@@ -231,7 +233,7 @@ def policies_of(*holders: Any) -> Iterator[tuple[str, Any]]:
 
 
 def policy_document(document: Any) -> Any:
-    """Return a policy as JSON; CloudFormation leaves some as they are, and of some moto takes any text."""
+    """Return a policy as JSON. CloudFormation passes some as objects, and moto accepts any text for some."""
     try:
         return json.loads(document) if isinstance(document, str) else document
     except ValueError:
@@ -253,7 +255,7 @@ def kms_key(identifier: str, account: str, region: str) -> Any:
 
 
 def assumed_roles() -> list[AssumedRole]:
-    """Return the sessions of roles that somebody has assumed, in all accounts."""
+    """Return the sessions of all assumed roles, in all accounts."""
     return [one for account in [*sts_backends.values()] for one in account["aws"].assumed_roles]
 
 
@@ -274,25 +276,25 @@ def s3_upload(bucket: str, upload_id: str) -> FakeMultipart | None:
     return found
 
 
-def tell_s3_events_by(send: Callable[[str, Any, Any, Any], None]) -> None:
-    """Have S3's events sent by a function of account, bucket, name and key in place of moto's own."""
+def send_s3_events_with(send: Callable[[str, Any, Any, Any], None]) -> None:
+    """Send S3's events with this function of account, bucket, name and key instead of moto's own."""
     notifications._send_event_bridge_message = send  # type: ignore[assignment]  # its event is a string
 
 
 def s3_event_kind(name: str) -> str:
-    """Return EventBridge's name for what S3 calls, for example, ``s3:ObjectCreated:Put``."""
+    """Return EventBridge's name for an event that S3 calls, for example, ``s3:ObjectCreated:Put``."""
     return notifications._detail_type(name)
 
 
 def put_on_default_bus(account: str, region: str, event: Any) -> None:
-    """Give an event to the targets of every rule of the default bus that it fits."""
+    """Send an event to the targets of every rule of the default bus that matches it."""
     for rule in events_backends[account][region].event_buses["default"].rules.values():
         if rule.state != "DISABLED":
             rule.send_to_targets(event, transform_input=False)
 
 
 def lambda_function(arn: str) -> Any:
-    """Return moto's own object for a Lambda function, with the code that no API gives away, or None."""
+    """Return moto's own object for a Lambda function, which has its code; None if it does not exist."""
     from moto.awslambda.exceptions import UnknownFunctionException  # it loads much, which few need
     from moto.awslambda.models import lambda_backends
 
@@ -304,9 +306,9 @@ def lambda_function(arn: str) -> Any:
 
 
 def run_functions_by(run: Callable[[Any, Any], tuple[str, bool, str]]) -> None:
-    """Have Lambda functions run by a function of moto's own object and the event, in place of Docker.
+    """Run Lambda functions with this function of moto's own object and the event, instead of with Docker.
 
-    :param run: returns the answer in JSON, whether the function failed, and its log.
+    :param run: returns the response in JSON, whether the function failed, and its log.
     """
     from moto.awslambda.models import LambdaFunction  # it loads much, which few need
 

@@ -6,10 +6,10 @@
         from my_dags.support_router import dag
         assert dag.test().state == "success"
 
-The DAG is imported in the test, so that what it reads while it is parsed comes from the fixture's environment too.
+Import the DAG in the test, so that what it reads when it is parsed comes from the fixture's environment too.
 
 pytest loads this module at each start (entry point ``pytest11``), so it imports nothing of Local Bedrock until a test
-asks for a fixture.
+uses a fixture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.local.service import LocalBedrock
 
 _DEFAULTS: dict[str, Any] = {"job_seconds": 1.0, "deployment_seconds": 0.2}
-"""Settings that suit tests; ini file, command line and marker change them."""
+"""The defaults for tests; ini file, command line and marker override them."""
 
 _HELP = "settings of the fixture local_bedrock, as NAME=VALUE; see airflow_bedrock.local.settings.Settings"
 
@@ -36,7 +36,7 @@ _MARKER = (
 )
 
 _running = 0
-"""How many are running in this process; they share what is moto's, such as the buckets."""
+"""How many run in this process; they share moto's state, such as the buckets."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +69,7 @@ def local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
 
 @pytest.fixture(scope="module")
 def local_bedrock_module(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
-    """Like ``local_bedrock``, but shared by all tests of a module, for results that take long."""
+    """Like ``local_bedrock``, but shared by all tests of a module, for results that take long to make."""
     with _local_bedrock(request) as local:
         yield local
 
@@ -87,7 +87,7 @@ def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
             "another one, and set AIRFLOW_BEDROCK_LOCAL to what starts it there: /path/to/airflow-bedrock local"
         )
     with pytest.MonkeyPatch.context() as patch, LocalBedrock(**_settings(request)) as local:
-        if not (_running or os.environ.get("AIRFLOW_BEDROCK_LOCAL")):  # a process of its own has nothing in it yet
+        if not (_running or os.environ.get("AIRFLOW_BEDROCK_LOCAL")):  # a new process has no state yet
             local.reset()
         _running += 1
         try:
@@ -106,7 +106,7 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _read(lines: Iterable[str]) -> dict[str, Any]:
-    """Read settings: numbers, booleans and quoted strings as in Python, anything else as it stands."""
+    """Read settings: numbers, booleans and quoted strings as in Python, anything else as text."""
     settings = {}
     for line in lines:
         name, separator, value = (part.strip() for part in line.partition("="))
@@ -120,7 +120,7 @@ def _read(lines: Iterable[str]) -> dict[str, Any]:
 
 
 def _lead(patch: pytest.MonkeyPatch, local: LocalBedrock) -> None:
-    """Make all AWS clients of this process use it, regardless of the environment."""
+    """Make all AWS clients of this process use it, whatever the environment says."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             patch.delenv(name)

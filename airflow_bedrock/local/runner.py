@@ -1,10 +1,10 @@
-"""The runner: one thread that moves all work on, whether or not anybody asks.
+"""The runner: one thread that executes all background work, whether or not requests come in.
 
-A piece of work is a generator. It does a little, then yields the time at which it wants to go on. So thousands of jobs
-share a thread, a job can be read between any two steps, and a test drives everything with a clock of its own.
+A piece of work is a generator. It does a step, then yields the time of the next one. So thousands of jobs share a
+thread, a job can be read between any two steps, and a test controls everything with a manual clock.
 
-After a restart the same work is done again from its beginning, with the moment at which it was first started: what has
-been done then is due already and is done without waiting, so that the work soon stands where it stood.
+After a restart the work is repeated from its beginning, with the time at which it was first started: the steps of the
+earlier run are due already and run without waiting, so that the work soon reaches its former state.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from airflow_bedrock.local.clock import Clock
 log = logging.getLogger(__name__)
 
 Work = Generator[float, None, None]
-"""Yields times (seconds since the epoch, as of the runner's clock) to be resumed at."""
+"""Yields the times to resume it at, in seconds since the epoch on the runner's clock."""
 
 Result = TypeVar("Result")
 
 IDLE = 3600.0
-"""How often work that waits for others looks by itself, in seconds; it is woken when it is its turn."""
+"""How often work that waits for other work checks by itself, in seconds; it is woken when it may go on."""
 
 
 class Runner:
-    """Resumes each piece of work when its time has come.
+    """Resumes each piece of work when it is due.
 
-    :param clock: the time to go by.
+    :param clock: the clock.
     :param stepped: called with the key of a piece of work after each of its steps.
     """
 
@@ -42,11 +42,11 @@ class Runner:
         self._stepped = stepped
         self._started: dict[str, float] = {}
         self.current: str | None = None
-        """The key of the work that is being done at this moment."""
+        """The key of the work whose step is running."""
         self._changed = threading.Condition(threading.RLock())
         self._queue: list[tuple[float, int, str]] = []
         self._works: dict[str, Work] = {}
-        # The ticket of the entry that counts for each piece of work: waking it leaves an older entry in the queue.
+        # The ticket of the valid entry of each piece of work: waking it leaves an older entry in the queue.
         self._tickets: dict[str, int] = {}
         self._numbers = itertools.count()
         self._aside = 0
@@ -61,7 +61,7 @@ class Runner:
         self._thread.start()
 
     def pause(self) -> None:
-        """Stop after the step that is being done; what is left stays."""
+        """Stop after the present step; the remaining work stays."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -70,7 +70,7 @@ class Runner:
             self._thread = None
 
     def stop(self) -> None:
-        """Stop after the step that is being done, and drop what is left."""
+        """Stop after the present step, and drop the remaining work."""
         self.pause()
         for work in self._works.values():
             work.close()
@@ -80,10 +80,10 @@ class Runner:
         self._queue.clear()
 
     def add(self, key: str, work: Work, started: float | None = None) -> None:
-        """Take on a piece of work, and start it at once.
+        """Add a piece of work, and start it at once.
 
-        :param key: names it for :meth:`wake`; work that has ended makes room for other work of the same key.
-        :param started: when it was started first, if it goes on after a restart.
+        :param key: its name for :meth:`wake`; when it has ended, other work may have the same key.
+        :param started: when it was first started, if it continues after a restart.
         """
         with self._changed:
             self._works[key] = work
@@ -91,13 +91,13 @@ class Runner:
         self.wake(key)
 
     def started(self, key: str) -> float:
-        """Return when a piece of work was started, on the clock; work reckons its times from that moment."""
+        """Return when a piece of work was started, on the clock; its times count from then."""
         return self._started[key]
 
     def aside(self, key: str, call: Callable[[], Result], cancel: Callable[[], None]) -> Generator[float, None, Result]:
-        """Make a call that takes long in a thread of its own, while other work goes on; for ``yield from``.
+        """Make a long call in a thread of its own while other work goes on; for ``yield from``.
 
-        A manual clock stands still meanwhile. Where the work is closed, the call is cancelled and waited for.
+        A manual clock stands still meanwhile. If the work is closed, the call is cancelled and waited for.
 
         :param key: of the work that makes the call.
         :param cancel: makes the call end soon.
@@ -107,7 +107,7 @@ class Runner:
         def run() -> None:
             try:
                 ended.set_result(call())
-            except BaseException as error:  # it is the work's, which raises it again
+            except BaseException as error:  # the work raises it again
                 ended.set_exception(error)
             with self._changed:
                 self.wake(key)
@@ -136,19 +136,19 @@ class Runner:
         self._enqueue(key, self._clock.time())
 
     def run_due(self) -> None:
-        """Resume everything whose time has come."""
+        """Resume everything that is due."""
         while (key := self._next_due()) is not None:
             self._resume(key)
 
     def next_due(self) -> float | None:
-        """Return the time of the next work."""
+        """Return when the next work is due."""
         with self._changed:
             while self._queue and self._tickets.get(self._queue[0][2]) != self._queue[0][1]:
                 heapq.heappop(self._queue)
             return self._queue[0][0] if self._queue else None
 
     def settle(self) -> None:
-        """Return when all work is done whose time has come; where no thread runs, do it here."""
+        """Return when all work that is due is done; without a thread, do it here."""
         if self._thread is None:
             self.run_due()
             while self._aside:
@@ -191,7 +191,7 @@ class Runner:
         except StopIteration:
             self._drop(key, work)
         except Exception:
-            log.exception("Local Bedrock: %s ended in an error that is not the user's", key)
+            log.exception("Local Bedrock: %s failed because of an internal error", key)
             self._drop(key, work)
         else:
             with self._changed:

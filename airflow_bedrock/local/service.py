@@ -43,19 +43,19 @@ _POLICY = {
 
 
 class LocalBedrock(Access):
-    """An offline Amazon Bedrock (with S3, IAM and the rest of AWS by moto) that listens on HTTP.
+    """An offline Amazon Bedrock (with S3, IAM and the other services of AWS, by moto) that listens on HTTP.
 
     ::
 
         with LocalBedrock(job_seconds=1) as local:
             local.client("bedrock").list_model_customization_jobs()
 
-    Bedrock's state belongs to the object; that of the other services is moto's, which is one for the whole process.
+    Each object has its own state of Bedrock; the state of the other services is moto's, one for the whole process.
 
-    :param host: the address to listen on; nothing else on the network can reach the default.
+    :param host: the address to listen on; other computers cannot reach the default.
     :param port: the port; 0 for a free one.
     :param settings: those of :class:`~airflow_bedrock.local.settings.Settings`, by name.
-    :raises ValueError: a setting has a value that it cannot have.
+    :raises ValueError: the value of a setting is invalid.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> None:
@@ -71,9 +71,9 @@ class LocalBedrock(Access):
     def start(self) -> Self:
         """Begin to listen, and make the bucket and the role.
 
-        :raises OSError: the port is taken.
+        :raises OSError: the port is in use.
         :raises RuntimeError: it is running already.
-        :raises StateError: what the state directory holds cannot be read.
+        :raises StateError: the state directory cannot be read.
         """
         if self._server:
             raise RuntimeError(f"Local Bedrock is running already, at {self.endpoint_url}.")
@@ -87,7 +87,7 @@ class LocalBedrock(Access):
         self._clients.application = self._application
         try:
             self._furnish()
-            self._server.start()  # last: a caller who finds no bucket yet would take that for final
+            self._server.start()  # last: a client that finds no bucket would believe it
         except BaseException:
             self._close()
             raise
@@ -95,7 +95,7 @@ class LocalBedrock(Access):
         return self
 
     def stop(self) -> None:
-        """Stop jobs where they are, and close everything; does nothing when it is not running."""
+        """Stop all jobs, and close everything; do nothing if it is not running."""
         if self._server is None:
             return
         self._application.close()
@@ -108,9 +108,9 @@ class LocalBedrock(Access):
             self._world.runner.stop()
 
     def reset(self) -> None:
-        """Reset everything to the state at the start: no jobs, models, calls or faults.
+        """Restore the initial state: no jobs, models, calls or faults.
 
-        In all of AWS (moto's state, one for the process) only the bucket and the role are left.
+        Of the other services (moto's state, one for the process) only the bucket and the role are left.
         """
         self._world.runner.stop()
         with self._world.lock:
@@ -125,7 +125,7 @@ class LocalBedrock(Access):
         self._world.runner.start()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
+        """Return the environment variables that make boto3, the AWS CLI and Airflow use Local Bedrock."""
         extra = {
             "endpoint_url": self.endpoint_url,
             "region_name": self._settings.region,
@@ -145,11 +145,11 @@ class LocalBedrock(Access):
 
     @property
     def _poll_interval(self) -> float:
-        """How often to advance a job: some ten times while it runs, in seconds of the computer."""
+        """How often to poll a job: some ten times while it runs, in seconds of the computer."""
         return min(60.0, max(0.1, self._settings.job_seconds / self._settings.speed / 10))
 
     def _furnish(self) -> None:
-        """Create the initial state: what the state directory kept, the bucket, the role."""
+        """Create the initial state: the content of the state directory, the bucket, the role."""
         if self._settings.state:
             self._persistence = StateDirectory(self._settings.state, self._world, self._clients)
             started = self._persistence.restore()
@@ -181,7 +181,7 @@ class LocalBedrock(Access):
 
 
 class _Clients:
-    """Clients for Local Bedrock's calls to itself, made once.
+    """The clients for Local Bedrock's calls to itself, each made once.
 
     :param closing: closes them at the end.
     """

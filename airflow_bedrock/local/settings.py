@@ -1,4 +1,4 @@
-"""What a user of Local Bedrock can set."""
+"""The settings of Local Bedrock."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 ACCOUNT = "123456789012"
-"""The account everything belongs to; moto's."""
+"""The account that owns everything; moto's."""
 
 KEY = "local"
-"""The access key of the account's root: where IAM is not enforced anything is accepted."""
+"""The access key of the account's root user; unless IAM is enforced, any key is accepted."""
 
 ROLE_NAME = "AirflowBedrockLocal"
-"""The service role that is there from the start."""
+"""The service role that exists from the start."""
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # as in the pattern of Bedrock's S3 URIs
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # the pattern in Bedrock's S3 URIs
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Quotas:
     """The account's quotas in each region; the defaults are those of AWS.
 
     :param scheduled_jobs: customization jobs that have not ended.
-    :param training_jobs: customization jobs that train at once; the others wait.
+    :param training_jobs: customization jobs that train at the same time; the others wait.
     :param custom_models: custom models.
     :param deployments: custom model deployments.
     :param changing_deployments: custom model deployments that are being created or updated.
@@ -49,23 +49,23 @@ class Quotas:
 class Settings:
     """How Local Bedrock behaves.
 
-    :param job_seconds: minimum seconds that a customization job takes; its work is spread over this time.
+    :param job_seconds: minimum duration of a customization job, in seconds; its work is spread over this time.
     :param deployment_seconds: how long a deployment stays Creating or Updating, in seconds.
     :param bucket: the S3 bucket that exists from the start.
-    :param region: the region of that bucket, and the default one of clients.
+    :param region: the region of that bucket, and the default region of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
-    :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
+    :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to have the job's permissions.
     :param enforce_iam: whether callers of Bedrock, S3, Athena, CloudWatch, RAM and SQS may do only what IAM's policies
         allow.
-    :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, as the user
-        who runs Local Bedrock.
+    :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, with the
+        rights of the user who runs Local Bedrock.
     :param quotas: the account's quotas.
-    :param clock: ``real`` for the computer's time, ``manual`` for one that stands still until it is moved.
-    :param allow_hosts: names by which it is called besides ``localhost`` and its addresses, such as a container's.
-    :param speed: how much faster than the computer's the real clock runs; with 60, an hour takes a minute.
-    :param start: the time at which the clock begins, in UTC if it has no zone; base models have an end of life. None
+    :param clock: ``real`` for the computer's time, ``manual`` for a clock that stands still until it is advanced.
+    :param allow_hosts: host names that clients may use besides ``localhost`` and its addresses, such as a container's.
+    :param speed: how much faster than the computer's clock the real clock runs; with 60, an hour takes a minute.
+    :param start: the time at which the clock starts, in UTC if it has no zone; base models have an end of life. None
         for now.
-    :raises ValueError: a setting is not one of the above.
+    :raises ValueError: a setting is invalid.
     """
 
     job_seconds: float = 5.0

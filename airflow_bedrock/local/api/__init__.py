@@ -1,4 +1,4 @@
-"""The operations, each a function by its name in snake_case: request in, response out, as the service model has them.
+"""The operations, each a function with its name in snake_case: request in, response out, as in the service model.
 
 To add an operation, write its function; :func:`handler` finds it. Get and List are called with the world's lock held;
 the others take it where they change something.
@@ -17,7 +17,7 @@ from airflow_bedrock.local.api.runtime import Event
 from airflow_bedrock.local.state.bedrock import Bedrock
 
 Answer = dict[str, Any] | bytes | list[Event]
-"""What an operation returns: the members of its output, a body as it is, or a stream of events."""
+"""The result of an operation: the members of its output, a raw body, or a stream of events."""
 
 Handler = Callable[[Bedrock, dict[str, Any]], Answer]
 
@@ -25,6 +25,6 @@ _MODULES = [import_module(f"{__name__}.{found.name}") for found in iter_modules(
 
 
 def handler(operation: str) -> Handler | None:
-    """Return the function of an operation such as ``CreateModelCustomizationJob``, or None when it is not built."""
+    """Return the function of an operation such as ``CreateModelCustomizationJob``; None if it is not implemented."""
     name = xform_name(operation)
     return next((getattr(module, name) for module in _MODULES if hasattr(module, name)), None)

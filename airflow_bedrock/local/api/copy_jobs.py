@@ -1,4 +1,4 @@
-"""Model copy jobs: create, get, list. A copy is asked for in the region that it goes to, and cannot be stopped."""
+"""Model copy jobs: create, get, list. A copy is requested in the target region, and cannot be stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CREATION = Creation("CreateModelCopyJob", "copies")
 
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to copy a custom model of another region, or one that another account shares, to this one."""
+    """Start to copy a custom model of another region, or one that another account shares, to this one."""
     source_arn: str = request["sourceModelArn"]
 
     def make() -> CopyJob:
@@ -46,7 +46,7 @@ def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
 
 
 def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Describe a copy job, which has no name: it is found by its ARN alone."""
+    """Describe a copy job. It has no name, only an ARN."""
     return _described(bedrock, get(bedrock.copies, request["jobArn"], "model copy job"))
 
 
@@ -63,7 +63,7 @@ def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
 
 
 def _described(bedrock: Bedrock, job: CopyJob) -> dict[str, Any]:
-    """Return what Get and List show, which is the same."""
+    """Return the members that Get and List have in common: all."""
     tags = bedrock.tags.get(job.target_arn, {})
     return {
         "jobArn": job.arn,

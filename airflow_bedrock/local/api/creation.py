@@ -1,4 +1,4 @@
-"""Creating a resource, once a token, and beginning its work."""
+"""Creates a resource, once for each token, and starts its work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORK: dict[str, Callable[[Bedrock, Any], Work]] = {
     "copies": copy,
     "invocations": infer,
 }
-"""What goes on with each kind of active resource, by the member of the region's state that keeps it."""
+"""The work of each kind of active resource, by the member of the region's state that holds it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Creation:
 
     :param operation: the operation's name.
     :param kind: one of :data:`WORK`.
-    :param answer: the member of the answer that holds the ARN.
+    :param answer: the member of the response that holds the ARN.
     :param tags: the member of the request that holds the tags.
     """
 
@@ -47,10 +47,11 @@ class Creation:
     tags: str = "tags"
 
     def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Resource]) -> dict[str, Any]:
-        """Answer with a new resource, or with the one that the request's clientRequestToken has made before.
+        """Return a new resource, or the one that the request's clientRequestToken has made before.
 
-        :param make: checks what only the present state can tell, and makes the resource; under the world's lock.
-        :raises ServiceError: ConflictException, when the token came with another request; TooManyTagsException.
+        :param make: checks the request against the present state, and makes the resource; called with the world's lock
+            held.
+        :raises ServiceError: ConflictException, if the token came with another request; TooManyTagsException.
         """
         check_tags(request)
         token, tokens = request.get("clientRequestToken"), bedrock.tokens
@@ -71,11 +72,11 @@ class Creation:
 
 
 def kms_key_arn(bedrock: Bedrock, identifier: str | None) -> str | None:
-    """Return the ARN of the KMS key that is to encrypt a model, checked; None if the request names none.
+    """Return the ARN of the KMS key that encrypts a model, checked; None if the request names no key.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/encryption-custom-job.html
 
-    :param identifier: the key's id, its ARN, an alias or the ARN of one.
+    :param identifier: the key's id, its ARN, an alias or the ARN of an alias.
     :raises ServiceError: ValidationException.
     """
     if identifier is None:

@@ -14,7 +14,7 @@ from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
-from airflow_bedrock.local.work.events import described, tell_of_job
+from airflow_bedrock.local.work.events import described, emit_job_event
 from airflow_bedrock.local.work.s3 import region_of
 from airflow_bedrock.uris import bucket_and_key
 
@@ -22,14 +22,14 @@ _CREATION = Creation("CreateModelCustomizationJob", "jobs", tags="jobTags")
 
 
 def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Accept a job and begin to run it."""
+    """Accept a job and start it."""
     check_data(request)
     with bedrock.world.lock:
         base = base_of(bedrock, request)
     check_config(bedrock, base, request)
     hyperparameters = hyperparameters_of(base, request)
     arn = bedrock.new_arn(f"model-customization-job/{base.id}")
-    # Before the lock is taken: S3 takes its time.
+    # Before the lock is taken, since S3 is slow.
     check_role(bedrock, request["roleArn"], arn)
     _check_buckets(bedrock, request)
 
@@ -51,7 +51,7 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
             creation_time=now,
             last_modified_time=now,
         )
-        tell_of_job(bedrock, job)
+        emit_job_event(bedrock, job)
         return job
 
     return _CREATION.once(bedrock, request, make)
@@ -66,7 +66,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
         "clientRequestToken": wanted.get("clientRequestToken"),
         "status": job.status,
         "statusDetails": _status_details(job),
-        # The foundation model, even where a custom model is tuned further: the service model allows no other.
+        # The foundation model, even if a custom model is tuned further: the service model allows no other ARN.
         "baseModelArn": foundation_model_arn(bedrock.region, job.base_model),
         "customizationType": job.type,
         "vpcConfig": wanted.get("vpcConfig"),
@@ -82,7 +82,7 @@ def list_model_customization_jobs(bedrock: Bedrock, request: dict[str, Any]) -> 
 
 
 def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask a job to stop. It stops between two steps, and leaves no model."""
+    """Request the stop of a job. It stops between two steps, and leaves no model."""
     with bedrock.world.lock:
         job = _job(bedrock, request)
         if not job.active:
@@ -91,7 +91,7 @@ def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> d
         for phase in job.phases.values():
             if phase.status == "InProgress":
                 phase.status, phase.last_modified_time = "Stopping", job.last_modified_time
-        tell_of_job(bedrock, job)
+        emit_job_event(bedrock, job)
     bedrock.world.runner.wake(job.arn)
     return {}
 

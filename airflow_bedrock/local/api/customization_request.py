@@ -1,4 +1,4 @@
-"""What a CreateModelCustomizationJob request means, and what is wrong with it."""
+"""The meaning of a CreateModelCustomizationJob request, and its validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
 
 _CONFIGS = {"DISTILLATION": "distillationConfig", "REINFORCEMENT_FINE_TUNING": "rftConfig"}
-"""The member of customizationConfig that a customization type needs; other types take none."""
+"""The member of customizationConfig that a customization type requires; other types allow none."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Base:
 def base_of(bedrock: Bedrock, request: Mapping[str, Any]) -> Base:
     """Return the base model of a request. Hold the world's lock.
 
-    :raises ServiceError: ValidationException or ResourceNotFoundException, when it cannot be customized so or here.
+    :raises ServiceError: ValidationException or ResourceNotFoundException, if it cannot be customized in this way or
+        region.
     """
     identifier, kind = request["baseModelIdentifier"], request.get("customizationType", FINE_TUNING)
     tuned = ":custom-model/" in identifier
@@ -54,12 +55,12 @@ def base_of(bedrock: Bedrock, request: Mapping[str, Any]) -> Base:
 
 
 def hyperparameters_of(base: Base, request: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hyperparameters, with the defaults filled in.
+    """Return the hyperparameters, including the defaults.
 
-    :raises ServiceError: ValidationException for one that is unknown or out of its range.
+    :raises ServiceError: ValidationException for one that is unknown or out of range.
     """
     given: Mapping[str, str] = request.get("hyperParameters", {})
-    # Those of reinforcement fine-tuning stand in customizationConfig, where the service model checks them.
+    # Those of reinforcement fine-tuning are in customizationConfig, where the service model checks them.
     rules = {} if "rftConfig" in request.get("customizationConfig", {}) else base.method.hyperparameters
     if unknown := sorted(set(given) - set(rules)):
         raise invalid(f"Unknown hyperparameters for {base.model.family}: {', '.join(unknown)}.")
@@ -71,7 +72,7 @@ def hyperparameters_of(base: Base, request: Mapping[str, Any]) -> dict[str, str]
 
 
 def check_config(bedrock: Bedrock, base: Base, request: Mapping[str, Any]) -> None:
-    """Check that customizationConfig is what the customization type needs.
+    """Check that customizationConfig fits the customization type.
 
     :raises ServiceError: ValidationException.
     """
@@ -95,7 +96,7 @@ def check_config(bedrock: Bedrock, base: Base, request: Mapping[str, Any]) -> No
 
 
 def check_data(request: Mapping[str, Any]) -> None:
-    """Check that the training data is said once, and can serve for the customization type.
+    """Check that the request names the training data once, and that it fits the customization type.
 
     :raises ServiceError: ValidationException.
     """

@@ -19,7 +19,7 @@ _CREATION = Creation("CreateCustomModelDeployment", "deployments", answer="custo
 
 
 def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to deploy a custom model."""
+    """Start to deploy a custom model."""
 
     def make() -> Deployment:
         _check_model(bedrock, request["modelArn"])
@@ -62,7 +62,7 @@ def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> 
 
 
 def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to put another model behind a deployment; its ARN stays."""
+    """Start to put another model behind a deployment; its ARN stays the same."""
     with bedrock.world.lock:
         deployment = _deployment(bedrock, request)
         _check_not_mutating(deployment)

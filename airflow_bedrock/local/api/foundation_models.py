@@ -1,6 +1,6 @@
 """Foundation models: get, list, availability.
 
-Those that ``base_models.toml`` knows; others can be asked, but are not listed.
+They are those of ``base_models.toml``; other models can be called, but are not listed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_bedrock.local.errors import not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
 
 _LISTED_TYPES = ("FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION")
-"""The ways to customize a model that the service model has a name for here."""
+"""The customization types for which this operation of the service model has a name."""
 
 
 def get_foundation_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +30,9 @@ def get_foundation_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
 
 
 def get_foundation_model_availability(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Tell whether a foundation model can be used: all are agreed to here, but not all are in each region."""
+    """Return whether a foundation model can be used: all agreements are accepted here, but not all models are in each
+    region.
+    """
     model = base_model(request["modelId"])
     if model is None:
         raise not_found(f"The provided model {request['modelId']} was not found.")
@@ -67,13 +69,13 @@ def list_foundation_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[st
 
 def _all(bedrock: Bedrock) -> Iterator[dict[str, Any]]:
     for model in base_models():
-        if model.has_ended(bedrock.today):  # then only the documentation has it, says the model lifecycle's page
+        if model.has_ended(bedrock.today):  # then only the documentation lists it
             continue
         customizations = [
             kind for kind in _LISTED_TYPES if kind in model.methods and bedrock.region in model.methods[kind].regions
         ]
         if model.context:
-            # As the service has it: one to be asked, and one to be customized and provisioned.
+            # As in the service: one id to call, and one to customize and provision.
             yield _model(bedrock, model, model.id, [], ["ON_DEMAND"])
             yield _model(bedrock, model, model.customizable_id, customizations, ["PROVISIONED"])
         else:
@@ -86,7 +88,7 @@ def _model(
     return {
         "modelArn": foundation_model_arn(bedrock.region, model_id),
         "modelId": model_id,
-        "modelName": model.name[:20],  # the service model allows no more
+        "modelName": model.name[:20],  # the service model allows no longer name
         "providerName": model.provider,
         "inputModalities": [kind for kind in model.input if kind != "VIDEO"],  # the service model has no VIDEO
         "outputModalities": list(model.output),

@@ -13,7 +13,7 @@ from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.catalog import foundation_model_arn
-from airflow_bedrock.local.errors import invalid, not_built
+from airflow_bedrock.local.errors import invalid, unsupported
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import CustomModel, ImportedModel, ImportJob
 
@@ -22,11 +22,11 @@ _CREATION = Creation("CreateModelImportJob", "imports", tags="jobTags")
 _MODEL_CREATION = Creation("CreateCustomModel", "models", answer="modelArn", tags="modelTags")
 
 _UNITS = {"customModelUnitsPerModelCopy": 1, "customModelUnitsVersion": "v1.0"}
-"""What an imported model is billed by; AWS reckons it from the model's size."""
+"""The unit by which an imported model is billed; AWS computes the number from the model's size."""
 
 
 def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to import a model."""
+    """Start to import a model."""
     arn = bedrock.new_arn("model-import-job")
     check_role(bedrock, request["roleArn"], arn)
 
@@ -47,11 +47,11 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
 
 
 def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to register a Nova model that was trained elsewhere, and whose checkpoint lies in S3."""
+    """Start to register a Nova model that was trained elsewhere, and whose checkpoint is in S3."""
     if ("modelSourceConfig" in request) == ("customModelDataSource" in request):
         raise invalid("The request must have a modelSourceConfig or a customModelDataSource, and not both.")
     if "customModelDataSource" in request:
-        raise not_built("SageMaker model packages: use modelSourceConfig")
+        raise unsupported("SageMaker model packages: use modelSourceConfig")
     arn = bedrock.new_arn("custom-model/imported")
     if role := request.get("roleArn"):
         check_role(bedrock, role, arn)
@@ -157,7 +157,7 @@ def _model_summary(model: ImportedModel) -> dict[str, Any]:
 
 
 def _base_of(uri: str) -> BaseModel:
-    """Return the Nova model whose name stands in a place in S3, or Nova Lite: nothing else tells."""
+    """Return the Nova model whose name is in an S3 URI, or Nova Lite: nothing else names it."""
     known = [model for model in base_models() if model.on_demand and model.id.startswith("amazon.nova")]
     named = (model for model in known if model.id.removeprefix("amazon.").partition("-v")[0] in uri.lower())
     return next(named, next(model for model in known if model.id == "amazon.nova-lite-v1:0"))

@@ -1,4 +1,4 @@
-"""Inference profiles: get, list. Those that Amazon Bedrock defines; ``inference_profiles.toml`` has them."""
+"""Inference profiles: get, list. Only those that Amazon Bedrock defines; ``inference_profiles.toml`` has them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from airflow_bedrock.local.state.bedrock import Bedrock
 
 @dataclass(frozen=True)
 class InferenceProfile:
-    """A profile as its region shows it.
+    """An inference profile, as its region shows it.
 
-    :param regions: where the model answers.
+    :param regions: the regions that answer.
     """
 
     arn: str
@@ -30,9 +30,9 @@ class InferenceProfile:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What Get and List show, which is the same."""
+        """Return the members that Get and List have in common: all."""
         model_id = foundation_model_id(self.id)
-        name = self.name.replace(".", "-")  # the service model forbids the dot
+        name = self.name.replace(".", "-")  # the service model does not allow the dot
         model_name = name.partition(" ")[2]
         *others, last = self.regions
         where = f"in {' '.join(others)} and {last}" if others else "globally across all supported AWS Regions"

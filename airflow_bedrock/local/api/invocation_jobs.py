@@ -8,20 +8,20 @@ from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.paging import listed
-from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
+from airflow_bedrock.local.catalog import check_alive, foundation_model_arn, invocable
 from airflow_bedrock.local.errors import conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find
 from airflow_bedrock.local.state.resources import InvocationJob
-from airflow_bedrock.local.work.batch_inference import change, tell_of_batch
+from airflow_bedrock.local.work.batch_inference import change, emit_batch_event
 
 _CREATION = Creation("CreateModelInvocationJob", "invocations")
 
 _HOURS = 24
-"""How long a job may take when the request does not say."""
+"""The default timeout of a job."""
 
 
 def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Accept a batch inference job and begin to run it."""
+    """Accept a batch inference job and start it."""
     arn = bedrock.new_arn("model-invocation-job")
     check_role(bedrock, request["roleArn"], arn)
 
@@ -38,7 +38,7 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             last_modified_time=now,
             expiration_time=now + timedelta(hours=request.get("timeoutDurationInHours", _HOURS)),
         )
-        tell_of_batch(bedrock, job)
+        emit_batch_event(bedrock, job)
         return job
 
     return _CREATION.once(bedrock, request, make)
@@ -55,7 +55,7 @@ def list_model_invocation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dic
 
 
 def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask a batch inference job to stop; what it has written stays."""
+    """Request the stop of a batch inference job; what it has written stays."""
     with bedrock.world.lock:
         job = _job(bedrock, request)
         if not job.active or job.status == "Stopping":
@@ -66,7 +66,7 @@ def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:
-    """Return a job by its ARN, or by the id that ends it."""
+    """Return a job by its ARN, or by the id at its end."""
     identifier: str = request["jobIdentifier"]
     for job in bedrock.invocations.values():
         if identifier in (job.arn, job.id):
@@ -77,7 +77,7 @@ def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:
 def _model_arn(bedrock: Bedrock, identifier: str) -> str:
     """Return the ARN of the model that a request names.
 
-    :raises ServiceError: ValidationException, when it cannot be asked.
+    :raises ServiceError: ValidationException, if it cannot be called.
     """
     custom = bedrock.models.get(identifier)
     if custom and custom.checkpoint is None:
@@ -85,7 +85,7 @@ def _model_arn(bedrock: Bedrock, identifier: str) -> str:
         return identifier
     if ":custom-model/" in identifier:
         raise invalid("The provided model identifier is invalid.")
-    model_id = askable(bedrock.region, identifier)
+    model_id = invocable(bedrock.region, identifier)
     check_alive(model_id, bedrock.today)
     if identifier.startswith("arn:"):
         return identifier
@@ -95,7 +95,7 @@ def _model_arn(bedrock: Bedrock, identifier: str) -> str:
 
 
 def _owned(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Return a request with the owner of each bucket, which is this account where it does not say."""
+    """Return a request with the owner of each bucket, by default this account."""
     owner = {"s3BucketOwner": bedrock.account}
     for side in ("input", "output"):
         ((kind, config),) = request[f"{side}DataConfig"].items()
@@ -104,7 +104,7 @@ def _owned(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(job: InvocationJob) -> dict[str, Any]:
-    """Return what Get and List show, which is the same."""
+    """Return the members that Get and List have in common: all."""
     wanted = job.request
     return {
         "jobArn": job.arn,

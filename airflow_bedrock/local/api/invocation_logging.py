@@ -1,4 +1,4 @@
-"""Model invocation logging: its configuration (put, get, delete), one a region, and the logs that it asks for.
+"""Model invocation logging: its configuration (put, get, delete), one for each region, and the logs.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 """
@@ -24,7 +24,7 @@ from airflow_bedrock.local.work.s3 import write
 log = logging.getLogger(__name__)
 
 PROBE = "amazon-bedrock-logs-permission-check"
-"""The object by which AWS sees whether it can write logs; it stays."""
+"""The object with which AWS tests whether it can write logs; it stays."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class Invocation:
     """One call of the runtime that was answered.
 
     :param request: its parameters; ``modelId`` and ``requestMetadata`` go into the log.
-    :param asked: tokens of the question.
-    :param said: tokens of the answer.
+    :param input_tokens: number of input tokens.
+    :param output_tokens: number of output tokens.
     """
 
     operation: str
     request: Mapping[str, Any]
     body: Any
     answer: Any
-    asked: int
-    said: int
+    input_tokens: int
+    output_tokens: int
 
 
 def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to log, or log otherwise. Each bucket gets an empty object, as AWS leaves one there."""
+    """Turn logging on, or change it. Each bucket gets an empty object, as AWS leaves one there."""
     config = request["loggingConfig"]
     large = config.get("cloudWatchConfig", {}).get("largeDataDeliveryS3Config")
     for place in filter(None, (config.get("s3Config"), large)):
@@ -61,7 +61,7 @@ def get_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, An
 
 
 def delete_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
-    """Log no more; it is no error that nothing was logged."""
+    """Turn logging off; that it was off already is no error."""
     with bedrock.world.lock:
         bedrock.logging.pop(CONFIGURATION, None)
     return {}
@@ -79,15 +79,15 @@ def _check_writable(bedrock: Bedrock, place: dict[str, str]) -> None:
 
 
 def _log_folder(bedrock: Bedrock, place: Mapping[str, str]) -> str:
-    """Return the folder of a bucket that logs go below."""
+    """Return the folder of a bucket for the logs."""
     prefix = place.get("keyPrefix", "").strip("/")
     return f"{prefix}/AWSLogs/{bedrock.account}/BedrockModelInvocationLogs".lstrip("/")
 
 
 def deliver(bedrock: Bedrock, invocation: Invocation) -> None:
-    """Write a log of a call, if that is wanted, before the call is answered.
+    """Log a call, if logging is on, before its response is sent.
 
-    A bucket that is gone since it was configured is not the caller's fault, and only entry.
+    A bucket that was deleted since it was configured does not fail the call.
     """
     with bedrock.world.lock:
         config = bedrock.logging.get(CONFIGURATION, {})
@@ -115,12 +115,12 @@ def _described(bedrock: Bedrock, invocation: Invocation, now: datetime) -> dict[
         "input": {
             "inputContentType": "application/json",
             "inputBodyJson": invocation.body,
-            "inputTokenCount": invocation.asked,
+            "inputTokenCount": invocation.input_tokens,
         },
         "output": {
             "outputContentType": "application/json",
             "outputBodyJson": invocation.answer,
-            "outputTokenCount": invocation.said,
+            "outputTokenCount": invocation.output_tokens,
         },
         "schemaType": "ModelInvocationLog",
         "schemaVersion": "1.0",

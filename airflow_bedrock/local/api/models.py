@@ -1,4 +1,4 @@
-"""Custom models: get, list, delete. A customization job makes them, or CreateCustomModel (``imported_models.py``)."""
+"""Custom models: get, list, delete. A customization job or CreateCustomModel (``imported_models.py``) makes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_bedrock.local.state.resources import CustomModel, Deployment, Job, 
 
 
 def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Describe a custom model; only one that a customization job made in this region knows of its training."""
+    """Describe a custom model; only one that a customization job made in this region shows its training."""
     model = _model(bedrock, request)
     return {
         "modelArn": model.arn,
@@ -37,7 +37,7 @@ def list_custom_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
         model
         for model in bedrock.models.values()
         if foundation in (None, foundation_model_arn(bedrock.region, model.base_model))
-        and request.get("isOwned", True)  # nothing is shared between accounts here
+        and request.get("isOwned", True)  # models of other accounts are not listed
     ]
     described = partial(_summary, bedrock)
     return listed(
@@ -68,7 +68,7 @@ def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> CustomModel:
 
 
 def check_new_model(bedrock: Bedrock, name: str) -> None:
-    """Check that one more custom model may be made, and under this name. Hold the world's lock.
+    """Check that another custom model may be made, and with this name. Hold the world's lock.
 
     :raises ServiceError: ValidationException or ServiceQuotaExceededException.
     """
@@ -80,7 +80,7 @@ def check_new_model(bedrock: Bedrock, name: str) -> None:
 
 
 def metrics(job: Job) -> dict[str, Any]:
-    """Return the losses of a job that has completed; the model shows them too."""
+    """Return the losses of a completed job; the model shows them too."""
     if job.status != "Completed":
         return {"validationMetrics": []}
     return {
@@ -108,7 +108,7 @@ def _summary(bedrock: Bedrock, model: CustomModel) -> dict[str, Any]:
         "modelName": model.name,
         "creationTime": model.creation_time,
         "baseModelArn": model.base_model_arn,
-        "baseModelName": "",  # as it was recorded, though the service model has a pattern for it
+        "baseModelName": "",  # as recorded, although it does not match the pattern of the service model
         "customizationType": model.type,
         "ownerAccountId": bedrock.account,
         "modelStatus": model.status,

@@ -1,4 +1,4 @@
-"""Lists: filters that all of them share, order, and pages."""
+"""Lists: common filters, order, and pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Kind
 
 PAGE = 100
-"""Items a page when the request does not say; the service's own number is not published."""
+"""Default number of items on a page; the service's own is not published."""
 
 
 def listed(
@@ -21,10 +21,10 @@ def listed(
     created: str = "creationTime",
     **filters: str,
 ) -> dict[str, Any]:
-    """Return the answer of a List: one page of the items that the request's filters let through, in its order.
+    """Return the response of a List: one page of the items that match the request's filters, in its order.
 
-    :param member: the answer's, that holds the items as they are described.
-    :param created: what the names of the filters of time begin with.
+    :param member: the member of the response that holds the items as they are described.
+    :param created: the prefix of the names of the time filters.
     :param filters: the attribute that each of the operation's own filters compares.
     """
     after, before, equal = f"{created}After", f"{created}Before", {"statusEquals": "status", **filters}
@@ -42,13 +42,12 @@ def listed(
 
 
 def page(items: Sequence[Any], request: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, str]]:
-    """Return one page, and ``{"nextToken": ...}`` when there are more.
+    """Return one page, and ``{"nextToken": ...}`` if there are more.
 
     The token holds the ARN of the last item shown, so that what is created between two calls moves nothing.
 
     :param items: each has an ``arn``.
-
-    :raises ServiceError: ValidationException for a token that no list gave.
+    :raises ServiceError: ValidationException for a token that no List returned.
     """
     start = 0
     if token := request.get("nextToken"):
@@ -68,5 +67,5 @@ def _encode(arn: str) -> str:
 def _decode(token: str) -> str:
     try:
         return base64.urlsafe_b64decode(token).decode()
-    except ValueError:  # no base64, or no text
+    except ValueError:  # not base64, or not text
         return ""

@@ -1,4 +1,4 @@
-"""Provisioned throughput: create, get, list, update, delete. It costs by the hour; the meter is in ``Meter``."""
+"""Provisioned throughput: create, get, list, update, delete. It is billed by the hour; ``Meter`` counts the hours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMMITMENTS = {"OneMonth": timedelta(days=30), "SixMonths": timedelta(days=180)
 
 
 def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to provide model units for a model, and to count hours."""
+    """Start to provide model units for a model, and to count hours."""
 
     def make() -> Throughput:
         model, foundation = _model(bedrock, request["modelId"])
@@ -59,7 +59,7 @@ def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]
 
 
 def update_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Rename provisioned throughput, or begin to put another model behind it."""
+    """Rename provisioned throughput, or start to put another model behind it."""
     with bedrock.world.lock:
         throughput = _throughput(bedrock, request)
         _check_settled(throughput, invalid)
@@ -127,7 +127,7 @@ def _check_settled(throughput: Throughput, error: Callable[[str], ServiceError])
 
 
 def _described(throughput: Throughput) -> dict[str, Any]:
-    """Return what Get and List show, which is the same."""
+    """Return the members that Get and List have in common: all."""
     return {
         "modelUnits": throughput.units,
         "desiredModelUnits": throughput.units,

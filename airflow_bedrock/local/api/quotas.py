@@ -1,4 +1,4 @@
-"""Quotas, as requests meet them."""
+"""The quotas that requests are checked against."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _USED: dict[str, tuple[str, Callable[[Bedrock], int]]] = {
     "import_jobs": ("model import jobs in progress", lambda one: _active(one.imports)),
     "imported_models": ("imported models", lambda one: len(one.imported) + _active(one.imports)),
 }
-"""What each of the settings' quotas is about, and how much of it is used; models on their way count."""
+"""What each of the settings' quotas limits, and how much of it is used; models that are being made count."""
 
 
 def check_quotas(bedrock: Bedrock, *names: str, wanted: int = 1) -> None:
-    """Check that the quota allows one more, or so many more.
+    """Check that the quotas allow one more, or this many more.
 
     :raises ServiceError: ServiceQuotaExceededException.
     """

@@ -1,4 +1,4 @@
-"""The runtime: Converse and InvokeModel, whole and as a stream, and CountTokens."""
+"""The runtime: Converse and InvokeModel, with and without streams, and CountTokens."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.local.api.invocation_logging import Invocation, deliver
-from airflow_bedrock.local.catalog import askable, check_alive
+from airflow_bedrock.local.catalog import check_alive, invocable
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work import invoke_streams
 from airflow_bedrock.local.work.inference import (
     Reply,
     ask,
-    base_of_asked,
+    base_model_behind,
     check_conversation,
     converse_answer,
     converse_question,
@@ -23,7 +23,7 @@ from airflow_bedrock.local.work.inference import (
 from airflow_bedrock.local.work.invoke_bodies import Form, form_of, read_body, read_question
 
 Event = tuple[str, dict[str, Any]]
-"""One of a stream: its name in the service model and its members."""
+"""One event of a stream: its name in the service model and its members."""
 
 
 def converse(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -39,26 +39,26 @@ def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
 
 
 def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> bytes:
-    """Answer a body with a body."""
+    """Answer a question in the form of the model's provider."""
     form, reply = _reply(bedrock, "InvokeModel", request)
     return msgspec.json.encode(form.answer(reply))
 
 
 def invoke_model_with_response_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
-    """Answer a body with a stream of chunks, in the form of the model's provider."""
+    """Answer a question with a stream of chunks, in the form of the model's provider."""
     form, reply = _reply(bedrock, "InvokeModelWithResponseStream", request)
     return [("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in form.chunks(reply)]
 
 
 def count_tokens(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Count the tokens of a Converse or InvokeModel request, as its answer would.
+    """Count the tokens of a Converse or InvokeModel request, as its response would.
 
-    AWS counts for Claude under its plain id alone, and refuses other models and inference profiles.
+    AWS counts for Claude by its foundation model id only, and rejects other models and inference profiles.
     """
     model_id, wanted = request["modelId"], request["input"]
     if not model_id.startswith("anthropic."):
         raise invalid("The provided model doesn't support counting tokens.")
-    check_alive(askable(bedrock.region, model_id), bedrock.today)
+    check_alive(invocable(bedrock.region, model_id), bedrock.today)
     if "converse" in wanted:
         return {"inputTokens": converse_question(wanted["converse"]).tokens}
     body = read_body(wanted["invokeModel"]["body"])
@@ -72,13 +72,13 @@ def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[
     metrics = {"latencyMs": round((time.perf_counter() - started) * 1000)}
     answer = {**converse_answer(reply), "metrics": metrics}
     body = {name: value for name, value in request.items() if name not in ("modelId", "requestMetadata")}
-    deliver(bedrock, Invocation(operation, request, body, answer, reply.asked, reply.said))
+    deliver(bedrock, Invocation(operation, request, body, answer, reply.input_tokens, reply.output_tokens))
     return reply, answer
 
 
 def _reply(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[Form, Reply]:
     body = read_body(request.get("body"))
-    form = form_of(base_of_asked(bedrock, request["modelId"]))
+    form = form_of(base_model_behind(bedrock, request["modelId"]))
     reply = ask(bedrock, request["modelId"], read_question(form, body))
-    deliver(bedrock, Invocation(operation, request, body, form.answer(reply), reply.asked, reply.said))
+    deliver(bedrock, Invocation(operation, request, body, form.answer(reply), reply.input_tokens, reply.output_tokens))
     return form, reply

@@ -1,4 +1,4 @@
-"""Tags: those that requests bring along, TagResource, UntagResource, ListTagsForResource."""
+"""Tags: those in Create requests, TagResource, UntagResource, ListTagsForResource."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from airflow_bedrock.local.errors import ServiceError, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
 
 MAX_TAGS = 50
-"""The service takes no more on one resource, though its model allows 200."""
+"""The service's limit for one resource, although its model allows 200."""
 
 
 def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Add tags to a resource; a key that it has gets the new value."""
+    """Add tags to a resource; an existing key gets the new value."""
     with bedrock.world.lock:
         arn = _existing(bedrock, request)
         added = {one["key"] for one in request["tags"]}
@@ -23,7 +23,7 @@ def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def untag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Take tags from a resource; keys that it does not have are passed over."""
+    """Remove tags from a resource; keys that it does not have are ignored."""
     with bedrock.world.lock:
         tags = bedrock.tags.get(_existing(bedrock, request), {})
         for key in request["tagKeys"]:

@@ -1,9 +1,9 @@
 """A conditional log-bilinear language model: small, trained in seconds, and a real one.
 
-The next token of a completion is predicted from the prompt (the weighted sum of the embeddings of its words and word
+It predicts the next token of a completion from the prompt (the weighted sum of the embeddings of its words and word
 pairs) and from the few tokens before it (one embedding for each distance); their sum, times the embedding of each token
 of the vocabulary, gives the logits. See Mnih and Hinton, "Three new graphical models for statistical language
-modelling" (2007); the prompt is the condition added here.
+modelling" (2007); the prompt as a condition is added here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 HISTORY = 4
-"""Tokens before the next one that the model sees."""
+"""Number of tokens before the next one that the model sees."""
 
 DIMENSIONS = 64
 MAX_FEATURES = 100_000
@@ -38,11 +38,11 @@ _WORDS = ("features", "vocabulary")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says.
+    """The answer of a model.
 
     :param text: the completion.
-    :param tokens: how many tokens it has.
-    :param ended: False when it was cut off at the token limit.
+    :param tokens: its number of tokens.
+    :param ended: False if it was cut off at the token limit.
     """
 
     text: str
@@ -54,10 +54,10 @@ class Answer:
 class LanguageModel:
     """The model's words and weights; :mod:`~airflow_bedrock.local.learning.training` makes them.
 
-    :param features: the prompt's words and word pairs that the model knows.
-    :param weights: how much each of them says: its inverse document frequency.
-    :param scale: the weight of a feature that it does not know, and the length of a usual prompt.
-    :param vocabulary: the tokens it can say; the first is the end of the completion.
+    :param features: the words and word pairs of prompts that the model knows.
+    :param weights: the weight of each of them: its inverse document frequency.
+    :param scale: the weight of an unknown feature, and the length of a typical prompt.
+    :param vocabulary: the tokens it can output; the first is the end of the completion.
     :param prompt: an embedding for each feature.
     :param history: an embedding for each distance and token; the last row stands for "nothing there yet".
     :param output: an embedding for each token of the vocabulary.
@@ -103,7 +103,7 @@ class LanguageModel:
         )
 
     def extended(self, prompts: Sequence[str], completions: Sequence[str], seed: str) -> LanguageModel:
-        """Make a model that knows what this one does, and the words of more texts, for training that goes on."""
+        """Make a model that knows what this one does, and the words of more texts, to continue the training."""
         more = LanguageModel.untrained(prompts, completions, seed)
         features = [place for place, feature in enumerate(more.features) if feature not in self._feature_index]
         tokens = [place for place, token in enumerate(more.vocabulary) if token not in self._token_index]
@@ -121,10 +121,10 @@ class LanguageModel:
         )
 
     def encode_prompt(self, prompt: str) -> tuple[list[int], Floats]:
-        """Return the known features of a prompt and their weights, whose length is 1 in a prompt of the usual kind.
+        """Return the known features of a prompt and their weights, which have length 1 for a typical prompt.
 
-        What the model does not know counts towards the length, and a short prompt counts as a usual one: otherwise the
-        one word that it knows would weigh many times what it ever did in training, and outvote the end of the answer.
+        Unknown features count towards the length, and a short prompt counts as a typical one: otherwise the only known
+        word would weigh many times what it ever did in training, and outvote the end of the answer.
         """
         counts = Counter(features(prompt))
         indices = [self._feature_index[name] for name in counts if name in self._feature_index]
@@ -137,7 +137,7 @@ class LanguageModel:
     def encode_completion(self, completion: str, limit: int) -> list[int]:
         """Return the tokens of a completion and its end, cut off after ``limit`` tokens.
 
-        What the vocabulary does not have is spelled by its characters; a character it does not have is left out.
+        A token outside the vocabulary is spelled by its characters; an unknown character is left out.
         """
         index = self._token_index
         encoded: list[int] = []
@@ -148,7 +148,7 @@ class LanguageModel:
         return [*encoded, index[END]]
 
     def complete(self, prompt: str, max_tokens: int) -> Answer:
-        """Answer a prompt with the likeliest token each time, until the end or ``max_tokens``."""
+        """Answer a prompt with the most likely token each time, until the end or ``max_tokens``."""
         indices, values = self.encode_prompt(prompt)
         condition = values @ self.prompt[indices] if indices else np.zeros(DIMENSIONS, np.float32)
         nothing = len(self.vocabulary)
@@ -165,7 +165,7 @@ class LanguageModel:
     def save(self, path: Path) -> None:
         """Write words and weights to a ``.npz`` file."""
         saved: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
-        # As an array of strings, every one of them would take the place of the longest.
+        # In an array of strings, each would take as much space as the longest.
         saved.update({name: np.frombuffer(json.dumps(getattr(self, name)).encode(), np.uint8) for name in _WORDS})
         with path.open("wb") as file:
             np.savez(file, **saved)
@@ -183,20 +183,20 @@ class LanguageModel:
 
 
 def _length(weighted: Iterable[tuple[float, int]]) -> float:
-    """Return the Euclidean length of features, each a weight and how often it occurs."""
+    """Return the Euclidean length of features, given the weight and the number of each."""
     return math.sqrt(sum((weight * count) ** 2 for weight, count in weighted))
 
 
 def generator(seed: str) -> np.random.Generator:
-    """Return a random generator that depends on nothing but the seed."""
+    """Return a random generator that depends only on the seed."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
 
 
 def untrained_answer(model_id: str, prompt: str) -> Answer:
-    """Answer as a base model does: as the same kind of model would before it has learnt anything.
+    """Answer like a base model: like the same kind of model before any training.
 
-    Its weights are random, drawn from the model's id for each word, so the same question gets the same answer. All it
-    can say is what stands in the request: the answer is an arbitrary word of it.
+    Its weights are random, drawn from the model's id for each word, so the same question gets the same answer. The
+    answer is an arbitrary word of the request.
     """
     words = sorted({token.strip() for token in tokenize(prompt)} - {""})
     if not words:

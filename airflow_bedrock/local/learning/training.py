@@ -15,15 +15,15 @@ import numpy as np
 from airflow_bedrock.local.learning.model import HISTORY, Floats, Integers, LanguageModel, generator
 
 LEARNING_RATE = 0.1
-"""What works well for this model; a base model's default learning rate stands for it, others in proportion."""
+"""The learning rate that works for this model; it stands for a base model's default, others are in proportion."""
 
 LEARNT_TOKENS = 400_000
-"""Tokens learnt in one epoch, about; long completions are cut so that many of them stay below it."""
+"""Approximate number of tokens learnt in one epoch; long completions are cut to stay below it."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One record: what the model is given and what it should say."""
+    """One record: the input of the model and its expected output."""
 
     prompt: str
     completion: str
@@ -45,17 +45,17 @@ class Schedule:
     batch_size: int | None = None
 
     def batch(self, records: int) -> int:
-        """Return the records of one step: about 250 steps an epoch, and never more than 64 records."""
+        """Return the number of records in a step: about 250 steps an epoch, and at most 64 records."""
         return self.batch_size or min(64, max(1, records // 250))
 
     def steps(self, records: int) -> int:
-        """Return the number of steps in all."""
+        """Return the total number of steps."""
         return self.epochs * -(-records // self.batch(records))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step that was made.
+    """One step of the training.
 
     :param number: from 1.
     :param epoch: from 1.
@@ -75,7 +75,7 @@ def token_limit(records: int) -> int:
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """Return a digest of the data, which seeds everything random: the same data gives the same model."""
+    """Return a digest of the data, which seeds all random numbers: the same data gives the same model."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(f"{len(example.prompt)},{len(example.completion)}:{example.prompt}{example.completion}".encode())
@@ -109,7 +109,7 @@ class Batch:
         token_counts = np.array([len(tokens) for tokens in completions], np.int64)
         before = [len(model.vocabulary)] * HISTORY
         padded = np.array([token for tokens in completions for token in before + tokens], np.int64)
-        # Where each target stands in `padded`; what it follows stands right before it there.
+        # The position of each target in `padded`; the tokens before it precede it there.
         record = np.repeat(np.arange(len(examples)), token_counts)
         places = np.arange(len(record)) + HISTORY * (1 + record)
         return cls(
@@ -138,7 +138,7 @@ class Batch:
 
 
 def train(model: LanguageModel, examples: Sequence[Example], schedule: Schedule) -> Iterator[Step]:
-    """Train ``model`` in place, one step for each item asked for."""
+    """Train ``model`` in place, one step for each item of the iteration."""
     data = Batch.of(model, examples, token_limit(len(examples)))
     random = generator(fingerprint(examples))
     optimizer = _Adagrad(model)
@@ -164,7 +164,7 @@ def loss_of(model: LanguageModel, data: Batch, size: int = 256) -> float:
 
 
 def _forward(model: LanguageModel, batch: Batch) -> tuple[Floats, Floats]:
-    """Return the model's state before each token, and the probabilities of what that token is."""
+    """Return the model's state before each token, and the probabilities of the token."""
     weighted = model.prompt[batch.features] * batch.values[:, None]
     conditions = _sum_spans(weighted, batch.feature_counts)
     states = np.repeat(conditions, batch.token_counts, axis=0)
@@ -183,7 +183,7 @@ def _of_targets(probabilities: Floats, batch: Batch) -> Floats:
 
 
 class _Adagrad:
-    """Adagrad (Duchi et al., 2011): each weight has a step size of its own, which falls as its gradients add up."""
+    """Adagrad (Duchi et al., 2011): each weight has its own step size, which falls as its gradients add up."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
@@ -214,7 +214,7 @@ class _Adagrad:
 
 
 def _spans(counts: Integers, records: Integers) -> Integers:
-    """Return the places of the records' items in an array that holds ``counts`` items for each record in turn."""
+    """Return the positions of the records' items in an array with ``counts`` items for each record in turn."""
     starts = np.cumsum(counts) - counts
     chosen = counts[records]
     offsets = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)

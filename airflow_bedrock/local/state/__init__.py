@@ -1,1 +1,1 @@
-"""What Local Bedrock remembers: jobs, custom models, deployments."""
+"""The state of Local Bedrock: jobs, custom models, deployments."""

@@ -1,4 +1,4 @@
-"""Bedrock of one account in one region, and the world of all of them: what API handlers and jobs work on."""
+"""Bedrock of one account in one region, and the world that holds all of them; operations and work use both."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Kind = TypeVar("Kind", bound=Resource)
 
 
 class Clients(Protocol):
-    """Where jobs get clients of other AWS services from."""
+    """Makes clients of other AWS services."""
 
     def client(self, service: str, region: str) -> Any:
-        """Return a boto3 client of Local Bedrock's own endpoint; the calls it makes stay out of the journal."""
+        """Return a boto3 client of Local Bedrock's own endpoint; its calls are not in the journal."""
 
 
 class Persistence:
-    """Keeps state between runs; this one keeps nothing."""
+    """Keeps state between runs; this class keeps nothing."""
 
     def touched(self, key: str) -> None:
-        """Take note that work on the resource with this ARN has gone on."""
+        """Record that the work on the resource with this ARN has made a step."""
 
     def write(self, *, everything: bool = True) -> None:
-        """Write what has changed in Bedrock, or of that only what work has; called before the response is sent."""
+        """Write what has changed in Bedrock, or only what work has changed; called before the response is sent."""
 
     def write_objects(self, bucket: str, key: str = "") -> None:
-        """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""
+        """Write an object that was put or deleted; without a key, everything that has changed in the bucket."""
 
     def write_roles(self) -> None:
         """Write IAM's roles and policies."""
@@ -44,11 +44,11 @@ class Persistence:
 
 @dataclass
 class World:
-    """All that one Local Bedrock is made of, apart from HTTP.
+    """The state of one Local Bedrock, without HTTP.
 
-    :param faults: what goes wrong on demand.
+    :param faults: the injected faults.
     :param lock: hold it while reading or changing resources.
-    :param weights: the language model behind each custom model, by ARN.
+    :param weights: the language model of each custom model, by ARN.
     :param persistence: keeps state between runs.
     """
 
@@ -65,18 +65,18 @@ class World:
         self.runner = Runner(self.clock, lambda key: self.persistence.touched(key))
 
     def bedrock(self, account: str, region: str) -> Bedrock:
-        """Return Bedrock as this account sees it in this region."""
+        """Return Bedrock of this account in this region."""
         with self.lock:
             return self.accounts.setdefault((account, region), Bedrock(self, account, region))
 
     def all(self) -> Iterator[Bedrock]:
-        """Return Bedrock in every account and region that was used."""
+        """Return Bedrock of every account and region that was used."""
         with self.lock:
             return iter([*self.accounts.values()])
 
 
 class Bedrock(RegionState):
-    """Bedrock of one account in one region, with everything that is in it."""
+    """Bedrock of one account in one region, with all its resources."""
 
     def __init__(self, world: World, account: str, region: str) -> None:
         super().__init__()
@@ -84,19 +84,19 @@ class Bedrock(RegionState):
 
     @property
     def today(self) -> date:
-        """The day, in UTC."""
+        """The date, in UTC."""
         return self.world.clock.now().date()
 
     def new_arn(self, kind: str) -> str:
-        """Return an ARN that nothing has yet, such as ``…:custom-model-deployment/abc123def456``."""
+        """Return a new ARN, such as ``…:custom-model-deployment/abc123def456``."""
         return f"arn:aws:bedrock:{self.region}:{self.account}:{kind}/{new_id()}"
 
     def due(self, arn: str, share: float = 1.0) -> float:
-        """Return when the work on a resource has taken a share of the time that a job takes."""
+        """Return when the work on a resource has used a share of a job's time."""
         return self.world.runner.started(arn) + share * self.world.settings.job_seconds
 
     def tag(self, arn: str, tags: Iterable[Mapping[str, str]] | None) -> None:
-        """Add tags to a resource, as requests have them. Hold the world's lock."""
+        """Add tags to a resource, in the form of a request. Hold the world's lock."""
         if tags:
             self.tags.setdefault(arn, {}).update({one["key"]: one["value"] for one in tags})
 

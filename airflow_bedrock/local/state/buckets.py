@@ -1,7 +1,7 @@
-"""Keeps the objects of all S3 buckets as plain files, which a person can read, and puts them back.
+"""Keeps the objects of all S3 buckets as plain files, which a person can read, and restores them.
 
-It goes through the S3 API only. An object comes back with its ETag, since that is how users tell data that changed: a
-multipart upload is repeated with parts of the same size. Versions, tags and settings of buckets are not kept.
+It uses only the S3 API. A restored object has its former ETag, since users detect changed data by it: a multipart
+upload is repeated with parts of the same size. Versions, tags and settings of buckets are not kept.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _DETAILS = (
     "Metadata",
     "StorageClass",
 )
-"""What GetObject returns about an object and PutObject takes."""
+"""The members of GetObject that PutObject accepts."""
 
 
 class _Object(msgspec.Struct):
-    """What a file does not say about its object.
+    """What the file does not show of its object.
 
-    :param part_size: bytes of the first part of a multipart upload.
+    :param part_size: of the first part of a multipart upload, in bytes.
     :param checksum: algorithm and type of its checksum.
     """
 
@@ -49,10 +49,10 @@ class _Bucket(msgspec.Struct):
 
 
 class Buckets:
-    """The buckets, and their files below a directory.
+    """The buckets, and their files in a directory.
 
-    :param directory: objects go to ``s3/<bucket>/<key>`` there.
-    :param store: what files do not say goes there.
+    :param directory: objects go to ``s3/<bucket>/<key>`` in it.
+    :param store: keeps what files do not show.
     :param s3: a boto3 client.
     """
 
@@ -77,7 +77,7 @@ class Buckets:
         return [*self._buckets]
 
     def write(self, bucket: str, key: str = "") -> None:
-        """Write one object as it is now, or all of a bucket that have changed; files of what is gone are removed."""
+        """Write one object as it is now, or all changed objects of a bucket; remove the files of deleted objects."""
         with self._lock:
             if key:
                 self._write(bucket, key)
@@ -99,7 +99,7 @@ class Buckets:
                     self._write(bucket, key)
 
     def restore(self) -> None:
-        """Make the buckets and put the objects into them; files that somebody has added become objects too."""
+        """Make the buckets and put the objects; files that somebody has added become objects too."""
         for name, bucket in self._buckets.items():
             make_bucket(self._s3, name, bucket.region)
         for name, objects in self._objects.items():
@@ -131,10 +131,10 @@ class Buckets:
         self._store.write({f"object/{bucket}/{key}": msgspec.json.encode(kept)})
 
     def _place(self, bucket: str, key: str) -> str:
-        """Return the file for a key, relative to the directory; an object that is there keeps its own.
+        """Return the file of a key, relative to the directory; an existing object keeps its file.
 
-        A key that no file can be named after (``a//b``, ``../x``, ``folder/``), that is a folder of another key or has
-        another as its folder, or that differs from another only by case, gets a file named by its digest.
+        A key gets a file named by its digest if it is not a valid file name (``a//b``, ``../x``, ``folder/``), if it is
+        a folder of another key or has another key as its folder, or if it differs from another only by case.
         """
         if kept := self._objects.get(bucket, {}).get(key):
             return kept.file
@@ -159,7 +159,7 @@ class Buckets:
         self._store.write({f"bucket/{bucket}": None})
 
     def _remove(self, path: Path) -> None:
-        """Remove a file, and the folders that are empty then: a file may have to stand where a folder stood."""
+        """Remove a file, and the folders that are then empty: a file may take the place of a folder."""
         path.unlink(missing_ok=True)
         for folder in path.parents:
             if folder == self._directory or any(folder.iterdir()):
@@ -195,7 +195,7 @@ class Buckets:
 
 
 def _checksum(algorithm: str, content: bytes) -> dict[str, str]:
-    """Return the member that tells a content's checksum; boto3 cannot compute all of them itself."""
+    """Return the member with a content's checksum; boto3 cannot compute all of them itself."""
     return {f"Checksum{algorithm}": checksum(algorithm, content)}
 
 
@@ -215,5 +215,5 @@ def make_bucket(s3: Any, name: str, region: str) -> None:
 def _nameable(key: str) -> bool:
     names = key.split("/")
     return all(name not in ("", ".", "..") and len(name.encode()) < 200 and "\0" not in name for name in names) and (
-        not names[-1].startswith(".")  # files that begin with a dot are left alone when files are read back
+        not names[-1].startswith(".")  # files that begin with a dot are ignored when files are read back
     )

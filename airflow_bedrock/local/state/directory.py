@@ -2,11 +2,11 @@
 
 ::
 
-    DIR/state.sqlite          jobs, models, deployments and all else of Bedrock; what files do not say of objects; IAM
+    DIR/state.sqlite          jobs, models, deployments and the rest of Bedrock; metadata of objects; IAM
     DIR/models/<id>.npz       the weights of each custom model
     DIR/s3/<bucket>/<key>     every object, as a plain file
 
-The web layer has each change written before it answers. What work changes by itself is written at the next request, and
+The web layer writes each change before it responds. What background work changes is written at the next request, and
 twice a second. Every dataclass of :class:`RegionState` is kept.
 """
 
@@ -27,16 +27,16 @@ from airflow_bedrock.local.state.roles import Roles
 from airflow_bedrock.local.state.store import StateError, Store, write_whole
 
 BEAT = 0.5
-"""Seconds between two writings of what work has changed by itself, and of the time."""
+"""Seconds between two writes of the changes by background work, and of the time."""
 
 _TYPES = {name: get_args(kind)[1] for name, kind in get_type_hints(RegionState).items()}
-"""What each member of the state of a region holds: all are dictionaries, by ARN or another key."""
+"""The type of the values of each member of a region's state: all are dictionaries, by ARN or another key."""
 
 
 class StateDirectory(Persistence):
-    """Saves a world to a directory, and brings it back from there.
+    """Saves a world to a directory, and restores it.
 
-    :param directory: made when it is not there.
+    :param directory: made if it does not exist.
     :raises StateError: it holds something else, or another process uses it.
     """
 
@@ -58,9 +58,9 @@ class StateDirectory(Persistence):
         self._roles = Roles(self._store, clients.client("iam", region))
 
     def restore(self) -> dict[str, float]:
-        """Bring the kept state back, and return when each piece of work was started, by its key, on the present clock.
+        """Restore the state, and return when each piece of work was started, by its key, on the present clock.
 
-        The time at which nothing ran does not count as time that work has taken.
+        The time between two runs does not count as time of the work.
 
         :raises StateError: the state cannot be read.
         """
@@ -84,27 +84,27 @@ class StateDirectory(Persistence):
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, and let go of the directory."""
+        """Write the last changes, and release the directory."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         self.write()
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Release the directory."""
         self._store.close()
 
     def touched(self, key: str) -> None:
-        """Take note that work on the resource with this ARN has gone on."""
+        """Record that the work on the resource with this ARN has made a step."""
         with self._touching:
             self._touched.add(key)
 
     def write_objects(self, bucket: str, key: str = "") -> None:
-        """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""
+        """Write an object that was put or deleted; without a key, everything that has changed in the bucket."""
         self._buckets.write(bucket, key)
 
     def write_everything(self) -> None:
-        """Write all of it anew, no matter what changed."""
+        """Write everything anew, changed or not."""
         for bucket in self._buckets.names():
             self._buckets.write(bucket)
         self._roles.write()
@@ -120,7 +120,7 @@ class StateDirectory(Persistence):
                 self.write()
 
     def write(self, *, everything: bool = True) -> None:
-        """Write what has changed in Bedrock, or of that only what work has."""
+        """Write what has changed in Bedrock, or only what work has changed."""
         if everything or self._touched or self._world.runner.current:
             with self._lock:
                 self._write(everything)
@@ -149,7 +149,7 @@ class StateDirectory(Persistence):
         self._written, self._weights = set(kept), set(weights)
 
     def _members(self) -> dict[str, Mapping[str, Any]]:
-        """Return all that is kept of Bedrock: each member of each region, and when work was started."""
+        """Return the state of Bedrock: each member of each region, and when work was started."""
         members = {
             f"bedrock/{bedrock.account}/{bedrock.region}/{member}/": getattr(bedrock, member)
             for bedrock in self._world.all()
@@ -158,7 +158,7 @@ class StateDirectory(Persistence):
         return {**members, "work/": self._world.runner.under_way()}
 
     def _restore_bedrock(self) -> float:
-        """Bring Bedrock's resources back, and return the time at which they were written last."""
+        """Restore Bedrock's resources, and return when they were last written."""
         self._written = {name for name in self._store.values if name.startswith(("bedrock/", "work/"))}
         for name, value in self._store.values.items():
             if name.startswith("bedrock/"):

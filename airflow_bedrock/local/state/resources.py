@@ -1,4 +1,4 @@
-"""The resources of Bedrock as plain data; the API's answers are made from them in ``api/``."""
+"""The resources of Bedrock as plain data; ``api/`` makes the responses from them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 PHASES = ("validation", "dataProcessing", "training")
-"""What a customization job goes through, in order; ``statusDetails`` shows each."""
+"""The phases of a customization job, in order; ``statusDetails`` shows each."""
 
 CONFIGURATION = "configuration"
-"""The key of what there is one of, and has no ARN."""
+"""The key of the only item of its kind, which has no ARN."""
 
 _ID_CHARACTERS = string.ascii_lowercase + string.digits
 
 
 def new_id() -> str:
-    """Return an id in the form that ends Bedrock's ARNs: 12 lower-case letters and digits."""
+    """Return an id as at the end of Bedrock's ARNs: 12 lower-case letters and digits."""
     return "".join(random.choices(_ID_CHARACTERS, k=12))  # noqa: S311  # names nothing secret
 
 
@@ -40,15 +40,15 @@ Curve = list[tuple[int, float]]
 """Losses by step."""
 
 POINTS = 200
-"""About so many losses of a curve are kept and shown."""
+"""Approximate number of losses of a curve that are kept and shown."""
 
 
 class Transient:
-    """What is not kept between runs, because it changes all the time; it begins anew."""
+    """State that is not kept between runs, because it changes all the time; it starts anew."""
 
 
 class Progress(Transient):
-    """How far training is; the admin API shows it.
+    """The progress of training; the admin API shows it.
 
     ``training_losses`` has one for each step, ``validation_losses`` one with its step for each epoch.
     """
@@ -64,16 +64,16 @@ class Progress(Transient):
 
     @property
     def curves(self) -> tuple[Curve, Curve]:
-        """The losses in training and in validation, or some of them, with the first and the last."""
-        # Copies: the job goes on in another thread.
+        """The training and validation losses, or a sample of them with the first and the last."""
+        # Copies, since another thread appends to them.
         return _thinned(list(enumerate(self.training_losses[:], start=1))), _thinned(self.validation_losses[:])
 
 
 @dataclass(kw_only=True)
 class Resource:
-    """What all kinds of resources have.
+    """The attributes of all kinds of resources.
 
-    ``UNDER_WAY`` are the statuses from which it goes on by itself.
+    ``UNDER_WAY`` are the statuses in which background work continues.
     """
 
     UNDER_WAY: ClassVar[tuple[str, ...]] = ("InProgress",)
@@ -85,12 +85,12 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """The 12 characters that end its ARN; of a job, they name its folder in S3."""
+        """The 12 characters at the end of its ARN; the output folder of a job in S3 has this name."""
         return self.arn.rpartition("/")[2]
 
     @property
     def active(self) -> bool:
-        """Whether it is in progress, and so cannot be changed or deleted."""
+        """Whether work on it is in progress, so that it cannot be changed or deleted."""
         return self.status in self.UNDER_WAY
 
 
@@ -99,8 +99,8 @@ class Job(Resource):
     """A model customization job.
 
     :param request: the CreateModelCustomizationJob request, as it came.
-    :param hyperparameters: those of the request and the defaults for the others.
-    :param curves: the losses in training and in validation of a job that has ended.
+    :param hyperparameters: those of the request, and the defaults.
+    :param curves: the training and validation losses of a job that has ended.
     """
 
     UNDER_WAY = ("InProgress", "Stopping")
@@ -129,21 +129,21 @@ class Job(Resource):
 
     @property
     def type(self) -> str:
-        """FINE_TUNING unless the request says otherwise."""
+        """The customization type; FINE_TUNING by default."""
         kind: str = self.request.get("customizationType", "FINE_TUNING")
         return kind
 
 
 @dataclass(kw_only=True)
 class CustomModel(Resource):
-    """A custom model: made by a job, copied, or trained elsewhere. Its weights are kept apart, under its ARN.
+    """A custom model: made by a job, copied, or trained elsewhere. Its weights are kept separately, under its ARN.
 
     :param base_model: the id of its foundation model.
-    :param base_model_arn: what was customized: the foundation model, or another custom one.
+    :param base_model_arn: the model that was customized: the foundation model, or another custom model.
     :param type: how it was customized; IMPORTED for one that was trained elsewhere.
-    :param job_arn: the customization job that made it, if one did.
-    :param checkpoint: of one that was trained elsewhere, and whose weights cannot be read: what tells it from others.
-    :param request: of one that was trained elsewhere: the CreateCustomModel request, as it came.
+    :param job_arn: the customization job that made it, if any.
+    :param checkpoint: for one that was trained elsewhere and whose weights cannot be read: a digest of its files.
+    :param request: for one that was trained elsewhere: the CreateCustomModel request, as it came.
     """
 
     UNDER_WAY = ("Creating",)
@@ -161,9 +161,9 @@ class CustomModel(Resource):
 
 @dataclass(kw_only=True)
 class CopyJob(Resource):
-    """A model copy job, in the region that the copy goes to.
+    """A model copy job, in the target region.
 
-    :param name: the copy's.
+    :param name: the name of the copy.
     """
 
     source_arn: str
@@ -191,10 +191,10 @@ class ImportJob(Resource):
 
 @dataclass(kw_only=True)
 class ImportedModel(Resource):
-    """A model that an import job made, and that is asked by its own ARN.
+    """A model that an import job made; it is called by its own ARN.
 
     :param instruct: whether it has a template for conversations.
-    :param checkpoint: what tells its files from others; it stands for weights that cannot be read here.
+    :param checkpoint: a digest of its files, in place of the weights, which cannot be read here.
     """
 
     job_arn: str
@@ -214,7 +214,7 @@ class Update:
 
 @dataclass(kw_only=True)
 class Deployment(Resource):
-    """A custom model that can be asked on demand."""
+    """A custom model that can be called on demand."""
 
     model_arn: str
     last_updated_time: datetime
@@ -224,7 +224,7 @@ class Deployment(Resource):
 
     @property
     def models(self) -> set[str]:
-        """The ARNs of the model that answers, and of the one that is to take its place."""
+        """The ARNs of the model that answers, and of the one that will replace it."""
         coming = {self.update.model_arn} if self.update and self.update.status == "Updating" else set()
         return {self.model_arn} | coming
 
@@ -236,10 +236,10 @@ class Deployment(Resource):
 
 @dataclass(kw_only=True)
 class Throughput(Resource):
-    """Provisioned throughput: model units that answer for one model, by the hour.
+    """Provisioned throughput: model units for one model, billed by the hour.
 
     :param model_arn: the model that answers: a foundation model or a custom one.
-    :param desired_model_arn: the one that is to take its place while the status is Updating.
+    :param desired_model_arn: the model that will replace it while the status is Updating.
     :param commitment: OneMonth or SixMonths; None without.
     """
 
@@ -256,13 +256,13 @@ class Throughput(Resource):
 
     @property
     def models(self) -> set[str]:
-        """The ARNs of the model that answers, and of the one that is to take its place."""
+        """The ARNs of the model that answers, and of the one that will replace it."""
         return {self.model_arn, self.desired_model_arn}
 
 
 @dataclass
 class Meter:
-    """What provisioned throughput costs: so many model units for so long. It stays when the throughput is deleted.
+    """The cost of provisioned throughput: a number of model units over a time. It stays when the throughput is deleted.
 
     :param arn: the throughput's.
     """
@@ -274,13 +274,13 @@ class Meter:
     ended: datetime | None = None
 
     def hours(self, now: datetime) -> float:
-        """Return the hours so far, or in all."""
+        """Return the hours so far, or in total when it has ended."""
         return ((self.ended or now) - self.began).total_seconds() / 3600
 
 
 @dataclass
 class Counts:
-    """How many records of a batch inference job there are, and what became of them."""
+    """The number of records of a batch inference job, and of those that succeeded or failed."""
 
     total: int = 0
     processed: int = 0
@@ -289,7 +289,7 @@ class Counts:
 
     @property
     def described(self) -> dict[str, int]:
-        """What the job and its manifest say about them."""
+        """The counts as the job and its manifest show them."""
         return {
             "totalRecordCount": self.total,
             "processedRecordCount": self.processed,
@@ -321,7 +321,7 @@ class InvocationJob(Resource):
 
 @dataclass
 class Accepted:
-    """A request that was accepted under a clientRequestToken, and the ARN that it got."""
+    """A request that was accepted with a clientRequestToken, and the ARN that it made."""
 
     request: dict[str, Any]
     arn: str
@@ -329,7 +329,7 @@ class Accepted:
 
 @dataclass
 class RegionState:
-    """Everything of one account in one region, by ARN in the order of creation.
+    """The state of one account in one region, by ARN in the order of creation.
 
     :param logging: the configuration of model invocation logging as it was put, under :data:`CONFIGURATION`.
     """
@@ -348,7 +348,7 @@ class RegionState:
     tokens: dict[str, Accepted] = field(default_factory=dict)
 
     def resources(self) -> Iterator[Resource]:
-        """Return all that has an ARN, a name and a status."""
+        """Return everything with an ARN, a name and a status."""
         for kind in fields(RegionState):
             yield from (one for one in getattr(self, kind.name).values() if isinstance(one, Resource))
 

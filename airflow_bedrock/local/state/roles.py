@@ -1,4 +1,4 @@
-"""Keeps IAM's roles and policies, through IAM's API only."""
+"""Keeps IAM's roles and policies, using IAM's API only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_bedrock.local.state.store import Store
 
 
 class Roles:
-    """The roles, with their policies, and the account's own managed policies.
+    """The roles with their policies, and the account's managed policies.
 
     :param iam: a boto3 client.
     """
@@ -40,7 +40,7 @@ class Roles:
         kept = msgspec.json.decode(self._store.values["iam"])
         for policy in kept["policies"]:
             (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
-            # Moto leaves the name out, which the ARN ends in.
+            # Moto omits the name; the ARN ends in it.
             name, path = policy["Arn"].rpartition("/")[2], policy["Path"]
             with suppress(self._iam.exceptions.EntityAlreadyExistsException):
                 self._iam.create_policy(PolicyName=name, Path=path, PolicyDocument=json.dumps(document))

@@ -1,6 +1,6 @@
-"""A map of names to values in an SQLite file, which a process that is killed at any moment leaves whole.
+"""A map of names to values in an SQLite file, which stays intact if the process is killed.
 
-One process uses it at a time.
+Only one process uses it at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _FORMAT = 4
-"""Of what is kept; SQLite's ``user_version``."""
+"""The version of the format; SQLite's ``user_version``."""
 
 _PUT = "INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
@@ -29,13 +29,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 class StateError(Exception):
-    """What the state directory holds cannot be used."""
+    """The state directory cannot be used."""
 
 
 class Store:
     """The map; names and values are JSON.
 
-    :param path: the file; made when it is not there.
+    :param path: the file; made if it does not exist.
     :raises StateError: it holds something else, or another process uses it.
     """
 
@@ -58,11 +58,11 @@ class Store:
 
     @property
     def values(self) -> Mapping[str, bytes]:
-        """All values, as JSON, by name, in the order in which names came."""
+        """All values, as JSON, by name, in the order in which the names were added."""
         return self._values
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Write changes: all of them or, where the process is killed, none.
+        """Write changes: all of them or, if the process is killed, none.
 
         :param changes: the new values by name; None removes one.
         """
@@ -84,7 +84,7 @@ class Store:
 
     def _read(self) -> dict[str, bytes]:
         database = self._database
-        # Exclusive: the file is this process's from here on. What is written outlives the process, and need not outlive
+        # Exclusive: no other process can open the file now. What is written survives the process, but not a crash of
         # the computer.
         database.executescript("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF")
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()

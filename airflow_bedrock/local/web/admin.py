@@ -24,7 +24,7 @@ class _Move(msgspec.Struct, forbid_unknown_fields=True):
 
 _OBJECTS = "/_local/objects/"
 _OBJECT_HEADERS = {
-    # Anybody may have put it there: it runs no script, loads nothing, and is no page of this origin.
+    # Anybody may have put it there: it runs no script, loads nothing, and has no origin.
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -36,7 +36,7 @@ _FILTER = decoder(Filter, strict=False)
 
 
 class Admin:
-    """Answers requests to ``/_local/...``."""
+    """Handles the requests to ``/_local/...``."""
 
     def __init__(self, world: World, journal: Journal) -> None:
         self._world = world
@@ -51,7 +51,7 @@ class Admin:
         }
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> HttpResponse:
-        """Answer a request.
+        """Return the response to a request.
 
         :param path: as it was sent, from ``/_local/`` on.
         """
@@ -138,7 +138,7 @@ class Admin:
 
 
 def _object(path: str) -> HttpResponse:
-    """Show an object of S3, such as the report of an evaluation, to a browser, which signs no request."""
+    """Return an object of S3, such as the report of an evaluation, to a browser, which cannot sign requests."""
     bucket, _, key = unquote(path.removeprefix(_OBJECTS)).partition("/")
     found = moto.s3_object(bucket, key)
     if found is None:

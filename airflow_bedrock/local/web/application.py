@@ -1,4 +1,4 @@
-"""The WSGI application: Bedrock's requests to us, ``/_local`` to the admin API, every other AWS service to moto."""
+"""The WSGI application: it passes requests to our operations, to the admin API (``/_local``), or to moto."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
-from airflow_bedrock.local.errors import ServiceError, not_built, not_found
+from airflow_bedrock.local.errors import ServiceError, not_found, unsupported
 from airflow_bedrock.local.faults import Drop, Error, Plan
 from airflow_bedrock.local.moto import OperationModel
 from airflow_bedrock.local.settings import KEY
@@ -51,9 +51,9 @@ _RUNTIME_PARAMETERS = {
     "contentType",
     "accept",
 }
-"""Of a call to the runtime the journal has these; the others hold what people ask models."""
+"""The parameters of calls to the runtime that the journal records; the others hold people's questions."""
 
-_OWN_FAULT = ServiceError("InternalServerException", "An error of Local Bedrock's own; its log has more.", status=500)
+_OWN_FAULT = ServiceError("InternalServerException", "Internal server error: see Local Bedrock's log.", status=500)
 
 _CODES = {400: "ValidationException", 403: "AccessDeniedException", 404: "ResourceNotFoundException"} | {
     409: "ConflictException",
@@ -61,12 +61,12 @@ _CODES = {400: "ValidationException", 403: "AccessDeniedException", 404: "Resour
     500: "InternalServerException",
     503: "ServiceUnavailableException",
 }
-"""The code of a fault that has a status alone."""
+"""The code of a fault that has only a status."""
 
 
 @dataclass
 class _Visit:
-    """One request, and what the journal will say of it."""
+    """One request, and what the journal records about it."""
 
     environ: WSGIEnvironment
     path: str
@@ -90,7 +90,7 @@ class Application:
     """Local Bedrock over WSGI.
 
     :param world: Bedrock's state.
-    :param journal: where calls are written down.
+    :param journal: records the calls.
     """
 
     def __init__(self, world: World, journal: Journal) -> None:
@@ -106,11 +106,11 @@ class Application:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Let answers that are being delayed go out at once."""
+        """Send delayed responses at once."""
         self._closing.set()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request.
+        """Handle one request.
 
         :raises Dropped: the connection is to be closed without a response.
         """
@@ -137,7 +137,7 @@ class Application:
         return _send(response, start_response)
 
     def _refused(self, environ: WSGIEnvironment, error: ServiceError) -> HttpResponse:
-        """Refuse what cannot be read, in the form of the service that the path belongs to."""
+        """Return the error for a request that cannot be read, in the form of the service that its path belongs to."""
         try:
             operation_of(environ)
         except ServiceError:
@@ -163,7 +163,7 @@ class Application:
         try:
             run = handler(operation.name)
             if run is None:
-                raise not_built(f"the operation {operation.name}")
+                raise unsupported(f"the operation {operation.name}")
             bedrock = self._world.bedrock(visit.account, visit.region)
             if caller := self._caller(visit):
                 check_bedrock(caller, bedrock, operation.name, parameters)
@@ -197,9 +197,9 @@ class Application:
         return self._answer(visit, execute, respond_s3_error)
 
     def _caller(self, visit: _Visit) -> Caller | None:
-        """Return who calls; None for who may do everything.
+        """Return the caller; None for the root user, who may do everything.
 
-        :raises ServiceError: it is nobody whom IAM knows.
+        :raises ServiceError: IAM does not know the caller.
         """
         return caller_of(visit.signed.key, visit.signed.token, KEY) if self._world.settings.enforce_iam else None
 
@@ -229,8 +229,8 @@ class Application:
         execute: Callable[[Plan], HttpResponse],
         refuse: Callable[[ServiceError, int | None], HttpResponse],
     ) -> HttpResponse:
-        """Carry a call out, unless a fault is in the way, and write it down."""
-        if INSIDE in visit.environ:  # Local Bedrock itself makes the call; journal and faults pass it over
+        """Execute a call, unless a fault prevents it, and record it."""
+        if INSIDE in visit.environ:  # Local Bedrock's own call; neither journal nor faults apply to it
             return execute(Plan())
         plan = self._world.faults.plan(visit.service, visit.operation)
         if plan.delay:
@@ -255,9 +255,9 @@ class Application:
 
     def _ask_moto(self, visit: _Visit) -> HttpResponse:
         try:
-            # To the end, so that what fails on the way is seen here.
+            # Read to the end, so that errors on the way are raised here.
             chunks, status, headers = run_wsgi_app(self._moto, visit.environ, buffered=True)
-        except NotImplementedError as error:  # what moto raises for an operation that it does not have
+        except NotImplementedError as error:  # raised by moto for an operation that it does not have
             log.warning("Local Bedrock: moto does not have %s of %s: %s", visit.operation, visit.service, error)
             return _bodiless(HTTPStatus.NOT_IMPLEMENTED)
         except Exception:
@@ -279,7 +279,7 @@ def _error_of(fault: Error) -> ServiceError:
 
 
 _STATUSES = {"ExpiredTokenException": 403, **{code: status for status, code in _CODES.items()}}
-"""The statuses of errors that the service model need not declare for an operation."""
+"""The statuses of errors that any operation may return, whatever the service model declares."""
 
 
 def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -289,15 +289,15 @@ def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_service_error(error: Exception, operation: str) -> ServiceError:
-    """Return the response to an error; one of Local Bedrock's own is logged. In an ``except`` clause."""
+    """Return the response to an error, and log an internal one. For an ``except`` clause."""
     if isinstance(error, ServiceError):
         return error
-    log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", operation)
+    log.exception("Local Bedrock: %s failed because of an internal error", operation)
     return _OWN_FAULT
 
 
 def _operation_of(visit: _Visit) -> str:
-    """Return what a request itself says about its operation: a target, an action, or method and path."""
+    """Return what the request itself says about its operation: a target, an action, or method and path."""
     environ = visit.environ
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
@@ -310,19 +310,18 @@ def _operation_of(visit: _Visit) -> str:
 
 
 def _bodiless(status: HTTPStatus) -> HttpResponse:
-    """Answer without a body: whatever protocol the client speaks, it makes an error of the status."""
+    """Respond without a body: clients of every protocol make an error of the status."""
     return HttpResponse(status.value, {}, b"", status.phrase.replace(" ", ""))
 
 
 def _without_new(operation: OperationModel, result: Mapping[str, Any], since: float) -> dict[str, Any]:
-    """Return an operation's result as it is while it does not know what was created after a moment: eventual
-    consistency on demand.
+    """Return the result of an operation without resources created after a moment: eventual consistency on demand.
 
     :param since: seconds since the epoch.
-    :raises ServiceError: ResourceNotFoundException, when the result is about one resource, and that is new.
+    :raises ServiceError: ResourceNotFoundException, if the result is about one resource, and that is new.
     """
     if _is_new(result, since):
-        raise not_found(f"{operation.name} found nothing: the resource is hidden by a fault that was set.")
+        raise not_found(f"{operation.name} found nothing: a fault hides the resource.")
     return {
         name: [item for item in value if not _is_new(item, since)] if isinstance(value, list) else value
         for name, value in result.items()

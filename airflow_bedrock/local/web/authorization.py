@@ -1,4 +1,4 @@
-"""Which actions on which resources a call is, with which condition keys; and whether its caller may do that.
+"""Which actions on which resources a call performs, with which condition keys, and whether its caller may do that.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html, and so on for OTHERS
@@ -20,7 +20,7 @@ from airflow_bedrock.local.web.callers import Caller
 from airflow_bedrock.local.web.s3 import S3Request
 
 _ACTIONS = {"Converse": "InvokeModel", "ConverseStream": "InvokeModelWithResponseStream"}
-"""Bedrock's actions that are not called as the operation is."""
+"""Bedrock's actions whose name differs from the operation's."""
 
 _NAMING = {
     "resourceARN": ("",),
@@ -35,7 +35,7 @@ _NAMING = {
     "modelId": ("foundation-model", "custom-model", "provisioned-model"),
     "baseModelIdentifier": ("foundation-model", "custom-model"),
 }
-"""The members that name what a call is about, the first that is there, and what kinds of resource they name."""
+"""The members that name the resource of a call (the first one present counts), and the kinds that they name."""
 
 _TAGS = ("tags", "jobTags", "customModelTags", "targetModelTags")
 
@@ -68,7 +68,7 @@ _S3_ACTIONS = {
     "UploadPart": ("PutObject",),
     "UploadPartCopy": ("PutObject",),
 }
-"""S3's actions that are not called as the operation is."""
+"""S3's actions whose name differs from the operation's."""
 
 
 OTHERS = {"athena", "cloudwatch", "ram", "sqs"}
@@ -76,7 +76,7 @@ OTHERS = {"athena", "cloudwatch", "ram", "sqs"}
 
 
 def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -> None:
-    """Check that somebody may call an operation of Bedrock, and pass the role that it names.
+    """Check that the caller may call an operation of Bedrock, and pass the role in its request.
 
     :raises ServiceError: AccessDeniedException.
     """
@@ -97,7 +97,7 @@ def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: 
 
 
 def check_s3(caller: Caller, request: S3Request, region: str, environ: Mapping[str, Any]) -> None:
-    """Check that somebody may call an operation of S3, and read what it copies.
+    """Check that the caller may call an operation of S3, and read the source of a copy.
 
     :raises ServiceError: AccessDeniedException.
     """
@@ -115,9 +115,9 @@ def check_s3(caller: Caller, request: S3Request, region: str, environ: Mapping[s
 def check_other(
     caller: Caller, service: str, operation: str, parameter: Callable[[str], Any], region: str, account: str
 ) -> None:
-    """Check that somebody may call an operation of one of OTHERS.
+    """Check that the caller may call an operation of one of OTHERS.
 
-    :param parameter: returns one of the call's by its name, or None.
+    :param parameter: returns a parameter of the call by its name, or None.
     :raises ServiceError: AccessDeniedException.
     """
     resource, context = "*", _of_every_call(region, account)
@@ -158,7 +158,7 @@ def _role(parameters: Mapping[str, Any]) -> str | None:
 
 
 def _resource(bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -> str:
-    """Return the ARN of what a call is about; ``*`` where it is about nothing in particular."""
+    """Return the ARN of the resource that a call is about; ``*`` if it is about none in particular."""
     member = next((name for name in _NAMING if name in parameters), None)
     if member is None or (operation.startswith("List") and operation != "ListTagsForResource"):
         return "*"
@@ -199,4 +199,4 @@ def _keys(environ: Mapping[str, Any]) -> list[str]:
         objects = xmltodict.parse(body, force_list=("Object",), strip_whitespace=False)["Delete"]["Object"]
         return [one["Key"] for one in objects]
     except (ExpatError, KeyError, TypeError):
-        return ["*"]  # moto says what is wrong, to somebody who may delete all
+        return ["*"]  # moto reports the error, to a caller who may delete everything

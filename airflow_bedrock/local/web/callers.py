@@ -1,4 +1,4 @@
-"""Who calls, and what the policies of IAM say of that: users and assumed roles as moto's IAM and STS have them."""
+"""The callers, and what IAM's policies allow them: users and assumed roles, from moto's IAM and STS."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Documents = dict[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Caller:
-    """An IAM user, or a role that somebody has assumed.
+    """An IAM user, or an assumed role.
 
-    :param policies: those of the user, its groups, or the role.
-    :param session: the policy that was given when the role was assumed; both have to allow then.
-    :param context: the condition keys that tell who it is.
+    :param policies: those of the user and its groups, or of the role.
+    :param session: the policy that was passed when the role was assumed; then both have to allow the action.
+    :param context: the condition keys that identify the caller.
     """
 
     arn: str
@@ -30,9 +30,9 @@ class Caller:
     context: Context = field(default_factory=dict)
 
     def check(self, action: str, resource: str, context: Context, *, quote: str = "") -> None:
-        """Check that it may do something.
+        """Check that the caller may perform an action.
 
-        :param quote: what stands around the resource in the message.
+        :param quote: encloses the resource in the message.
         :raises ServiceError: AccessDeniedException, in AWS's words.
         """
         everything = {**self.context, **context}
@@ -49,12 +49,12 @@ class Caller:
 
 
 def caller_of(key: str, token: str, root: str) -> Caller | None:
-    """Return who has signed a request; None for the account's root, who may do everything.
+    """Return the caller who signed a request; None for the account's root user, who may do everything.
 
-    :param key: the access key of who has signed it.
-    :param token: that of the session, where the key is a session's.
-    :param root: the root's access key.
-    :raises ServiceError: nobody has signed it, or nobody whom IAM knows.
+    :param key: the access key of the signature.
+    :param token: the session's token, if the key is a session's.
+    :param root: the root user's access key.
+    :raises ServiceError: it is not signed, or IAM does not know the key.
     """
     if key == root:
         return None
@@ -74,7 +74,7 @@ def caller_of(key: str, token: str, root: str) -> Caller | None:
 
 
 def policies_of(arn: str) -> Documents | None:
-    """Return the policies of a user, a group or a role; None if the ARN does not exist."""
+    """Return the policies of a user, a group or a role; None if it does not exist."""
     backend = moto.iam()
     for user in backend.users.values():
         if user.arn == arn:
@@ -91,7 +91,7 @@ def _user(user: Any) -> Caller:
 
 
 def _session(assumed: Any) -> Caller:
-    # A role that is gone has no policies any more, so its sessions may do nothing.
+    # A deleted role has no policies, so its sessions may do nothing.
     role = moto.role(assumed.role_arn, assumed.account_id)
     tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
     about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}

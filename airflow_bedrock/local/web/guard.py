@@ -1,12 +1,12 @@
-"""Keeps web pages out: what a browser sends for a page of another origin never reaches the application.
+"""Rejects requests from web pages of other origins before they reach the application.
 
-Local Bedrock asks nobody for credentials and runs code that it is given, while any page that a developer opens can make
-the browser send requests to the loopback interface. Two checks stand before every route, moto's included:
+Local Bedrock requires no credentials and may run code that it is given, and any page that a developer opens can make
+the browser send requests to the loopback interface. Two checks come before every route, moto's included:
 
-- **Host** names this service. A page whose own name was made to point here (DNS rebinding) sends that name.
-- **Origin and Sec-Fetch-Site** are this service's own. Programs send neither, and a page cannot leave them out.
+- **Host** must name this service. A page whose own name resolves to this address (DNS rebinding) sends that name.
+- **Origin and Sec-Fetch-Site** must be this service's own. Programs send neither, and a page cannot omit them.
 
-A page that lies in a bucket would have this service's origin once a person opens it; a browser is told to give it none.
+A page in a bucket would have this service's origin when a person opens it; a response header gives it none.
 
 https://developer.mozilla.org/en-US/docs/Glossary/Fetch_metadata_request_header
 """
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:[0-9]{1,5})?", re.IGNORECASE)
-"""A name or an address, the root's dot, a port; two hosts joined by a comma are none."""
+"""A name or an address, the dot of the DNS root, a port; two hosts joined by a comma do not match."""
 
 
 class Guard:
-    """Answers 403 to requests that a web page of another origin may have sent, and passes the others on.
+    """Responds with 403 to requests that a web page of another origin may have sent, and passes on all others.
 
-    :param application: what is guarded.
-    :param host: the address that the service listens on; any address will do where it is a wildcard, since a page
-        cannot give its own address another meaning.
-    :param names: other names that the service has, such as that of a container.
+    :param application: the application behind it.
+    :param host: the address that the service listens on; with a wildcard, any address is accepted, since a page cannot
+        make an address mean another computer.
+    :param names: other names of the service, such as that of a container.
     """
 
     def __init__(self, application: WSGIApplication, host: str, names: Collection[str] = ()) -> None:
@@ -48,7 +48,7 @@ class Guard:
         self._any_address = address.is_unspecified if address else not host
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle one request."""
         host = environ.get("HTTP_HOST", "")
         if not self._is_ours(host):
             return _refuse(
@@ -58,7 +58,7 @@ class Guard:
         if _is_foreign(environ) and not _only_shows(environ):
             return _refuse("A web page of another origin must not use Local Bedrock.", start_response)
         if "HTTP_SEC_FETCH_DEST" in environ and not environ["RAW_URI"].startswith(("/_local/", "/moto-api/")):
-            # What somebody has put into a bucket is no page of this origin, though a person opens it.
+            # A page that somebody has put into a bucket must not have this origin when a person opens it.
             start_response = partial(_in_sandbox, start_response)
         return self._application(environ, start_response)
 
@@ -67,13 +67,13 @@ class Guard:
             return False
         name = matched[1].lower().strip("[]")
         if name in self._names or name == "localhost" or name.endswith(".localhost"):
-            return True  # S3's buckets are <bucket>.localhost
+            return True  # <bucket>.localhost is a bucket of S3
         address = address_of(name)
         return address is not None and (self._any_address or address.is_loopback)
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a host is; None for a name."""
+    """Return the address in a host; None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -81,10 +81,10 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def _is_foreign(environ: WSGIEnvironment) -> bool:
-    """Whether a page of another origin sent it, or a browser that does not say which page did."""
+    """Whether a page of another origin sent it, or a browser that does not name the page."""
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
     if site is None and origin is None:
-        # With a GET, old browsers say nothing, nor do others to an address that they do not trust.
+        # With a GET, old browsers send neither, and others send neither to an address that they do not trust.
         return bool(environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/"))
     own = environ["HTTP_HOST"].lower()
     foreign_origin = origin is not None and origin.lower() not in (f"http://{own}", f"https://{own}")
@@ -92,7 +92,7 @@ def _is_foreign(environ: WSGIEnvironment) -> bool:
 
 
 def _only_shows(environ: WSGIEnvironment) -> bool:
-    """Whether a person opens one of the admin API's pages in a window of their own, none of which changes anything."""
+    """Whether a person opens one of the admin API's pages in a window; these pages change nothing."""
     opened = environ.get("HTTP_SEC_FETCH_MODE", "navigate"), environ.get("HTTP_SEC_FETCH_DEST", "document")
     return (
         environ["REQUEST_METHOD"] == "GET"

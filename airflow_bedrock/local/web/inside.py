@@ -1,4 +1,4 @@
-"""Calls that Local Bedrock makes to itself: boto3's, answered by the application in the same thread, without HTTP."""
+"""Local Bedrock's calls to itself: boto3's calls, answered by the application in the same thread, without HTTP."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 INSIDE = "airflow_bedrock.inside"
-"""The member of the WSGI environment that such a call has. No header becomes it, so nobody else's call does."""
+"""The key that marks such a call in the WSGI environment. No header maps to it, so no other call has it."""
 
 ENDPOINT = "http://127.0.0.1"
-"""What such a client is given as its endpoint; nothing is ever sent there."""
+"""The endpoint of such a client; nothing is ever sent there."""
 
 
 def answer_by(client: Any, application: WSGIApplication) -> None:
-    """Make an application answer the calls of a boto3 client.
+    """Let an application answer the calls of a boto3 client.
 
     https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
     """

@@ -1,4 +1,4 @@
-"""The journal: every call that came in, for assertions and for people who want to see what their DAG does."""
+"""The journal: it records every call, for assertions and for people who want to see what their DAG does."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, overload
 import msgspec
 
 KEPT = 100_000
-"""Calls kept; older ones are forgotten."""
+"""Number of calls kept; older ones are removed."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call.
 
     :param number: counts all calls since the journal began, from 1.
-    :param time: on Local Bedrock's clock, when the answer was ready.
-    :param service: as it is named in the service model (``bedrock``, ``bedrock-runtime``, ``s3``, ``iam``).
-    :param operation: such as ``CreateModelCustomizationJob``; method and path where no operation is known.
-    :param status: the HTTP status; 0 where the connection was dropped without a response.
+    :param time: on Local Bedrock's clock, when the response was ready.
+    :param service: its name in the service model (``bedrock``, ``bedrock-runtime``, ``s3``, ``iam``).
+    :param operation: such as ``CreateModelCustomizationJob``; method and path if the operation is unknown.
+    :param status: the HTTP status; 0 if the connection was dropped without a response.
     :param parameters: of calls to Bedrock, those of its runtime without the conversation; of S3, bucket and key.
-    :param error: the error code of a call that failed.
+    :param error: the error code of a failed call.
     :param fault: the effects of the faults that struck the call, such as ``error`` or ``delay, drop``.
     """
 
@@ -54,12 +54,12 @@ class Journal(Sequence[Call]):
             self._calls.append(Call(number=self._count, **details))
 
     def of(self, operation: str, **parameters: Any) -> list[Call]:
-        """Return the calls of one operation, optionally only those with these parameters."""
+        """Return the calls of one operation; with ``parameters``, only those that have them."""
         wanted = parameters.items()
         return [call for call in self if call.operation == operation and wanted <= call.parameters.items()]
 
     def clear(self) -> None:
-        """Forget all calls, and count from 1 again."""
+        """Remove all calls, and count from 1 again."""
         with self._lock:
             self._calls.clear()
             self._count = 0
@@ -84,11 +84,11 @@ class Journal(Sequence[Call]):
 
 
 class Filter(msgspec.Struct, forbid_unknown_fields=True):
-    """Which calls the admin API shows.
+    """Which calls the admin API returns.
 
-    :param operation: as in a fault: a pattern (``Create*``) means Bedrock's operations, unless ``service`` says more.
+    :param operation: as in a fault: a pattern (``Create*``) means Bedrock's operations, unless ``service`` is given.
     :param fault: whether a fault struck them.
-    :param after: those with a greater number; for reading on.
+    :param after: only those with a greater number; to continue an earlier request.
     :param limit: maximum number: the first after ``after``, or else the latest.
     """
 
@@ -101,7 +101,7 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
     limit: int = 1000
 
     def apply(self, calls: Sequence[Call]) -> list[Call]:
-        """Return the calls that it lets through, the oldest first."""
+        """Return the calls that pass the filter, the oldest first."""
         found = [
             call
             for call in calls

@@ -1,7 +1,7 @@
-"""The page for people, ``GET /_local/``: jobs with their phases and losses, models, what serves them, the latest calls.
+"""The page for people, ``GET /_local/``: jobs with their phases and losses, models, deployments, the latest calls.
 
-It only shows: one HTML document without scripts, forms or anything from elsewhere. What others have named or said is
-escaped by the template.
+It is read-only: one HTML document without scripts, forms or external content. The template escapes all names and texts
+from outside.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from airflow_bedrock.local.web.journal import Call, Journal
 from airflow_bedrock.local.web.protocol import HttpResponse
 
 CALLS = 100
-"""Calls shown."""
+"""Number of calls shown."""
 
 CURVES = 20
-"""Jobs whose losses are drawn."""
+"""Number of jobs whose losses are drawn."""
 
 REFRESH = 10
-"""Seconds after which a browser asks again while a job runs; what stands still is left to be read."""
+"""Seconds after which the browser reloads the page while a job runs; otherwise it does not."""
 
 _SUBJECTS = (
     *("jobName", "jobIdentifier", "modelDeploymentName", "customModelDeploymentIdentifier", "modelName", "modelId"),
     *("modelIdentifier", "importedModelName", "targetModelName", "provisionedModelName", "provisionedModelId"),
 )
-"""The parameters that name what a call is about, of which the first that there is is shown, and no others."""
+"""The parameters that name the resource of a call; the page shows the first one present, and no others."""
 
 _STYLE = files(__package__).joinpath("templates", "page.css").read_text(encoding="utf-8")
 
 _HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    # This one style, by its hash: no other, and nothing else.
+    # Only this style, by its hash, and nothing else.
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'",
     "X-Frame-Options": "DENY",
@@ -98,7 +98,7 @@ def _time(moment: datetime | None) -> str:
 
 def _curve(job: Job) -> dict[str, Any]:
     """Return how to draw a job's losses by step, in the template's picture: x from 60 to 590, y from 136 up to 10."""
-    # Those of a job that ended before a restart are kept.
+    # The losses of a job that ended before a restart are kept in the job.
     training, validation = job.progress.curves if job.progress.training_losses else job.curves
     last = max(job.progress.steps, training[-1][0])
     losses = [loss for _, loss in training + validation]

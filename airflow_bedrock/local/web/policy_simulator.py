@@ -1,4 +1,4 @@
-"""IAM's policy simulator, which moto lacks: what would policies say of these actions on these resources?
+"""IAM's policy simulator, which moto lacks: it evaluates policies for actions on resources.
 
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
 """
@@ -19,12 +19,12 @@ SIMULATIONS = ("SimulatePrincipalPolicy", "SimulateCustomPolicy")
 def simulate(parameter: Callable[[str], Any]) -> dict[str, Any]:
     """Return the result of one of the :data:`SIMULATIONS`.
 
-    :param parameter: returns one of the request's by its name, or None.
+    :param parameter: returns a parameter of the request by its name, or None.
     :raises ServiceError: NoSuchEntity or InvalidInput.
     """
     try:
         return {"EvaluationResults": _results(parameter), "IsTruncated": False}
-    except (AttributeError, TypeError) as error:  # from the evaluator, which takes policies as IAM keeps them
+    except (AttributeError, TypeError) as error:  # raised by the evaluator
         raise _invalid("A policy does not have the form of a policy.") from error
 
 

@@ -1,6 +1,6 @@
 """AWS's REST-JSON protocol, driven by botocore's service models.
 
-A request becomes an operation and its parameters, checked like the service checks them; a result or an error becomes a
+It makes of a request an operation and its parameters, checked as the service checks them; and of a result or an error a
 response with the status, the names and the formats that the model declares.
 """
 
@@ -41,9 +41,9 @@ class HttpResponse:
 
 
 def operation_of(environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str]]:
-    """Return the operation that a request is for, and the parameters that its path holds.
+    """Return the operation that a request is for, and the parameters in its path.
 
-    :raises ServiceError: UnknownOperationException (404), when no operation has that method and path.
+    :raises ServiceError: UnknownOperationException (404), if no operation has that method and path.
     """
     for service in SERVICES:
         if found := moto.operation_of(service, environ):
@@ -55,7 +55,7 @@ def operation_of(environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str
 def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the operation's parameters, checked against its input shape.
 
-    :raises ServiceError: SerializationException for what cannot be read, ValidationException for what breaks a rule.
+    :raises ServiceError: SerializationException if they cannot be read, ValidationException if they break a rule.
     """
     body = request.get_data()
     if body and not operation.has_streaming_input:
@@ -71,7 +71,7 @@ def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]
     try:
         parameters = parse_rest_json(operation, raw, _timestamp)
     except Exception as error:
-        # The parser of moto trusts its input, and falls over a member of another type, or a time that no clock tells.
+        # moto's parser trusts its input, and raises on a member of another type or an impossible time.
         raise serialization("A member of the request has the wrong type.") from error
     if operation.input_shape is not None and (found := problems(operation.input_shape, parameters)):
         raise invalid(describe(found))
@@ -81,8 +81,8 @@ def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]
 def respond(operation: OperationModel, result: Answer) -> HttpResponse:
     """Return the response for an operation's result, whose members have the names of the output shape.
 
-    All of them go into the body, as they do in every operation that is built. (moto's serializer, which also does
-    headers, walks the shapes: 0.1 s for a page of 1000 jobs; this takes a few milliseconds.)
+    All of them go into the body, as in every operation that is implemented. (moto's serializer also handles headers,
+    but walks the shapes: 0.1 s for a page of 1000 jobs; this takes a few milliseconds.)
     """
     content_type = "application/json"
     if isinstance(result, list):
@@ -95,7 +95,7 @@ def respond(operation: OperationModel, result: Answer) -> HttpResponse:
 
 
 def present(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what does not exist yet, in what is described and in lists: the service does not answer with nulls."""
+    """Leave out what does not exist yet, in descriptions and in lists: the service does not return nulls."""
     return {
         name: [present(one) if isinstance(one, dict) else one for one in value] if isinstance(value, list) else value
         for name, value in members.items()
@@ -108,7 +108,7 @@ def respond_error(
 ) -> HttpResponse:
     """Return the response for an error.
 
-    :param status: the HTTP status; without it, the service model knows that of the errors that it declares.
+    :param status: the HTTP status; None for the one that the service model declares for the error.
     """
     body = {"__type": error.code, "message": error.message}
     return HttpResponse(
@@ -120,7 +120,7 @@ def respond_error(
 
 
 def _status(error: ServiceError, operation: OperationModel | None) -> int:
-    model: Any = operation.service_model if operation else None  # its stubs want codes to be numbers
+    model: Any = operation.service_model if operation else None  # its stubs declare codes as numbers
     shape = model.shape_for_error_code(error.code) if model else None
     status: int = shape.metadata["error"]["httpStatusCode"] if shape else error.status
     return status
@@ -136,6 +136,6 @@ def _timestamp(value: str) -> datetime:
 
 
 def encode_event(name: str, members: Mapping[str, Any]) -> bytes:
-    """Return one event of a streamed answer as a message; bytes among its members are written in base64."""
+    """Return one event of a streamed response as a message; bytes among its members are encoded in base64."""
     headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
     return encode_message(headers, msgspec.json.encode(members))

@@ -1,4 +1,4 @@
-"""Reads what a client sent as strictly as AWS does: what Python's own readers would take, or fall over, is refused."""
+"""Reads requests as strictly as AWS does: it rejects what Python's own parsers would accept, or fail on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from airflow_bedrock.local.errors import ServiceError
 
 _MOST_NESTED = 100
-"""How deep JSON may be; AWS does not say. Python's readers and writers end at about 1,000."""
+"""Maximum depth of JSON; AWS does not document one. Python's parsers fail at about 1,000."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SCOPE = re.compile(r"([^/]+)/\d{8}/([a-z0-9-]{1,40})/([a-z0-9._-]{1,64})/aws4_request")
@@ -22,7 +22,7 @@ _SCOPE = re.compile(r"([^/]+)/\d{8}/([a-z0-9-]{1,40})/([a-z0-9._-]{1,64})/aws4_r
 def check_json(body: bytes) -> None:
     """Check that a body is a JSON object.
 
-    :raises ServiceError: SerializationException, when it is not, or has a number or a depth that AWS does not take.
+    :raises ServiceError: SerializationException, if it is not, or has a number or a depth that AWS rejects.
     """
     try:
         content = msgspec.json.decode(body)
@@ -47,7 +47,7 @@ def serialization(message: str) -> ServiceError:
 
 
 def readable(target: str) -> bool:
-    """Whether the escapes of a path and query are whole and stand for UTF-8."""
+    """Whether the percent-escapes of a path and query are complete and stand for UTF-8."""
     if _BAD_ESCAPE.search(target):
         return False
     try:
@@ -58,7 +58,7 @@ def readable(target: str) -> bool:
 
 
 class Signature(NamedTuple):
-    """What a request says about who has signed it, and for what; empty if it does not say."""
+    """What a request says about its signer, and for which service; empty if it says nothing."""
 
     key: str = ""
     region: str = ""
@@ -67,15 +67,15 @@ class Signature(NamedTuple):
 
 
 def signature_of(environ: Mapping[str, Any]) -> Signature:
-    """Return the signature in a request's header or URL. Nobody checks whether it is right.
+    """Return the signature in a request's header or URL. It is not verified.
 
-    :raises ServiceError: IncompleteSignatureException, when it names no service.
+    :raises ServiceError: IncompleteSignatureException, if it names no service.
     """
     authorization, query = environ.get("HTTP_AUTHORIZATION", ""), environ.get("QUERY_STRING", "")
     if authorization.startswith("AWS "):
-        return Signature()  # the signature before the fourth version, which S3 alone still takes
+        return Signature()  # the signature before version 4, which only S3 still accepts
     if authorization.startswith("Bearer "):
-        return Signature(service="bedrock")  # an Amazon Bedrock API key; no other service here takes one
+        return Signature(service="bedrock")  # an Amazon Bedrock API key; no other service here accepts one
     if authorization:
         credential = authorization.partition("Credential=")[2].partition(",")[0].strip()
         token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")

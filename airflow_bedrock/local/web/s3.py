@@ -1,4 +1,4 @@
-"""Which S3 operation a request is for: S3 itself is moto's, but journal, faults and state speak of operations."""
+"""Which S3 operation a request is for: S3 itself is moto's, but journal, faults and state need the operation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.web.protocol import HttpResponse
 
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
-"""A bucket's name, those of old buckets too; it becomes a folder's."""
+"""A bucket's name, old buckets included; it becomes the name of a folder."""
 
 _HOST = re.compile(r"([a-z0-9.-]{3,63})\.(?:s3[.-].*|localhost)\.?(?::\d+)?")
 """A host that begins with the bucket's name ("virtual-hosted style")."""
 
 _CODE = re.compile(rb'<Code>([^<]+)</Code>|"(?:__type|code)": ?"([^"]+)"')
-"""The error code in an answer in XML or JSON."""
+"""The error code in a response in XML or JSON."""
 
 _CODES = {
     "ThrottlingException": ("SlowDown", 503),
@@ -32,14 +32,14 @@ _CODES = {
     "SerializationException": ("InvalidURI", 400),
     "IncompleteSignatureException": ("AuthorizationHeaderMalformed", 400),
 }
-"""What S3 says for the codes of other services, and with which HTTP status."""
+"""S3's codes and HTTP statuses for the codes of other services."""
 
 
 @dataclass(frozen=True)
 class S3Request:
-    """What a request to S3 is about.
+    """The operation and the resource of a request to S3.
 
-    :param operation: such as ``PutObject``; just the method for a request that S3 does not know.
+    :param operation: such as ``PutObject``; only the method for a request that S3 does not know.
     """
 
     operation: str
@@ -48,22 +48,22 @@ class S3Request:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The parameters that the request's address holds."""
+        """The parameters in the request's address."""
         return {name: value for name, value in (("Bucket", self.bucket), ("Key", self.key)) if value}
 
     @property
     def changes(self) -> bool:
-        """Whether another object is under the key afterwards or, where it has none, others in the bucket: as after a
-        form's POST.
+        """Whether the object under the key may differ afterwards or, without a key, the objects of the bucket, as after
+        the POST of a form.
         """
         of_object = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
         return self.operation in (*of_object, "CreateBucket", "DeleteBucket", "DeleteObjects", "POST")
 
 
 def s3_request(environ: dict[str, Any]) -> S3Request:
-    """Return what a request is about, and have its path name bucket and key, and its header the source of a copy.
+    """Return what a request is about. Its path then names bucket and key, and its header the source of a copy.
 
-    Moto reads hosts and that header otherwise, and would take another bucket.
+    Moto reads hosts and that header differently, and would use another bucket.
     """
     path = unquote(environ["RAW_URI"].partition("?")[0].lstrip("/"))
     if matched := _HOST.fullmatch(environ.get("HTTP_HOST", "").lower()):
@@ -93,9 +93,9 @@ def check_request(request: S3Request, query: str) -> None:
 
 
 def respond_s3_error(error: ServiceError, status: int | None = None) -> HttpResponse:
-    """Return the response for an error that a fault asks for; S3 has codes of its own for what other services share.
+    """Return the response for an injected error; S3 has codes of its own for the errors that other services share.
 
-    :param status: the HTTP status that the fault asks for.
+    :param status: the HTTP status of the fault.
     """
     code, usual = _CODES.get(error.code, (error.code, error.status))
     body = f"<Error><Code>{escape(code)}</Code><Message>{escape(error.message)}</Message></Error>"
@@ -103,7 +103,7 @@ def respond_s3_error(error: ServiceError, status: int | None = None) -> HttpResp
 
 
 def error_code(status: int, body: bytes) -> str | None:
-    """Return the error code in an answer of whichever protocol; the status's own where it holds none."""
+    """Return the error code in a response of any protocol; if it holds none, the status's own."""
     if status < 400:
         return None
     if found := _CODE.search(body[:4096]):

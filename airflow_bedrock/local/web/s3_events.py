@@ -25,22 +25,22 @@ _REASONS = {
     "s3:ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
     "s3:ObjectRemoved:Delete": "DeleteObject",
 }
-"""The operation of an event; other events do not name theirs."""
+"""The operations that events name; other events name none."""
 
 _changing: ContextVar[str] = ContextVar("changing", default="")
 
 _sequence = itertools.count(time.time_ns())
-"""What came later has a greater number."""
+"""The number of the latest event; a later event has a greater one."""
 
 
 def install() -> None:
-    """Have moto send S3's events from here."""
-    moto.tell_s3_events_by(_send)
+    """Make moto send S3's events from here."""
+    moto.send_s3_events_with(_send)
 
 
 @contextmanager
 def changing(operation: str) -> Iterator[None]:
-    """An operation puts or deletes an object: moto reports tags and parts too, which S3 does not."""
+    """Send the events of an operation that puts or deletes an object: moto reports tags and parts too, S3 does not."""
     token = _changing.set(operation)
     try:
         yield
@@ -54,7 +54,7 @@ def _send(account: str, bucket: Any, what: Any, key: Any) -> None:
         return
     try:
         moto.put_on_default_bus(account, bucket.region_name, s3_event(account, bucket, name, key))
-    except Exception:  # a target's fault is not the writer's
+    except Exception:  # an error of a target must not fail the writer
         log.exception("Local Bedrock: an event of %s could not be sent", bucket.arn)
 
 
@@ -87,7 +87,7 @@ def s3_event(account: str, bucket: Any, name: str, key: Any) -> dict[str, Any]:
         "detail-type": kind,
         "source": "aws.s3",
         "account": account,
-        "time": time.time(),  # moto writes it as it should be
+        "time": time.time(),  # moto writes it in the documented form
         "region": bucket.region_name,
         "resources": [bucket.arn],
         "detail": detail,

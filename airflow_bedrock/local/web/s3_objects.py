@@ -1,4 +1,4 @@
-"""What moto's S3 lacks of objects: checksums that are checked and kept, and conditions that hold for all writers.
+"""What moto's S3 lacks for objects: checksums that are verified and kept, and atomic conditional writes.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 _HEADER = "HTTP_X_AMZ_CHECKSUM_"
 _NOT_VALUES = {"ALGORITHM", "TYPE", "MODE"}
-"""Headers that begin like those with checksums."""
+"""Headers that begin like a checksum's."""
 
 _TYPES = {"CRC64NVME": ("FULL_OBJECT",), "CRC32": ("COMPOSITE", "FULL_OBJECT"), "CRC32C": ("COMPOSITE", "FULL_OBJECT")}
-"""What checksums of multipart uploads can be, the usual first; those of other algorithms are COMPOSITE."""
+"""The types of multipart checksums, the default first; those of other algorithms are COMPOSITE."""
 
 _CHANGES = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
 
@@ -44,11 +44,11 @@ Ask = Callable[[], HttpResponse]
 
 
 class Objects:
-    """Stands before moto's S3."""
+    """Handles requests before moto's S3 does."""
 
     def __init__(self) -> None:
         install()
-        # A few locks for all objects: two writers of one object always meet at the same.
+        # A few locks for all objects: two writers of one object always use the same lock.
         self._locks = [threading.Lock() for _ in range(64)]
         self._answers: dict[str, Callable[[S3Request, WSGIEnvironment, Ask], HttpResponse]] = {
             "PutObject": _put,
@@ -63,9 +63,9 @@ class Objects:
         }
 
     def answer(self, request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
-        """Answer a request.
+        """Handle a request.
 
-        :param ask: asks moto, with the environment as it is then.
+        :param ask: passes the request to moto, with the environment as it is then.
         """
         answer = self._answers.get(request.operation)
         if answer is None:
@@ -73,7 +73,7 @@ class Objects:
         lock = self._locks[hash((request.bucket, request.key)) % len(self._locks)]
         try:
             _unwrap(environ)
-            # A read has the lock too: its content and its checksum are those of one moment.
+            # A read takes the lock too, so that its content and its checksum belong together.
             with lock, changing(request.operation) if request.operation in _CHANGES else nullcontext():
                 return answer(request, environ, ask)
         except ServiceError as error:
@@ -150,7 +150,7 @@ def _upload_part(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> Http
 def _complete_upload(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
     existing, upload = _find(request), _upload(request, environ)
     if upload is None:
-        # Done before, and asked for again, or never begun: moto distinguishes them.
+        # Completed before, or never begun: moto distinguishes the two.
         response = ask()
         checksums = _checksums_of(existing) if existing and response.status == 200 else {}
         return _with_checksum(response, checksums, within=_COMPLETED)
@@ -216,9 +216,9 @@ def _usual_type(algorithm: str) -> str:
 
 
 def _keep(request: S3Request, algorithm: str) -> dict[str, str]:
-    """Keep the checksum of an object that is new, and return what to say of it."""
+    """Keep the checksum of a new object, and return what the response says about it."""
     key = _find(request)
-    if key is None:  # a lifecycle of moto's has been faster
+    if key is None:  # moto's lifecycle rules have deleted it meanwhile
         return {}
     _set(key, algorithm, checksum(algorithm, _value(key)), "FULL_OBJECT", 1)
     return _checksums_of(key)
@@ -230,7 +230,7 @@ def _set(key: FakeKey, algorithm: str, value: str, kind: str, parts: int) -> Non
 
 
 def _checksums_of(key: FakeKey) -> dict[str, str]:
-    """Return what S3 says about an object's checksum; one that came without gets one now."""
+    """Return what S3 says about an object's checksum; an object without one gets one now."""
     if key.checksum_type is None or key.checksum_value is None or key.checksum_algorithm is None:
         _set(key, "CRC64NVME", checksum("CRC64NVME", _value(key)), "FULL_OBJECT", 1)
     parts = f"-{key.checksum_parts}" if key.checksum_type == "COMPOSITE" else ""
@@ -238,9 +238,9 @@ def _checksums_of(key: FakeKey) -> dict[str, str]:
 
 
 def _with_checksum(response: HttpResponse, checksums: dict[str, str], *, within: bytes = b"") -> HttpResponse:
-    """Return a response that says about the checksum what is given, and nothing else.
+    """Return a response that states this checksum, and nothing else about checksums.
 
-    :param within: the end of the XML element that tells it, where headers do not.
+    :param within: the end of the XML element that states it, if headers do not.
     """
     headers = {
         name: value
@@ -269,9 +269,9 @@ def _check_conditions(environ: WSGIEnvironment, key: FakeKey | None) -> None:
 
 
 def _check_content(environ: WSGIEnvironment, body: bytes) -> str | None:
-    """Check what the client says of its content, and return the algorithm of the checksum that it sent.
+    """Check the content against what the client states about it, and return the algorithm of its checksum.
 
-    :raises ServiceError: the content is another.
+    :raises ServiceError: the content differs.
     """
     given = {
         name.removeprefix(_HEADER): value
@@ -294,7 +294,7 @@ def _check_content(environ: WSGIEnvironment, body: bytes) -> str | None:
 
 
 def _unwrap(environ: WSGIEnvironment) -> None:
-    """Make a plain body of one that comes in chunks of SigV4's own, and headers of the trailers behind it."""
+    """Decode the chunks of SigV4, and make headers of the trailers behind them."""
     if not environ.get("HTTP_X_AMZ_CONTENT_SHA256", "").startswith("STREAMING-"):
         return
     stream, content = io.BytesIO(_body(environ)), bytearray()

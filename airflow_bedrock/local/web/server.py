@@ -1,8 +1,8 @@
-"""The HTTP server: hypercorn serves HTTP/1.1 and HTTP/2 in clear from one port, and calls the WSGI application.
+"""The HTTP server: hypercorn serves HTTP/1.1 and HTTP/2 without TLS on one port, and calls the WSGI application.
 
-AWS's JavaScript SDK speaks HTTP/2 with Bedrock's runtime, from the first byte (prior knowledge); all others HTTP/1.1.
-What is here and not hypercorn's: a request's target as it was sent, connections that a fault drops, and a loop in a
-thread of its own whose end leaves nothing open.
+AWS's JavaScript SDK speaks HTTP/2 with Bedrock's runtime, from the first byte (prior knowledge); all other clients use
+HTTP/1.1. What this adds to hypercorn: a request's target as it was sent, connections that a fault drops, and a loop in
+a thread of its own that leaves nothing open at its end.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _THREADS = 512
-"""Maximum number of requests in progress; those that a fault delays are among them."""
+"""Maximum number of requests in progress, including those that a fault delays."""
 
 _GRACE_SECONDS = 10.0
-"""How long the end waits for clients that have sent half a request, in seconds."""
+"""How long :meth:`Server.stop` waits for clients that have sent half a request, in seconds."""
 
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 
 _OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding"}
-"""Headers that are the server's own business."""
+"""Headers that only the server may set."""
 
 
 class Dropped(Exception):  # not an error: a fault asked for it
@@ -67,12 +67,12 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="local-bedrock-server")
 
     def start(self) -> None:
-        """Begin to serve; connections made since the server was made have waited for this."""
+        """Begin to serve; connections made since the server was created have waited for this."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening, let the requests that are being answered end, and close every connection."""
-        if self._thread.ident is None:  # it has never served
+        """Stop listening, let the requests in progress end, and close every connection."""
+        if self._thread.ident is None:  # it was never started
             self._socket.close()
             self._loop.close()
             return
@@ -89,7 +89,7 @@ class Server:
         await self._ending.wait()
         server.close()
         for context in [*self._connections.values()]:
-            await context.terminated.set()  # connections that wait for a request end, the others after their answer
+            await context.terminated.set()  # idle connections end, the others after their response
         if self._connections:
             _, late = await asyncio.wait(self._connections, timeout=_GRACE_SECONDS)
             for one in late:
@@ -101,7 +101,7 @@ class Server:
         context = self._connections[task] = WorkerContext(None)
         if self._ending.is_set():
             await context.terminated.set()
-        # Head and content of an answer are two packets; asyncio sets this only where the socket names its protocol.
+        # Head and content of a response are two packets; asyncio sets this only if the socket names its protocol.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         application: Any = ASGIWrapper(partial(self._answer, writer.transport))
         ending: Any = _Reader(reader, context)
@@ -131,7 +131,7 @@ class Server:
                 return
             body += message["body"]
             more = message["more_body"]
-        gone = asyncio.ensure_future(receive())  # after the body, only the end of the connection is received
+        gone = asyncio.ensure_future(receive())  # after the body, only the end of the connection can come
         try:
             status, headers, content = await self._loop.run_in_executor(
                 self._threads, _call, self._application, _environ(scope, bytes(body))
@@ -148,7 +148,9 @@ class Server:
 
 
 class _Writer:
-    """Gives the status 100 its reason, which hypercorn leaves out: botocore 1.39 takes it for no status without."""
+    """Adds the reason to status 100, which hypercorn leaves out: botocore 1.39 does not recognise the status without
+    it.
+    """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -163,7 +165,7 @@ class _Writer:
 
 
 class _Reader:
-    """What a client sends, to the end; with the end the connection is over, not when it has been idle too long."""
+    """Reads what a client sends. The connection ends when the client closes it, not when it has been idle too long."""
 
     def __init__(self, reader: asyncio.StreamReader, context: WorkerContext) -> None:
         self._reader = reader
@@ -190,14 +192,14 @@ def _config() -> Config:
     config.include_server_header = False
     config.h11_max_incomplete_size = 2**16
     config.h11_pass_raw_headers = True
-    # Clients keep connections for later, and take the end of one for an error.
+    # Clients keep connections for later, and treat the end of one as an error.
     config.keep_alive_timeout = 3600
     config.keep_alive_max_requests = sys.maxsize
     return config
 
 
 def _call(application: WSGIApplication, environ: WSGIEnvironment) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Return the status, the headers and the content with which an application answers."""
+    """Return the status, the headers and the content of an application's response."""
     chunks, status, given = run_wsgi_app(application, environ, buffered=True)
     content = b"".join(chunks)
     headers = [
@@ -212,9 +214,9 @@ def _call(application: WSGIApplication, environ: WSGIEnvironment) -> tuple[int, 
 
 
 def _environ(scope: Any, body: bytes) -> WSGIEnvironment:
-    """Return WSGI's environment for a request.
+    """Return the WSGI environment of a request.
 
-    A target that names a host (as for a proxy) stands above the header:
+    A target with a host (as sent to a proxy) takes precedence over the header:
     https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
     """
     target: str = scope["raw_path"].decode("latin-1")

@@ -1,1 +1,1 @@
-"""What goes on by itself: customization jobs, deployments, and the runner that moves them on."""
+"""Background work: the generators that move customization jobs, deployments and other resources on."""

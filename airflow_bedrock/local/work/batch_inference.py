@@ -1,4 +1,4 @@
-"""A batch inference job at work: check the records, ask the model for each, write what it said.
+"""The work of a batch inference job: check the records, ask the model for each, write the responses.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html and batch-inference-results.html
 """
@@ -18,7 +18,7 @@ from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Counts, InvocationJob
-from airflow_bedrock.local.work.events import BATCH, tell
+from airflow_bedrock.local.work.events import BATCH, emit
 from airflow_bedrock.local.work.frame import framed
 from airflow_bedrock.local.work.inference import Question, Reply, ask, reply_of
 from airflow_bedrock.local.work.invoke_bodies import CONVERSE, form_of, read_question
@@ -27,16 +27,16 @@ from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadable, write
 
 MIN_RECORDS, MAX_RECORDS = 100, 50_000
-"""Records of one job; AWS's default quotas."""
+"""Minimum and maximum number of records in a job; AWS's default quotas."""
 
 SHARES = {"Validating": 0.1, "Scheduled": 0.2, "InProgress": 0.3}
-"""After which share of the job's time it gets into each status."""
+"""The share of the job's time after which it enters each status."""
 
 STATUSES = ("Submitted", *SHARES)
-"""What a job goes through before it ends."""
+"""The statuses of a job before it ends."""
 
 CHUNK = 50
-"""Records that are asked for between two readings of the clock."""
+"""Number of records processed between two readings of the clock."""
 
 STOPPING = 0.1
 """How long a job is Stopping, as a share of its time."""
@@ -59,7 +59,7 @@ def infer(bedrock: Bedrock, job: InvocationJob) -> Work:
 
 
 def end(bedrock: Bedrock, job: InvocationJob, status: str, message: str | None = None) -> None:
-    """Put a job into its last status."""
+    """Set the final status of a job."""
     with bedrock.world.lock:
         job.end_time = bedrock.world.clock.now()
         job.message = message
@@ -67,13 +67,13 @@ def end(bedrock: Bedrock, job: InvocationJob, status: str, message: str | None =
 
 
 def change(bedrock: Bedrock, job: InvocationJob, status: str) -> None:
-    """Put a job into another status, and emit an event."""
+    """Set the status of a job, and emit an event."""
     with bedrock.world.lock:
         job.status, job.last_modified_time = status, bedrock.world.clock.now()
-        tell_of_batch(bedrock, job)
+        emit_batch_event(bedrock, job)
 
 
-def tell_of_batch(bedrock: Bedrock, job: InvocationJob) -> None:
+def emit_batch_event(bedrock: Bedrock, job: InvocationJob) -> None:
     """Emit an event with a job's present status."""
     detail = {
         "version": "0.0",
@@ -85,7 +85,7 @@ def tell_of_batch(bedrock: Bedrock, job: InvocationJob) -> None:
         "failureMessage": job.message,
         "creationTime": job.creation_time,
     }
-    tell(bedrock, BATCH, job.arn, detail)
+    emit(bedrock, BATCH, job.arn, detail)
 
 
 class _Run:
@@ -101,7 +101,7 @@ class _Run:
         self._tokens = {"inputTokenCount": 0, "outputTokenCount": 0}
 
     def to_the_end(self) -> Work:
-        """Go through the statuses, and ask for one record after the other; stop between two steps."""
+        """Go through the statuses, and ask the model for one record after the other; stop between two steps."""
         yield from self._steps()
         if self._job.status == "Stopping":
             yield self._bedrock.world.clock.time() + STOPPING * self._bedrock.world.settings.job_seconds
@@ -112,7 +112,7 @@ class _Run:
             yield self._bedrock.due(self._job.arn, share)
             if self._job.status == "Stopping":
                 return
-            # After a restart a job is further already than the work that is done again.
+            # After a restart, the job is ahead of the work that is repeated.
             if STATUSES.index(status) > STATUSES.index(self._job.status):
                 change(self._bedrock, self._job, status)
             if status == "Validating":
@@ -170,8 +170,8 @@ class _Run:
         model_id: str = self._job.request["modelId"]
         model: LanguageModel | None = self._bedrock.world.weights.get(model_id)
         reply = reply_of(model, question) if model else ask(self._bedrock, model_id, question)
-        self._tokens["inputTokenCount"] += reply.asked
-        self._tokens["outputTokenCount"] += reply.said
+        self._tokens["inputTokenCount"] += reply.input_tokens
+        self._tokens["outputTokenCount"] += reply.output_tokens
         return reply
 
 

@@ -1,4 +1,4 @@
-"""Models that were trained elsewhere: their files in S3, read as far as telling whether they are whole.
+"""Models that were trained elsewhere: checks their files in S3 for completeness.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-import-model.html
 """
@@ -33,10 +33,10 @@ ARCHITECTURES = (
     "Qwen3MoeForCausalLM",
     "T5ForConditionalGeneration",
 )
-"""What AWS imports, as ``config.json`` names it."""
+"""The architectures that AWS imports, as ``config.json`` names them."""
 
 _MOST_HEADER = 100_000_000
-"""Bytes; a safetensors file with a longer header is not read by its own library either."""
+"""Maximum size of a safetensors header, in bytes; its own library has the same limit."""
 
 
 class _Config(msgspec.Struct):
@@ -61,7 +61,7 @@ _ANY = decoder(dict[str, Any])
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model's files say of it.
+    """The architecture of a model, according to its files.
 
     :param name: such as ``llama``.
     :param instruct: whether it has a template for conversations.
@@ -74,9 +74,9 @@ class Architecture:
 class Checkpoint:
     """The files of a model below a prefix.
 
-    :param role_arn: the role that reads them; None if nobody's role is needed.
+    :param role_arn: the role that reads them; None without a role.
     :param for_arn: the resource that the role is assumed for.
-    :raises DataError: the folder holds none, or they cannot be listed or read.
+    :raises DataError: there are no files below it, or they cannot be listed or read.
     """
 
     def __init__(self, bedrock: Bedrock, uri: str, role_arn: str | None, for_arn: str) -> None:
@@ -98,13 +98,13 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """What tells these files from others: it stands for weights that cannot be read here."""
+        """A digest of the files, in place of the weights, which cannot be read here."""
         return hashlib.sha256(repr(sorted(self._etags.items())).encode()).hexdigest()
 
     def check(self) -> Architecture:
-        """Check that it is a whole model of an architecture that AWS imports, and return what it is.
+        """Check that the files are a complete model of an architecture that AWS imports, and return the architecture.
 
-        :raises DataError: it is not.
+        :raises DataError: they are not.
         """
         config = self._json("config.json", _CONFIG)
         if not set(config.architectures) & set(ARCHITECTURES):
@@ -122,7 +122,7 @@ class Checkpoint:
         return Architecture(config.model_type or config.architectures[0], instruct)
 
     def _weights(self) -> list[str]:
-        """Return the names of the files with weights; where there are several, an index names them."""
+        """Return the names of the files with weights; if there are several, an index lists them."""
         if "model.safetensors.index.json" in self._sizes:
             return sorted(set(self._json("model.safetensors.index.json", _INDEX).weight_map.values()))
         found = [name for name in self._sizes if name.endswith(".safetensors")]
@@ -131,7 +131,7 @@ class Checkpoint:
         return found
 
     def _check_weights(self, name: str) -> None:
-        """Check that a file with weights is as long as its header says: a torn upload is not."""
+        """Check that a file with weights is as long as its header says, so that incomplete uploads are found."""
         self._check_there(name)
         try:
             length = int.from_bytes(self._read(name, 0, 7), "little")

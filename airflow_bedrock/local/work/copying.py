@@ -1,4 +1,4 @@
-"""A model copy job at work: after a while the model is there once more, with the same weights."""
+"""The work of a model copy job: after a while the copy exists, with the same weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_bedrock.local.work.records import DataError
 
 
 def source_of(world: World, arn: str) -> CustomModel | None:
-    """Return the model that is to be copied, wherever it is. Hold the world's lock."""
+    """Return the model to copy, in whatever region and account it is. Hold the world's lock."""
     _, _, _, region, account, _ = arn.split(":", 5)
     there = world.accounts.get((account, region))
     model = there.models.get(arn) if there else None

@@ -1,7 +1,7 @@
-"""A customization job at work: validation, data processing, training, and then the model.
+"""The work of a customization job: validation, data processing, training, and then the model.
 
-:func:`customize` is a generator for the runner. The share of the job's time that each phase takes is fixed; work that
-takes longer than its share simply ends later.
+:func:`customize` is a generator for the runner. Each phase has a fixed share of the job's time; a phase that takes
+longer than its share ends later.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from airflow_bedrock.local.runner import IDLE, Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CustomModel, Job
 from airflow_bedrock.local.work.data import Data
-from airflow_bedrock.local.work.events import tell_of_job
+from airflow_bedrock.local.work.events import emit_job_event
 from airflow_bedrock.local.work.examples import examples_of
 from airflow_bedrock.local.work.frame import check_fault, framed
 from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.local.work.s3 import write
 
 VALIDATED, PROCESSED = 0.15, 0.3
-"""The share of the job's time after which the phases before training end."""
+"""The share of the job's time after which each phase before training ends."""
 
 STOPPING = 0.1
 """How long a job is Stopping, as a share of its time."""
@@ -48,8 +48,8 @@ TRAINING = "training_artifacts/step_wise_training_metrics.csv"
 VALIDATION = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
 
 
-class _Stopped(Exception):  # not an error: somebody asked for it
-    """The job was asked to stop."""
+class _Stopped(Exception):  # not an error: it was requested
+    """The stop of the job was requested."""
 
 
 def customize(bedrock: Bedrock, job: Job) -> Work:
@@ -59,7 +59,7 @@ def customize(bedrock: Bedrock, job: Job) -> Work:
 
 
 class _Run:
-    """One run of one job; what it finds out on the way."""
+    """One run of one job, with its intermediate results."""
 
     def __init__(self, bedrock: Bedrock, job: Job) -> None:
         self._bedrock = bedrock
@@ -91,7 +91,7 @@ class _Run:
         self._complete()
 
     def end(self, status: str, message: str | None = None) -> None:
-        """Put the job, and the phase that it is in, into their last status."""
+        """Set the final status of the job and of its present phase."""
         with self._bedrock.world.lock:
             now = self._touch()
             self._job.status, self._job.failure_message, self._job.end_time = status, message, now
@@ -99,19 +99,19 @@ class _Run:
             for phase in self._job.phases.values():
                 if phase.status in ("InProgress", "Stopping"):
                     phase.status, phase.last_modified_time = status, now
-            tell_of_job(self._bedrock, self._job)
+            emit_job_event(self._bedrock, self._job)
             _wake_next(self._bedrock)
 
     def _phase(self, name: Phase, work: Work) -> Work:
         phase = self._job.phases[name]
         with self._bedrock.world.lock:
             self._check_not_stopped()
-            # Another status is of a run before a restart, which is done again up to where it stood.
+            # Another status is that of the run before a restart, which is being repeated up to that point.
             if phase.status == "NotStarted":
                 phase.status, phase.creation_time = "InProgress", self._touch()
                 phase.last_modified_time = phase.creation_time
         check_fault(self._bedrock, self._job.name, name)
-        with closing(work):  # at once where the job is stopped: a grader may run in it
+        with closing(work):  # at once if the job is stopped: a grader may be running
             for due in work:
                 yield due
                 self._check_not_stopped()
@@ -140,7 +140,7 @@ class _Run:
         yield self._bedrock.due(self._job.arn, PROCESSED)
 
     def _beginning(self) -> LanguageModel:
-        """Return what training begins with: the custom model that is tuned further, or one that knows nothing."""
+        """Return the model with which training starts: the custom model that is tuned further, or an untrained one."""
         prompts = [example.prompt for example in self._training]
         completions = [example.completion for example in self._training]
         seed = f"{self._job.base_model} {fingerprint(self._training)}"
@@ -181,7 +181,7 @@ class _Run:
         self._job.validation_losses = losses
 
     def _write_metrics(self, training: Sequence[Row], validation: Sequence[Row]) -> None:
-        """Write the training metrics, and the validation metrics when there are any, below the job's output folder."""
+        """Write the training metrics, and the validation metrics if any, below the job's output folder."""
         output: str = self._job.request["outputDataConfig"]["s3Uri"]
         folder = f"{output.rstrip('/')}/model-customization-job-{self._job.id}"
         write(self._s3, f"{folder}/{TRAINING}", _table("training_loss", training), "text/csv")
@@ -189,7 +189,7 @@ class _Run:
             write(self._s3, f"{folder}/{VALIDATION}", _table("validation_loss", validation), "text/csv")
 
     def _settings(self) -> dict[str, str]:
-        """Return the hyperparameters; those of reinforcement fine-tuning are numbers, and stand elsewhere."""
+        """Return the hyperparameters; those of reinforcement fine-tuning are numbers, elsewhere in the request."""
         config = self._job.request.get("customizationConfig", {}).get("rftConfig", {})
         given = {name: str(value) for name, value in config.get("hyperParameters", {}).items()}
         return {**self._job.hyperparameters, **given}
@@ -216,7 +216,7 @@ class _Run:
             self.end("Completed")
 
     def _put_off(self, moment: datetime) -> float:
-        """Return a moment in the job's life by the present clock: restarts have put off when the job was started."""
+        """Return a time of the job's first run on the present clock: restarts have delayed it."""
         return moment.timestamp() + self._started - self._job.creation_time.timestamp()
 
     def _check_not_stopped(self) -> None:

@@ -1,4 +1,4 @@
-"""A customization job's data: found, permitted, read and checked record by record."""
+"""A customization job's data: it is found, its permissions are checked, and its records are read and checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from airflow_bedrock.uris import bucket_and_key
 
 
 class Data:
-    """What a job is trained and validated on.
+    """The training and validation data of a job.
 
     :param s3: a client.
     """
@@ -47,9 +47,9 @@ class Data:
         self._media = MediaCheck(self._method, s3, self._role.may_read)
 
     def read(self) -> tuple[list[Record], list[list[Record]]]:
-        """Read and check everything, and return the records of training and those of each validator.
+        """Read and check everything, and return the training records and those of each validator.
 
-        :raises DataError: something cannot be read, written or trained on.
+        :raises DataError: something cannot be read, cannot be written, or is not valid training data.
         """
         check_writable(self._role, self._s3, self._request["outputDataConfig"]["s3Uri"])
         training = self._whole(self._training())
@@ -83,12 +83,12 @@ class Data:
 
     def _whole(self, records: Iterator[Record]) -> list[Record]:
         most = self._method.max_records
-        # One more than may be there is enough to know that there are too many.
+        # One more than the maximum is enough to know that there are too many.
         return list(records if most is None else islice(records, most + 1))
 
 
 class MediaCheck:
-    """Checks the images, videos and documents of one record after the other; all files of a job share it.
+    """Checks the images, videos and documents of each record; all files of a job share it.
 
     :param method: how the base model is customized.
     :param s3: a client.
@@ -102,7 +102,7 @@ class MediaCheck:
         self._kinds: set[str] = set()
 
     def __call__(self, record: Record) -> Problem | None:
-        """Return what is wrong with a record's media, or None."""
+        """Return the problem with a record's media; None if it has no problem."""
         self._kinds.update({one.kind for one in record.media} & {"image", "video"})
         objects = (self._object_problem(one) for one in record.media)
         return kinds_problem(self._kinds) or next(filter(None, objects), None)

@@ -1,4 +1,4 @@
-"""What Bedrock tells EventBridge: every change of a job's status, from source ``aws.bedrock``.
+"""The events that Bedrock sends to EventBridge: every change of a job's status, from source ``aws.bedrock``.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring-eventbridge.html
 """
@@ -23,14 +23,14 @@ CUSTOMIZATION = "Model Customization Job State Change"
 BATCH = "Batch Inference Job State Change"
 
 
-def tell_of_job(bedrock: Bedrock, job: Job) -> None:
+def emit_job_event(bedrock: Bedrock, job: Job) -> None:
     """Emit an event with a customization job's present status."""
     detail = {"version": "0.0", **described(job), "jobStatus": job.status, "baseModelArn": job.base_model_arn}
-    tell(bedrock, CUSTOMIZATION, job.arn, detail)
+    emit(bedrock, CUSTOMIZATION, job.arn, detail)
 
 
 def described(job: Job) -> dict[str, Any]:
-    """Return what events and GetModelCustomizationJob have in common."""
+    """Return the members that events and GetModelCustomizationJob have in common."""
     wanted = job.request
     return {
         "jobArn": job.arn,
@@ -49,8 +49,8 @@ def described(job: Job) -> dict[str, Any]:
     }
 
 
-def tell(bedrock: Bedrock, kind: str, arn: str, detail: Mapping[str, Any]) -> None:
-    """Put an event onto the default bus, soon and from the runner's thread, so that nobody waits for it.
+def emit(bedrock: Bedrock, kind: str, arn: str, detail: Mapping[str, Any]) -> None:
+    """Put an event onto the default bus, from the runner's thread, so that the caller need not wait.
 
     :param kind: the event's ``detail-type``.
     """
@@ -71,6 +71,6 @@ def _time(value: Any) -> Any:
 def _send(bedrock: Bedrock, entry: dict[str, Any]) -> Work:
     try:
         bedrock.client("events").put_events(Entries=[entry])
-    except Exception:  # a target's fault is not the job's
+    except Exception:  # an error of a target must not fail the job
         log.exception("Local Bedrock: an event of %s could not be sent", entry["Resources"][0])
     yield from ()

@@ -1,8 +1,8 @@
-"""From records to what a model learns: as they are, answered by a teacher, or chosen by a grader.
+"""Makes training examples from records: as they are, answered by a teacher, or chosen by a grader.
 
-Reinforcement fine-tuning is imitated: of several answers to a prompt, the model learns the one the grader likes best.
+Reinforcement fine-tuning is imitated: of several answers to a prompt, the model learns the one with the highest reward.
 That is rejection sampling (best of n), not the policy optimisation of the service. As the small model knows no language
-to begin with, its answers are drawn from the reference answers of the data: rewards are the grader's own and real.
+at the start, its answers are drawn from the reference answers of the data; the rewards are the grader's own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.grader import Grader
 
 SAMPLES = 4
-"""Answers to each prompt when ``trainingSamplePerPrompt`` is not given."""
+"""Default number of answers to each prompt (``trainingSamplePerPrompt``)."""
 
 
 def examples_of(bedrock: Bedrock, job: Job, records: Sequence[Record]) -> Generator[float, None, list[Example]]:
-    """Return what the model learns from records; a part of the job's work.
+    """Return the training examples of records; a part of the job's work.
 
     :raises DataError: the grader fails.
     """
@@ -47,9 +47,9 @@ def _taught(records: Sequence[Record], teacher: str) -> Iterator[Example]:
 def best_answers(
     records: Sequence[Record], grader: Grader, hyperparameters: Mapping[str, Any]
 ) -> Generator[float, None, list[Example]]:
-    """Return each prompt with the answer that got the highest reward; the first of those that are equally good.
+    """Return each prompt with the answer that got the highest reward, the first one if several got it.
 
-    It is a part of a piece of work: the grader takes its time.
+    A part of a piece of work, since the grader may be slow.
 
     :raises DataError: the grader fails.
     """
@@ -65,7 +65,7 @@ def best_answers(
 
 
 def _draw(number: int, record: Record, candidates: Sequence[str], samples: int) -> list[str]:
-    """Return some answers to a prompt: its own among them, at a place of its own."""
+    """Return sample answers to a prompt: its own one is among them, at a random place."""
     random = generator(f"{number} {record.prompt}")
     others = [candidates[place] for place in random.permutation(len(candidates))[:samples]]
     own = _answer(record)

@@ -1,4 +1,4 @@
-"""The frame around work that ends in a resource: what goes wrong on the way is told by the resource."""
+"""The frame around the work on a resource: errors become the failure message of the resource."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ INTERNAL_ERROR = "Internal server error. Local Bedrock's log has the details."
 
 
 def framed(name: str, work: Work, fail: Callable[[str], None]) -> Work:
-    """Do work to its end.
+    """Run work to its end.
 
-    :param fail: puts the resource into its status of failure, with a message.
+    :param fail: sets the failed status of the resource, with a message.
     """
     try:
         yield from work
     except DataError as error:
         fail(str(error))
     except Exception:
-        log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", name)
+        log.exception("Local Bedrock: %s failed because of an internal error", name)
         fail(INTERNAL_ERROR)
 
 
 def check_fault(bedrock: Bedrock, name: str, phase: Phase) -> None:
-    """Check that no fault stands for a phase of the work on a resource.
+    """Check that no fault fails this phase of the work on a resource.
 
-    :raises DataError: one does; it has the fault's message.
+    :raises DataError: a fault does; with the fault's message.
     """
     if message := bedrock.world.faults.job_failure(name, phase):
         raise DataError(message)

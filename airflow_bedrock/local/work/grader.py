@@ -1,7 +1,7 @@
-"""Lambda functions, as graders and by Invoke: their own code, run by a Python of its own; moto's would need Docker.
+"""Lambda functions, for graders and Invoke: their code runs in a Python process; moto would need Docker.
 
-The event and the answer are those of reinforcement fine-tuning: a list of samples in, a list of
-``{"id", "aggregate_reward_score"}`` out. Only zipped Python functions run, without layers and without AWS's limits.
+Event and response are those of reinforcement fine-tuning: a list of samples in, a list of ``{"id",
+"aggregate_reward_score"}`` out. Only zipped Python functions run, without layers and without AWS's limits.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.local.work.sandbox import Sandbox, SandboxError
 
 BATCH = 256
-"""Samples in one call of the function."""
+"""Number of samples in one call of the function."""
 
 SECONDS = 60.0
-"""How long a grader may take beside what the function's own timeout allows each call."""
+"""Seconds that a grader may take in addition to the function's own timeout for each call."""
 
 NOT_ALLOWED = (
     "The Lambda grader {} was not run: a grader is a program, and Local Bedrock runs none by default. Allow "
@@ -34,7 +34,7 @@ NOT_ALLOWED = (
 class Grader:
     """The grader of a job.
 
-    :raises DataError: graders are not allowed, the function is not there, or the role may not call it.
+    :raises DataError: graders are not allowed, the function does not exist, or the role may not call it.
     """
 
     def __init__(self, bedrock: Bedrock, job: Job) -> None:
@@ -49,8 +49,8 @@ class Grader:
     def rewards(self, samples: Sequence[tuple[dict[str, Any], str]]) -> Generator[float, None, list[float]]:
         """Return the reward of each answer; other jobs go on while the function runs.
 
-        :param samples: each record as it stands, and an answer to it.
-        :raises DataError: the function fails, or answers something else.
+        :param samples: each record as it is, and an answer to it.
+        :raises DataError: the function fails, or returns something else.
         """
         events = [
             {**fields, "id": str(number), "messages": [*fields["messages"], {"role": "assistant", "content": answer}]}
@@ -83,9 +83,9 @@ def _find(arn: str) -> Any:
 
 
 def invoke(function: Any, event: Any) -> tuple[str, bool, str]:
-    """Run a function in place of moto's Lambda, where graders are allowed.
+    """Run a function in place of moto's Lambda, if graders are allowed.
 
-    :returns: the answer in JSON, whether the function failed, and what it printed, which is not kept.
+    :returns: the response in JSON, whether the function failed, and its output, which is not kept.
     """
     try:
         if not _runnable(function):

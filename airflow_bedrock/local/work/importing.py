@@ -1,4 +1,4 @@
-"""Models that were trained elsewhere come into Bedrock: custom models by CreateCustomModel, others by an import job."""
+"""The work of registering and importing models that were trained elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_bedrock.local.work.frame import check_fault, framed
 
 
 def register(bedrock: Bedrock, model: CustomModel) -> Work:
-    """Make a custom model Active whose files lie in S3."""
+    """Make a custom model Active whose files are in S3."""
 
     def fail(message: str) -> None:
         with bedrock.world.lock:

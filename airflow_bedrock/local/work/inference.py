@@ -1,4 +1,4 @@
-"""Asking models: a deployment or provisioned throughput answers as it was trained, a base model as one that was not."""
+"""Calls models: deployments and throughput answer as they were trained, base models as untrained ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.datasets.rules.record import joined
-from airflow_bedrock.local.catalog import askable, check_alive
+from airflow_bedrock.local.catalog import check_alive, invocable
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.learning.model import Answer, LanguageModel, untrained_answer
 from airflow_bedrock.local.learning.tokens import tokenize
@@ -19,10 +19,10 @@ from airflow_bedrock.local.state.resources import Deployment, ImportedModel, Thr
 from airflow_bedrock.local.work.tools import Tools, tools_of
 
 MAX_TOKENS = 512
-"""The longest answer when the request does not say."""
+"""The default for the maximum number of tokens in an answer."""
 
 IMPORTED = "imported"
-"""What imported models have in place of a base model's id."""
+"""The identifier of imported models instead of a base model's id."""
 
 _IMPORTED = ":imported-model/"
 _FOUNDATION = (":foundation-model/", ":inference-profile/")
@@ -30,10 +30,10 @@ _FOUNDATION = (":foundation-model/", ":inference-profile/")
 
 @dataclass(frozen=True)
 class Question:
-    """What a model is asked, whatever the form of the request.
+    """A question to a model, in whatever form the request has it.
 
     :param stop: texts that end the answer.
-    :param tools: what it may call in place of an answer.
+    :param tools: what the model may call instead of answering.
     """
 
     prompt: str
@@ -43,31 +43,31 @@ class Question:
 
     @property
     def tokens(self) -> int:
-        """How many tokens are asked."""
+        """The number of input tokens."""
         return len(tokenize(self.prompt))
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What it answers.
+    """The answer of a model.
 
     :param reason: ``end_turn``, ``max_tokens``, ``stop_sequence`` or ``tool_use``.
-    :param asked: tokens of the question.
-    :param said: tokens of the answer.
-    :param call: the ``toolUse`` block that it is in place of a text.
+    :param input_tokens: number of input tokens.
+    :param output_tokens: number of output tokens.
+    :param call: the ``toolUse`` block that the answer consists of instead of a text.
     """
 
     text: str
     reason: str
-    asked: int
-    said: int
+    input_tokens: int
+    output_tokens: int
     call: Mapping[str, Any] | None = None
 
 
 def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
-    """Ask a model.
+    """Call a model.
 
-    :raises ServiceError: it cannot be asked, or not yet.
+    :raises ServiceError: it cannot be called, or not yet.
     """
     base, model = _behind(bedrock, model_id)
     check_alive(base, bedrock.today)
@@ -77,7 +77,7 @@ def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
 
 
 def reply_of(model: LanguageModel, question: Question) -> Reply:
-    """Ask a trained model."""
+    """Return the answer of a trained model."""
     return _reply(model.complete(question.prompt, question.max_tokens), question)
 
 
@@ -88,10 +88,10 @@ def _reply(answer: Answer, question: Question) -> Reply:
 
 
 def converse_question(body: Mapping[str, Any]) -> Question:
-    """Return the question of a Converse request.
+    """Return the question in a Converse request.
 
-    :raises ServiceError: ValidationException for a conversation that does not alternate between user and assistant,
-        or says nothing.
+    :raises ServiceError: ValidationException for a conversation that does not alternate between user and assistant, or
+        has no text.
     """
     messages = body.get("messages", [])
     _check_turns(messages)
@@ -105,29 +105,29 @@ def converse_question(body: Mapping[str, Any]) -> Question:
 
 
 def converse_answer(reply: Reply) -> dict[str, Any]:
-    """Return a reply as Converse gives it, without its metrics."""
+    """Return a reply in the form of Converse, without its metrics."""
     content = {"toolUse": reply.call} if reply.call else {"text": reply.text}
     return {
         "output": {"message": {"role": "assistant", "content": [content]}},
         "stopReason": reply.reason,
         "usage": {
-            "inputTokens": reply.asked,
-            "outputTokens": reply.said,
-            "totalTokens": reply.asked + reply.said,
+            "inputTokens": reply.input_tokens,
+            "outputTokens": reply.output_tokens,
+            "totalTokens": reply.input_tokens + reply.output_tokens,
         },
     }
 
 
-def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
-    """Return the id of the base model behind whatever is asked.
+def base_model_behind(bedrock: Bedrock, model_id: str) -> str:
+    """Return the id of the base model behind an identifier.
 
-    :raises ServiceError: there is nothing to ask.
+    :raises ServiceError: there is no such model.
     """
     return _behind(bedrock, model_id)[0]
 
 
 def check_conversation(bedrock: Bedrock, model_id: str) -> None:
-    """Check that a model takes conversations: an imported one without a template for them does not.
+    """Check that a model accepts conversations: an imported one without a template for them does not.
 
     :raises ServiceError: ValidationException.
     """
@@ -182,7 +182,7 @@ def _behind(bedrock: Bedrock, identifier: str) -> tuple[str, LanguageModel | str
             return custom.base_model, bedrock.world.weights.get(served) or custom.checkpoint or ""
     if served.startswith("arn:") and not any(kind in served for kind in _FOUNDATION):
         raise invalid(f"The provided model identifier {identifier} cannot be called: deploy the custom model first.")
-    model_id = askable(bedrock.region, served, provisioned=served != identifier)
+    model_id = invocable(bedrock.region, served, provisioned=served != identifier)
     return model_id, model_id
 
 
@@ -191,7 +191,9 @@ def _imported(bedrock: Bedrock, arn: str) -> ImportedModel:
 
 
 def _served(bedrock: Bedrock, identifier: str) -> str:
-    """Return the ARN of the model behind what serves one; any other identifier as it is. Hold the world's lock."""
+    """Return the ARN of the model behind a deployment or throughput; any other identifier as it is. Hold the world's
+    lock.
+    """
     serving: Deployment | Throughput
     if ":custom-model-deployment/" in identifier:
         kind = "custom model deployment"

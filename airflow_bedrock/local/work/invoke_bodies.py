@@ -1,4 +1,4 @@
-"""InvokeModel's bodies: each provider has a form of its own for questions and answers.
+"""The bodies of InvokeModel: each provider has its own form of questions and answers.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
 """
@@ -13,7 +13,7 @@ import msgspec
 
 from airflow_bedrock.datasets.rules.record import joined
 from airflow_bedrock.decoding import decoder
-from airflow_bedrock.local.errors import ServiceError, invalid, not_built
+from airflow_bedrock.local.errors import ServiceError, invalid, unsupported
 from airflow_bedrock.local.work import invoke_streams
 from airflow_bedrock.local.work.inference import (
     IMPORTED,
@@ -31,7 +31,7 @@ _QUESTION = decoder(Question)
 
 @dataclass(frozen=True)
 class Form:
-    """How a provider's models are asked, and how they answer."""
+    """The form of a provider's requests and responses."""
 
     question: Callable[[Body], Question]
     answer: Callable[[Reply], dict[str, Any]]
@@ -41,7 +41,7 @@ class Form:
 def form_of(base_model_id: str) -> Form:
     """Return the form of a model's bodies.
 
-    :raises ServiceError: ValidationException for a model whose form is not known here.
+    :raises ServiceError: ValidationException for a model whose form is unknown here.
     """
     for prefix, form in _FORMS.items():
         if base_model_id.startswith(prefix):
@@ -91,14 +91,14 @@ def _titan(body: Body) -> Question:
 
 def _titan_answer(reply: Reply) -> dict[str, Any]:
     reason = "LENGTH" if reply.reason == "max_tokens" else "FINISH"
-    result = {"tokenCount": reply.said, "outputText": reply.text, "completionReason": reason}
-    return {"inputTextTokenCount": reply.asked, "results": [result]}
+    result = {"tokenCount": reply.output_tokens, "outputText": reply.text, "completionReason": reason}
+    return {"inputTextTokenCount": reply.input_tokens, "results": [result]}
 
 
 def _claude(body: Body) -> Question:
     body["anthropic_version"]  # it is required
     if "tools" in body:
-        raise not_built("tools in Claude's own body: use Converse")
+        raise unsupported("tools in Claude's own body: use Converse")
     turns = [_claude_text(message["content"]) for message in body["messages"]]
     if not turns or body["messages"][-1]["role"] != "user":
         raise invalid("messages: the final message must be the user's.")
@@ -120,7 +120,7 @@ def _claude_answer(reply: Reply) -> dict[str, Any]:
         "content": [{"type": "text", "text": reply.text}],
         "stop_reason": reply.reason,
         "stop_sequence": None,
-        "usage": {"input_tokens": reply.asked, "output_tokens": reply.said},
+        "usage": {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens},
     }
 
 
@@ -131,8 +131,8 @@ def _llama(body: Body) -> Question:
 def _llama_answer(reply: Reply) -> dict[str, Any]:
     return {
         "generation": reply.text,
-        "prompt_token_count": reply.asked,
-        "generation_token_count": reply.said,
+        "prompt_token_count": reply.input_tokens,
+        "generation_token_count": reply.output_tokens,
         "stop_reason": "length" if reply.reason == "max_tokens" else "stop",
     }
 
@@ -151,7 +151,7 @@ def _imported(body: Body) -> Question:
 
 
 CONVERSE = Form(converse_question, converse_answer, invoke_streams.nova)
-"""Not a provider's form, but that of Converse."""
+"""The form of Converse, not a provider's."""
 
 _FORMS = {
     "amazon.nova": Form(_nova, converse_answer, invoke_streams.nova),

@@ -1,4 +1,4 @@
-"""What a service role may do: its trust policy and its own policies in IAM. Those of buckets and keys do not count."""
+"""The permissions of a service role: its trust policy and its own policies in IAM, not those of buckets and keys."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SERVICE = "bedrock.amazonaws.com"
 class Role:
     """A role as it is in IAM.
 
-    :param bedrock: whose IAM it is in.
+    :param bedrock: the Bedrock whose IAM has the role.
     :param arn: the role's.
-    :param for_arn: the job that would assume it.
+    :param for_arn: the job that assumes it.
     """
 
     def __init__(self, bedrock: Bedrock, arn: str, for_arn: str) -> None:
@@ -30,7 +30,7 @@ class Role:
             "aws:sourcearn": for_arn,
             "s3:resourceaccount": bedrock.account,
         }
-        role = moto.role(arn) if self._checked else None  # one that is not there may nothing
+        role = moto.role(arn) if self._checked else None  # a role that does not exist has no permissions
         self._trust = moto.policy_document(role.assume_role_policy_document) if role else {}
         self._policies = [document for _, document in moto.policies_of(role)] if role else []
 
@@ -40,7 +40,7 @@ class Role:
         return not self._checked or trusts(self._trust, SERVICE, self._context)
 
     def may(self, action: str, resource: str, **context: str) -> bool:
-        """Whether it may do something, such as ``lambda:InvokeFunction`` on a function's ARN."""
+        """Whether it may perform an action, such as ``lambda:InvokeFunction`` on a function's ARN."""
         decision = decide(self._policies, action, resource, self._context | context) if self._checked else None
         return decision in (None, Decision.ALLOWED)
 

@@ -1,9 +1,9 @@
-"""IAM policies: may this be done? One evaluator for callers, for service roles, and for IAM's policy simulator.
+"""IAM policies: is this action allowed? One evaluator for callers, for service roles, and for IAM's policy simulator.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 
-A condition key that a request does not have is evaluated as AWS does it. A key that Local Bedrock knows nothing of, and
-an operator that it does not have, denies: an Allow that depends on it does not count, and a Deny does.
+A condition key that a request does not have is evaluated as AWS does it. A key or an operator that Local Bedrock does
+not support denies: an Allow that depends on it does not count, and a Deny does.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _KNOWN = re.compile(
     r"|bedrock:(guardrailidentifier|inferenceprofilearn|promptrouterarn|bearertokentype)"
     r"|s3:(prefix|delimiter|max-keys|resourceaccount)"
 )
-"""The keys whose absence from a context means that the request does not have them."""
+"""Keys that, if they are missing in a context, the request does not have."""
 
 
 class Decision(StrEnum):
-    """What policies say, in the words of IAM's simulator."""
+    """What policies decide, in the words of IAM's simulator."""
 
     ALLOWED = "allowed"
     EXPLICIT_DENY = "explicitDeny"
@@ -39,9 +39,9 @@ class Decision(StrEnum):
 def decide(
     policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context, *, all_known: bool = False
 ) -> Decision:
-    """Return what identity policies say of an action on a resource.
+    """Return what identity policies decide about an action on a resource.
 
-    :param all_known: whether every key that the context lacks is one that the request does not have.
+    :param all_known: whether every key that is missing in the context is one that the request does not have.
     """
     return _decision(
         statement
@@ -65,7 +65,7 @@ def trusts(policy: Mapping[str, Any], service: str, context: Context) -> bool:
 
 
 def condition_keys(policies: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the condition keys that policies name."""
+    """Return the condition keys in policies."""
     blocks = [block for one in _statements(policies) for block in one.get("Condition", {}).values()]
     return {key for block in blocks for key in block}
 
@@ -108,7 +108,7 @@ def _conditions_met(statement: Mapping[str, Any], context: Context, all_known: b
 def _condition_met(
     operator: str, found: str | Sequence[str] | None, patterns: Sequence[Any], context: Context
 ) -> bool | None:
-    """Return whether a condition is met; None if the operator is not known."""
+    """Return whether a condition is met; None if the operator is not supported."""
     quantifier, _, name = operator.rpartition(":")
     name, if_exists = name.removesuffix("IfExists"), name.endswith("IfExists")
     if name == "Null":
@@ -122,7 +122,7 @@ def _condition_met(
     texts = [_text(one) for one in patterns]
     matching = partial(_matches, test, texts, context, negated)
     values = [found] if isinstance(found, str) else found
-    # Without a quantifier a negated operator wants every value to differ; the others want one that matches.
+    # Without a quantifier, a negated operator requires that all values differ; the others, that one matches.
     every = quantifier == "ForAllValues" or (negated and quantifier == "")
     return all(map(matching, values)) if every else any(map(matching, values))
 
@@ -132,7 +132,7 @@ def _matches(test: _Test, patterns: Sequence[str], context: Context, negated: bo
 
 
 def _like(pattern: str, value: str, context: Context, flags: int = 0) -> bool:
-    """Whether a value fits a pattern with ``*``, ``?`` and policy variables such as ``${aws:username}``."""
+    """Whether a value matches a pattern with ``*``, ``?`` and policy variables such as ``${aws:username}``."""
 
     def part(found: re.Match[str]) -> str:
         if (variable := found[1]) is None:
@@ -140,7 +140,7 @@ def _like(pattern: str, value: str, context: Context, flags: int = 0) -> bool:
         if variable in ("*", "?", "$"):
             return re.escape(variable)
         replacement = context.get(variable.lower())
-        return re.escape(replacement) if isinstance(replacement, str) else "(?!)"  # which nothing fits
+        return re.escape(replacement) if isinstance(replacement, str) else "(?!)"  # which nothing matches
 
     expression = re.sub(r"\$\{([^}]*)\}|.", part, pattern, flags=re.DOTALL)
     return re.fullmatch(expression, value, flags | re.DOTALL) is not None
@@ -164,7 +164,7 @@ _TESTS: dict[str, _Test] = {
 
 
 def _literal(pattern: str) -> str:
-    """Return a pattern in which ``*`` and ``?`` stand for themselves, and variables for what they are."""
+    """Return a pattern in which ``*`` and ``?`` are literal, and variables are replaced by their values."""
     return re.sub(r"(\$\{[^}]*\})|([*?])", lambda found: found[1] or f"${{{found[2]}}}", pattern)
 
 

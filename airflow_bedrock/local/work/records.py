@@ -1,6 +1,6 @@
-"""Training and validation records, read line by line by the rules of ``datasets``; a job fails at the first bad one.
+"""Reads training and validation records line by line, by the rules of ``datasets``; a job fails at the first bad one.
 
-Where the service's own message is known it is used word for word.
+If the service's own message is known, it is used word for word.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from airflow_bedrock.uris import bucket_and_key
 
 
 class DataError(Exception):
-    """The data cannot be trained on; the message becomes the job's failureMessage."""
+    """The data is not valid training data; the message becomes the job's failureMessage."""
 
 
 def read_records(
     lines: Iterable[bytes], file: str, rules: Rules, check: Callable[[Record], Problem | None] = lambda record: None
 ) -> Iterator[Record]:
-    """Read records, one a line.
+    """Read records, one in each line.
 
     :param file: the object's S3 URI, for messages.
-    :param check: says what is wrong with a record that keeps the rules and yet cannot be used.
-    :raises DataError: at the first line that is no such record.
+    :param check: returns what is wrong with a record that follows the rules and yet cannot be used.
+    :raises DataError: at the first line that is not such a record.
     """
     for number, line in enumerate(lines, start=1):
         record, problems = rules.check(line)
@@ -36,12 +36,12 @@ def read_records(
 
 
 def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> Iterator[Record]:
-    """Read the logs of conversations that the filters let through; those of other kinds are passed over.
+    """Read the logs of conversations that match the filters; logs of other operations are ignored.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 
     :param config: the request's ``invocationLogsConfig``.
-    :raises DataError: at a line that is no log.
+    :raises DataError: at a line that is not a log.
     """
     for number, line in enumerate(lines, start=1):
         record, problems = read_log(line, config)

@@ -1,4 +1,4 @@
-"""A job's reads and writes in S3, failing with the messages that the service gives."""
+"""A job's reads and writes in S3; they fail with the service's messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.uris import bucket_and_key
 
 MAX_UNPACKED = 1 << 30
-"""Bytes of a file once its gzip is unpacked; AWS's own logs have some megabytes."""
+"""Maximum size of a decompressed file, in bytes; AWS's own logs have some megabytes."""
 
 
 def region_of(s3: Any, bucket: str) -> str | None:
-    """Return the region of a bucket; None for one that is not there."""
+    """Return the region of a bucket; None if it does not exist."""
     try:
         return s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
     except ClientError:
@@ -26,10 +26,10 @@ def region_of(s3: Any, bucket: str) -> str | None:
 
 
 def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[bytes]:
-    """Return the lines of an object, without their ends.
+    """Return the lines of an object, without line ends.
 
-    :param max_bytes: the greatest size that the object may have.
-    :raises DataError: when it cannot be read, or is too large.
+    :param max_bytes: the maximum size of the object.
+    :raises DataError: it cannot be read, or is too large.
     """
     bucket, key = bucket_and_key(uri)
     try:
@@ -44,9 +44,9 @@ def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[byte
 
 
 def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Return the URI and the lines of every object below a prefix, in the order of their keys; gzip is unpacked.
+    """Return the URI and the lines of every object below a prefix, in the order of their keys; gzip is decompressed.
 
-    :raises DataError: no object is there, or one cannot be read.
+    :raises DataError: there is no object, or one cannot be read.
     """
     bucket, prefix = bucket_and_key(uri)
     try:
@@ -62,9 +62,9 @@ def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 
 def check_writable(role: Role, s3: Any, uri: str) -> None:
-    """Check that a role may write results below ``uri``, and that they can be written, by writing there.
+    """Check by a test write that results can be written below ``uri``, with the permissions of a role.
 
-    :raises DataError: when they cannot.
+    :raises DataError: they cannot.
     """
     if not role.may_write(uri):
         raise unwritable(uri)
@@ -78,7 +78,7 @@ def check_writable(role: Role, s3: Any, uri: str) -> None:
 
 
 def probe_key(folder: str) -> str:
-    """Return the key that is written to see whether results can be."""
+    """Return the key of the test write."""
     return f"{folder.rstrip('/')}/.write_access_check_file.tmp".lstrip("/")
 
 

@@ -1,7 +1,7 @@
-"""A Lambda function's Python in a process of its own, with limits, and without network where the system can forbid it.
+"""Runs a Lambda function's Python in a process of its own, with limits, and without network if the system can block it.
 
-It runs as the user who runs Local Bedrock, and reads whatever that user may read: the limits are for code that goes
-wrong, and no wall against code that means harm.
+It runs with the rights of the user who runs Local Bedrock, and can read that user's files: the limits protect from
+bugs, not from malicious code.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import IO, Any
 log = logging.getLogger(__name__)
 
 MEMORY = 2 << 30
-"""Bytes of address space of each process."""
+"""Maximum address space of each process, in bytes."""
 
 FILE_SIZE = 64 << 20
-"""Bytes of each file, and of what the function answers and prints."""
+"""Maximum size of each file, and of the function's response and output, in bytes."""
 
 CODE_SIZE = 250 << 20
-"""Bytes of the unpacked code; AWS Lambda's limit."""
+"""Maximum size of the unpacked code, in bytes; AWS Lambda's limit."""
 
 PROCESSES = 256
-"""Processes and threads, where they are counted apart from all others of the user."""
+"""Maximum number of processes and threads, where the user's others are not counted."""
 
 _RUN = """
 import importlib, json, os, resource, sys, zipfile
@@ -58,7 +58,7 @@ json.dump([handler(event, None) for event in asked["events"]], out)
 
 
 class SandboxError(Exception):
-    """The function failed, or met a limit; the message says which."""
+    """The function failed, or exceeded a limit; the message says which."""
 
 
 class Sandbox:
@@ -66,8 +66,8 @@ class Sandbox:
 
     :param code: the zip file.
     :param handler: such as ``module.function``.
-    :param environment: all the environment variables that the function sees.
-    :param seconds: how long it may take, by the wall and of the CPU.
+    :param environment: all environment variables of the function.
+    :param seconds: maximum time, both wall and CPU.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Sandbox:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """End it; called from another thread."""
+        """End it; for another thread."""
         self._cancelled.set()
 
     def run(self) -> Any:
-        """Run it to its end, and return its answer to each event.
+        """Run it to its end, and return its response to each event.
 
-        :raises SandboxError: it gave no answer.
+        :raises SandboxError: it gave no response.
         """
-        # Files, not pipes, take what it says: the limit of a file's size holds for them. They have no name, so that it
-        # cannot put another file in their place.
+        # Its output goes to files, not pipes, so that the limit of a file's size applies. They have no name, so that it
+        # cannot replace them.
         with (
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
             tempfile.TemporaryFile() as asked,
@@ -118,7 +118,7 @@ class Sandbox:
         while process.poll() is None and time.monotonic() < deadline and not self._cancelled.wait(0.02):
             pass
         in_time = process.poll() is not None
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left of the group
+        with suppress(ProcessLookupError, PermissionError):  # the group has no process left
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
         if not in_time:
@@ -140,18 +140,18 @@ def _start(folder: str, asked: IO[bytes], answered: IO[bytes], errors: IO[bytes]
 
 def _limits(seconds: float) -> dict[str, int]:
     limits = {"RLIMIT_CPU": int(seconds) + 1, "RLIMIT_FSIZE": FILE_SIZE, "RLIMIT_CORE": 0}
-    if sys.platform == "linux":  # macOS has the name, and does not keep to it
+    if sys.platform == "linux":  # macOS has the limit, but does not enforce it
         limits["RLIMIT_AS"] = MEMORY
-    if _namespaces():  # elsewhere it would count all that the user runs
+    if _namespaces():  # elsewhere it would count all processes of the user
         limits["RLIMIT_NPROC"] = PROCESSES
     return limits
 
 
 @cache
 def _namespaces() -> tuple[str, ...]:
-    """Return the command that starts another one without network, and whose end is the end of all it has started.
+    """Return a command that starts another one without network, and ends all its processes with it.
 
-    It is empty if there is no such command, or the system forbids it, as most containers do.
+    It is empty if the command does not exist, or the system does not allow it, as most containers do not.
     """
     program = shutil.which("unshare")
     if program is not None:

@@ -1,4 +1,4 @@
-"""What serves models, at work: deployments and throughput become ready, or get their new model, after a while."""
+"""The work of deployments and provisioned throughput: they become ready, or get their new model, after a while."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from airflow_bedrock.local.state.resources import Deployment, Throughput
 
 
 def serve(bedrock: Bedrock, deployment: Deployment) -> Work:
-    """Make a deployment Active, or put a new model behind it; until then, or if a fault stands, the old one answers."""
+    """Make a deployment Active, or put a new model behind it; until then, or if a fault fails it, the old model
+    answers.
+    """
     yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
     change = deployment.update
     failed = change is not None and bedrock.world.faults.job_failure(deployment.name, "update") is not None
@@ -20,7 +22,7 @@ def serve(bedrock: Bedrock, deployment: Deployment) -> Work:
 
 
 def provision(bedrock: Bedrock, throughput: Throughput) -> Work:
-    """Bring throughput into service with the model that is desired; until then an older one answers."""
+    """Bring throughput into service with the desired model; until then the old model answers."""
     yield bedrock.world.runner.started(throughput.arn) + bedrock.world.settings.deployment_seconds
     with bedrock.world.lock:
         throughput.model_arn, throughput.status = throughput.desired_model_arn, "InService"

@@ -1,8 +1,8 @@
-"""The tools of a question: whether the model's answer calls one, and what it then says.
+"""The tools of a question: whether the model's answer calls one, and with which input.
 
-The small model knows no tools. It calls one where its answer is a call, ``{"name": "…", "input": {…}}`` (Llama writes
-``parameters``), as a model says that was tuned on such answers; or where ``toolChoice`` leaves it no choice: its input
-then has what the tool's schema requires, and the answer in each text.
+The small model knows no tools. It calls one if its answer is a call, ``{"name": "…", "input": {…}}`` (Llama writes
+``parameters``), as a model that was tuned on such answers gives it; or if ``toolChoice`` forces it: then the input has
+what the tool's schema requires, with the answer in each text.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use-inference-call.html
 """
@@ -16,15 +16,15 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.errors import invalid, not_built
+from airflow_bedrock.local.errors import invalid, unsupported
 
 _VALUES: dict[str, Any] = {"number": 0, "integer": 0, "boolean": False, "array": [], "null": None}
-"""What a required property is where the answer has nothing for it, by its JSON type."""
+"""The value of a required property that the answer does not have, by JSON type."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """Tools that a model may call.
+    """The tools that a model may call.
 
     :param schemas: the JSON schema of each tool's input, by the tool's name.
     :param forced: the tool that is called whatever the model answers.
@@ -34,7 +34,7 @@ class Tools:
     forced: str | None = None
 
     def call(self, text: str) -> dict[str, Any] | None:
-        """Return the ``toolUse`` block that an answer is; None for one that calls no tool."""
+        """Return the ``toolUse`` block of an answer; None if it calls no tool."""
         try:
             said = msgspec.json.decode(text)
         except msgspec.DecodeError:
@@ -61,7 +61,7 @@ def tools_of(body: Mapping[str, Any]) -> Tools | None:
             raise invalid("The toolConfig field must be defined when using toolUse and toolResult content blocks.")
         return None
     if any("systemTool" in tool for tool in config["tools"]):
-        raise not_built("system tools")
+        raise unsupported("system tools")
     specs = [tool["toolSpec"] for tool in config["tools"] if "toolSpec" in tool]
     schemas = {spec["name"]: spec["inputSchema"].get("json") or {} for spec in specs}
     choice = config.get("toolChoice", {})
@@ -74,7 +74,7 @@ def tools_of(body: Mapping[str, Any]) -> Tools | None:
 
 
 def _value(schema: Mapping[str, Any], text: str) -> Any:
-    """Return a value that has what a schema requires; texts are the given one."""
+    """Return a value with everything that a schema requires; its texts are the given one."""
     if schema.get("enum"):
         return text if text in schema["enum"] else schema["enum"][0]
     kind = schema.get("type", "object" if "properties" in schema else "string")

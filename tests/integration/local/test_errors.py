@@ -164,7 +164,7 @@ def test_a_failed_job_says_why(service: Service) -> None:
         ("get_evaluation_job", {"jobIdentifier": "arn:aws:bedrock:us-east-1:123456789012:evaluation-job/abcdefghijkl"}),
     ],
 )
-def test_operation_that_is_not_built_says_so(service: Service, operation: str, parameters: dict[str, Any]) -> None:
+def test_unsupported_operation_says_so(service: Service, operation: str, parameters: dict[str, Any]) -> None:
     """An operation that AWS has and Local Bedrock has not is an AWS error that names it."""
     status, code, message = refused(getattr(service.bedrock, operation), **parameters)
     assert (status, code) == (501, "NotImplementedException")

@@ -250,7 +250,7 @@ def test_own_error_is_an_aws_error(
     with pytest.raises(ClientError, match="InternalServerException"):
         once.list_custom_models()
     once.close()
-    assert "ListCustomModels failed for a reason of Local Bedrock's own" in caplog.text
+    assert "ListCustomModels failed because of an internal error" in caplog.text
     assert service.local.calls[-1].status == 500
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_bedrock.base_models import base_model, base_models
 from airflow_bedrock.datasets.rules import FORMS
-from airflow_bedrock.local.catalog import askable, schedule
+from airflow_bedrock.local.catalog import invocable, schedule
 from airflow_bedrock.local.errors import ServiceError
 
 
@@ -20,7 +20,7 @@ from airflow_bedrock.local.errors import ServiceError
 )
 def test_models_of_known_providers_can_be_asked(identifier: str, model_id: str) -> None:
     """Any text model of a known provider can be asked."""
-    assert askable("us-east-1", identifier) == model_id
+    assert invocable("us-east-1", identifier) == model_id
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_models_of_known_providers_can_be_asked(identifier: str, model_id: str) 
 def test_other_models_cannot_be_asked(identifier: str) -> None:
     """One that makes images cannot, nor one of another region."""
     with pytest.raises(ServiceError, match="The provided model identifier is invalid"):
-        askable("us-east-1", identifier)
+        invocable("us-east-1", identifier)
 
 
 def test_a_context_length_needs_provisioned_throughput() -> None:
     """The id with a context length is for customization and provisioned throughput."""
     with pytest.raises(ServiceError, match="with on-demand throughput isn"):
-        askable("us-east-1", "amazon.nova-2-lite-v1:0:256k")
-    assert askable("us-east-1", "amazon.nova-2-lite-v1:0:256k", provisioned=True) == "amazon.nova-2-lite-v1:0:256k"
+        invocable("us-east-1", "amazon.nova-2-lite-v1:0:256k")
+    assert invocable("us-east-1", "amazon.nova-2-lite-v1:0:256k", provisioned=True) == "amazon.nova-2-lite-v1:0:256k"
 
 
 def test_every_method_can_be_read_and_trained() -> None:

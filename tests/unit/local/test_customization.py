@@ -238,4 +238,4 @@ def test_fault_of_local_bedrock_fails_the_job(stage: Stage, caplog: pytest.LogCa
     stage.create()
     job = stage.wait(1)
     assert (job["status"], job["failureMessage"][:21]) == ("Failed", "Internal server error")
-    assert "job failed for a reason of Local Bedrock's own" in caplog.text
+    assert "job failed because of an internal error" in caplog.text

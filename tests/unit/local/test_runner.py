@@ -88,7 +88,7 @@ def test_failure_of_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.ERROR):
         runner.run_due()
     assert steps == ["a0", "a1"]
-    assert "broken ended in an error" in caplog.text
+    assert "broken failed because of an internal error" in caplog.text
 
 
 def test_thread_runs_work_and_ends() -> None:
