@@ -15,10 +15,10 @@ import msgspec
 from airflow_bedrock.datasets.blocks import Block, lines_of, without_bom
 from airflow_bedrock.datasets.checking import Short
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.formats import RecordFormat, template, write
+from airflow_bedrock.datasets.formats import RecordFormat, write
 from airflow_bedrock.datasets.near import Signatures
-from airflow_bedrock.datasets.reading import BAD_ANSWER_MARKS, Conversation, Fields, Turn, reader
-from airflow_bedrock.datasets.records import normalised, normalised_pair, not_json, text_field, value_of
+from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
+from airflow_bedrock.datasets.records import normalised, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import Leavings, Place
 from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
@@ -31,8 +31,6 @@ SPLITS = tuple(Split)
 
 _MILLISECONDS = 1e12  # as seconds, later than any year of four digits; as milliseconds, later than 2001
 _NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
-_NO_FLAG = str | int | float | list[Any] | dict[str, Any] | None  # any JSON but true and false
-_TEXT_FORMATS = (RecordFormat.CONVERSE.value, RecordFormat.CLAUDE.value, RecordFormat.PROMPT_COMPLETION.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +118,6 @@ class _Work:
         self._read = reader(settings.fields, settings.form)
         self._decode = msgspec.json.Decoder(dict[str, Any]).decode
         self._short = Short(settings.rules) if settings.rules else None
-        self._pairs = _Pairs(settings, self._short) if _Pairs.may_be(settings) else None
         self._lines: list[bytes] = []
         self._keys: list[bytes] = []
         self._labels = _Labels()
@@ -159,38 +156,26 @@ class _Work:
     def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
         """Store a record, and return its normalised question and answer, and its split."""
         settings = self._settings
-        if self._pairs is not None and (pair := self._pairs.take(line)) is not None:
-            written, prompt, completion = pair
-            asked, said = normalised_pair(prompt, completion)
-            return self._aside(number, written, completion, asked, said, asked)
         record = self._object(line)
         conversation = self._read(record)
         if settings.redact is not None:
             conversation = _redacted(conversation, settings.redact)
-        if (
-            settings.system_prompt is not None and conversation.system == settings.system_prompt
-        ):  # the same, written out
-            conversation = msgspec.structs.replace(conversation, system=None)
-        key, answer = conversation.key
+        if conversation.system is None:
+            conversation.system = settings.system_prompt
+        key, answer = conversation.key(settings.system_prompt)
         self._check_length(len(key) + len(answer))
-        if settings.system_prompt is not None and conversation.system is None:
-            conversation = msgspec.structs.replace(conversation, system=settings.system_prompt)
         written = write(conversation, settings.record_format)
         if problem := self._problem(written):
             raise DatasetError(problem)
-        asked, said = normalised_pair(key, answer)
+        asked, said = normalised(key), normalised(answer)
         group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
-        return self._aside(number, written, answer, asked, said, group, self._is_late(record))
-
-    def _aside(
-        self, number: int, written: bytes, answer: str, asked: bytes, said: bytes, group: bytes, late: bool = False
-    ) -> tuple[bytes, bytes, int]:
-        splitter = self._settings.splitter
+        split = Split.TEST if self._is_late(record) else settings.splitter.split_normalised(group)
         self._lines.append(written)
         self._labels.add(answer)
-        if self._settings.caps.wanted:
-            self._keys.append(sample_key(asked, said, group, Place(self._block.number, number), splitter.seed))
-        return asked, said, _NUMBERS[Split.TEST if late else splitter.split_normalised(group)]
+        if settings.caps.wanted:
+            place = Place(self._block.number, number)
+            self._keys.append(sample_key(asked, said, group, place, settings.splitter.seed))
+        return asked, said, _NUMBERS[split]
 
     def _object(self, line: bytes) -> dict[str, Any]:
         try:
@@ -217,55 +202,6 @@ class _Work:
         """Whether a record is held out because of its time."""
         name, after = self._settings.time_field, self._test_after
         return name is not None and after is not None and moment(value_of(record, name), name) >= after
-
-
-class _Pairs:
-    """The fast path for most sources, a prompt and a completion in two fields: no conversation object is built.
-
-    It handles a record only if the general path would write the same line.
-    """
-
-    def __init__(self, settings: Settings, short: Short | None) -> None:
-        fields = settings.fields
-        marks = [mark for mark in BAD_ANSWER_MARKS if mark not in (fields.prompt, fields.completion)]
-        struct = msgspec.defstruct(
-            "Pair",
-            [("prompt", str), ("completion", str), *((mark, _NO_FLAG, None) for mark in marks)],
-            rename={"prompt": fields.prompt, "completion": fields.completion},
-            gc=False,
-        )
-        self._decode = msgspec.json.Decoder(struct).decode
-        self._write = template(settings.record_format, settings.system_prompt)
-        self._fits = short.fits if short else lambda prompt, completion: True
-        self._before = f"{settings.system_prompt}\n" if settings.system_prompt else ""
-        self._min, self._max = settings.min_characters, settings.max_characters or 1 << 62
-
-    @staticmethod
-    def may_be(settings: Settings) -> bool:
-        """Whether the fast path applies."""
-        fields = settings.fields
-        return (
-            settings.form in ("nova", "nova-2", "llama", *_TEXT_FORMATS)
-            and "{" not in fields.prompt + fields.completion
-            and fields.prompt != fields.completion
-            and (settings.redact, settings.group_field, settings.time_field) == (None, None, None)
-            and not (settings.rules and settings.rules.method.max_line_bytes)
-        )
-
-    def take(self, line: bytes) -> tuple[bytes, str, str] | None:
-        """Return the line to write, the prompt and the completion; None for a record that needs the general path."""
-        try:
-            pair: Any = self._decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        prompt, completion = pair.prompt, pair.completion
-        if not prompt or prompt.isspace() or not completion or completion.isspace():
-            return None
-        if not self._min <= len(prompt) + len(completion) <= self._max:
-            return None
-        if not self._fits(self._before + prompt, completion):
-            return None
-        return self._write(prompt, completion), prompt, completion
 
 
 class _Labels:

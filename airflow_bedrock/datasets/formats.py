@@ -121,23 +121,6 @@ _WRITERS: dict[RecordFormat, Callable[[Conversation], object]] = {
 _LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 
-def template(record_format: RecordFormat, system: str | None) -> Callable[[str, str], bytes]:
-    """Return a function that writes a question and its answer like :func:`write`, but much faster.
-
-    :raises DatasetError: the format does not support the system prompt, or questions.
-    """
-    marks = ("\ue000asked\ue000", "\ue000said\ue000")
-    turns = [Turn("user", [marks[0]]), Turn("assistant", [marks[1]])]
-    begin, rest = write(Conversation(system, turns), record_format).split(_ENCODE(marks[0]))
-    middle, end = rest.split(_ENCODE(marks[1]))
-
-    def write_pair(prompt: str, completion: str) -> bytes:
-        line = b"".join((begin, _ENCODE(prompt), middle, _ENCODE(completion), end))
-        return line if line.isascii() else _escaped(line)
-
-    return write_pair
-
-
 _ENCODE = msgspec.json.Encoder().encode
 
 

@@ -39,7 +39,7 @@ _BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
 
 _WITHIN = "; it contains an array of objects: if these are the records, save only that array"
 
-BAD_ANSWER_MARKS = ("label", "kto_tag")
+_BAD_ANSWER_MARKS = ("label", "kto_tag")
 """Fields that are false if the completion is a bad answer: KTO data of TRL, and of LLaMA-Factory."""
 
 _TOOL_ROLES = ("tool", "function", "function_call", "observation")
@@ -74,13 +74,15 @@ class Conversation(msgspec.Struct, gc=False):
     turns: list[Turn]
     fields: dict[str, Any] = {}
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """The question and the answer, by which records are compared."""
+    def key(self, common_system: str | None) -> tuple[str, str]:
+        """Return the question and the answer, by which records are compared.
+
+        :param common_system: the system prompt of all records, which is no part of a question.
+        """
         asked, answer = self.turns, _shown(self.fields.get("reference_answer", ""))
         if self.turns[-1].role == "assistant":
             asked, answer = self.turns[:-1], "\n".join(self.turns[-1].texts)
-        texts = [self.system] if self.system else []
+        texts = [self.system] if self.system and self.system != common_system else []
         for turn in asked:
             texts += [*turn.texts, *(one.uri for one in turn.attachments)]
         return "\n".join(texts) or answer, answer
@@ -219,7 +221,7 @@ def _refuse_beside(record: Mapping[str, Any]) -> None:
 
 def _refuse_bad_answer(record: Mapping[str, Any]) -> None:
     """Raise if preference data (KTO) marks the answer as bad."""
-    for mark in BAD_ANSWER_MARKS:
+    for mark in _BAD_ANSWER_MARKS:
         if record.get(mark) is False:
             raise DatasetError(f"is marked as a bad answer ({mark}: false), which no fine-tuning format supports")
 

@@ -87,14 +87,6 @@ def text_digest(text: str) -> bytes:
     return blake2b(normalised(text), digest_size=DIGEST_BYTES).digest()
 
 
-def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
-    """Return two texts normalised in one pass."""
-    if "\x01" in first:
-        return normalised(first), normalised(second)
-    one, _, other = normalised(f"{first}\x01{second}").partition(b"\x01")
-    return one.rstrip(b" "), other.lstrip(b" ")
-
-
 def counted(prompt: str, answer: str) -> tuple[bytes, bytes, list[int] | None]:
     """Return the normalised prompt, the answer as it is, and the characters of both by script; None if all are ASCII.
 

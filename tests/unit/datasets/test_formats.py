@@ -9,17 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import DatasetError, RecordFormat
-from airflow_bedrock.datasets.formats import template
 from tests.training_records import Example, decode, encode
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 EXAMPLES = st.builds(Example, prompt=TEXT, completion=TEXT, system=st.none() | TEXT)
-
-
-@given(EXAMPLES, st.sampled_from([RecordFormat.CONVERSE, RecordFormat.CLAUDE]))
-def test_the_template_writes_the_same(example: Example, record_format: RecordFormat) -> None:
-    """What is written fast is what is written."""
-    assert template(record_format, example.system)(example.prompt, example.completion) == encode(example, record_format)
 
 
 def test_converse_record() -> None:

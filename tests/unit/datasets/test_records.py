@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import by_script, document
-from airflow_bedrock.datasets.records import counted, normalised, normalised_pair, text_digest
+from airflow_bedrock.datasets.records import counted, normalised, text_digest
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 _ODD = "aA \t\n\x1c\x85\u00a0\u2028\u3000\uff0c\uff1f\ufb01\u0345\u0130\xdf\u0435\u0301\x01\u1680\u2029"
@@ -27,6 +27,7 @@ def definition(text: str) -> bytes:
 def test_normalise(text: str) -> None:
     """Unicode NFKC, case folded, each run of white space one space."""
     assert normalised(text) == definition(text)
+    assert text_digest(text) == hashlib.blake2b(definition(text), digest_size=16).digest()
 
 
 def test_normalise_each_character() -> None:
@@ -49,15 +50,6 @@ def test_normalise_characters_that_are_inert() -> None:
     for one in inert + without_case:
         text = f"{one}{one}a{one}\n {one}e\xe9{one}"
         assert normalised(text) == definition(text), hex(ord(one))
-
-
-@given(TEXT | ODD, TEXT | ODD)
-@example("a \x01 b", "c")
-@example("a \x01", "\x01")
-def test_two_texts_for_the_price_of_one(first: str, second: str) -> None:
-    """They are what each text has alone."""
-    assert normalised_pair(first, second) == (definition(first), definition(second))
-    assert text_digest(first) == hashlib.blake2b(definition(first), digest_size=16).digest()
 
 
 SCRIPTS = ["plain ascii", "Grüße ÀÞ\xd7", "Ключ Ѐ", "मैं क़ाबू", "謝謝 字", "如\uff0c何", "“Ω”"]
