@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from airflow_bedrock.datasets.blocks import Block, lines_of, without_bom
-from airflow_bedrock.datasets.checking import Short
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, write
 from airflow_bedrock.datasets.near import Signatures
@@ -117,7 +116,6 @@ class _Work:
         self._test_after = None if settings.test_after is None else moment(settings.test_after, "test_after")
         self._read = reader(settings.fields, settings.form)
         self._decode = msgspec.json.Decoder(dict[str, Any]).decode
-        self._short = Short(settings.rules) if settings.rules else None
         self._lines: list[bytes] = []
         self._keys: list[bytes] = []
         self._labels = _Labels()
@@ -192,10 +190,10 @@ class _Work:
 
     def _problem(self, line: bytes) -> str | None:
         """Return the rule of the base model that a line would break."""
-        if self._short is None or self._short.take(line) is not None:
+        rules = self._settings.rules
+        if rules is None or rules.plain(line) is not None:
             return None
-        assert self._settings.rules is not None  # noqa: S101  # else there were no short way
-        _, problems = self._settings.rules.check(line)
+        _, problems = rules.check(line)
         return problems[0].of_any.removeprefix("Invalid record: ").rstrip(".") if problems else None
 
     def _is_late(self, record: Mapping[str, Any]) -> bool:

@@ -1,8 +1,7 @@
 """Check a dataset: every problem of every record, and a summary, in one pass and in constant memory.
 
 A file is cut into blocks of lines (:mod:`blocks`). Each block is decoded by type and checked against the rules of the
-base model (:mod:`rules`), in as many processes as there are CPUs; the results are added up. Records that contain only
-text, which most do, take a fast path: a narrower type, and checks that find whatever the rules would find.
+base model (:mod:`rules`), in as many processes as there are CPUs; the results are added up.
 """
 
 from __future__ import annotations
@@ -28,15 +27,12 @@ from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import counted, normalised, text_digest
 from airflow_bedrock.datasets.repeats import Entry, Leavings, Parts, Place, groups
 from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_problem, object_problem
-from airflow_bedrock.datasets.rules.form import Plain
 from airflow_bedrock.uris import is_s3
 
 LISTED = 100
 EXCERPT = 200  # characters of a record, where its text was asked for
 EXAMPLES = 20  # of duplicates, conflicts and overlaps
 _AT_ONCE = 8  # objects that S3 is asked for
-
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -450,7 +446,6 @@ class _Scan:
     def __init__(self, options: _Options, block: Block) -> None:
         self._options = options
         self._rules = options.rules
-        self._short = Short(options.rules)
         self._leavings = Leavings(block.number)
         self._number = block.number
         content = block.read()
@@ -472,7 +467,7 @@ class _Scan:
         latin = method.characters_per_token or facts.characters_per_token
         others = [min(one.characters_per_token, latin) for one in facts.scripts]
         per_token = [latin, *others]
-        take, leave = self._short.take, self._leavings.add
+        plain_of, leave = self._rules.plain, self._leavings.add
         scripts: list[list[int]] = []
         ascii_only = 0
         lengths = [0] * 40
@@ -482,7 +477,7 @@ class _Scan:
             message = "the file begins with a byte order mark: save it as UTF-8 without one"
             self._note(0, [Problem("bom", "$", message)], self._lines[0] if self._lines else b"")
         for number, line in enumerate(self._lines):
-            plain = take(line)
+            plain = plain_of(line)
             if plain is None:
                 record = self._look(number, line)
                 if record is None:
@@ -544,46 +539,3 @@ class _Scan:
         text = line.decode("utf-8", "replace")[:EXCERPT] if self._options.show_text else None
         room = self._options.listed - len(self._listed)
         self._listed += [(number, problem, text) for problem in problems[:room]]
-
-
-class Short:
-    """The fast path for records with only text: it handles a record only if the rules would find nothing."""
-
-    def __init__(self, rules: Rules) -> None:
-        method, form = rules.method, rules.form
-        self._decode = form.plain_decoder.decode if form.plain_decoder else None
-        self._flat = form.plain[1] if form.plain else None
-        limits = [method.max_tokens, method.max_input_tokens, method.max_output_tokens]
-        # No character is more than one token.
-        self._most = min((one for one in limits if one is not None), default=1 << 62)
-        self._most_bytes = method.max_line_bytes or 1 << 62
-        self._sequences = method.reserved_sequences
-        self._words = [word.lower() for word in method.reserved_words]
-        self._rare = sorted({_rarest(word) for word in method.reserved_words})
-
-    def take(self, line: bytes) -> tuple[str, str] | None:
-        """Return the question and the answer; None for a record that must be checked by all rules."""
-        if self._decode is None or self._flat is None or len(line) > self._most_bytes:
-            return None
-        try:
-            plain: Plain | None = self._flat(self._decode(line))
-        except _UNREADABLE:
-            return None
-        return plain if plain and self.fits(plain[0], plain[1]) else None
-
-    def fits(self, prompt: str, answer: str) -> bool:
-        """Whether a prompt, with its system prompt, and an answer certainly break no limit."""
-        if len(prompt) + len(answer) > self._most:
-            return False
-        for one in self._rare:
-            if one in prompt:
-                lower = prompt.lower()
-                if any(word in lower for word in self._words):
-                    return False
-                break
-        return not self._sequences or not any(one in prompt or one in answer for one in self._sequences)
-
-
-def _rarest(word: str) -> str:
-    """Return a character of the word that is rare in texts and has no other case; empty if it has no such character."""
-    return next((one for one in word if not one.isalnum()), "")

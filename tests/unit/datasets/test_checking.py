@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_bedrock.cli import main
 from airflow_bedrock.datasets import blocks as blocks_module
 from airflow_bedrock.datasets.check_report import markdown
-from airflow_bedrock.datasets.checking import CheckReport, Short, check
+from airflow_bedrock.datasets.checking import CheckReport, check
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules import Rules, rules_for
 
@@ -344,7 +344,7 @@ def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any
     """What it takes, all rules take, and see the same prompt and answer in."""
     rules: Rules = rules_for(model)
     line = json.dumps(record).encode()
-    plain = Short(rules).take(line)
+    plain = rules.plain(line)
     if plain is not None:
         whole, problems = rules.check(line)
         assert whole is not None
@@ -354,14 +354,14 @@ def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any
 
 def test_the_short_way_is_taken() -> None:
     """A plain conversation needs no more, of one question or several."""
-    short = Short(rules_for(NOVA))
-    assert short.take(json.dumps(converse("Where?", system=[{"text": "Be brief."}])).encode()) == (
+    rules = rules_for(NOVA)
+    assert rules.plain(json.dumps(converse("Where?", system=[{"text": "Be brief."}])).encode()) == (
         "Be brief.\nWhere?",
         "Here.",
     )
     longer = converse("a")
     longer["messages"] *= 2
-    assert short.take(json.dumps(longer).encode()) == ("a\nHere.\na", "Here.")
+    assert rules.plain(json.dumps(longer).encode()) == ("a\nHere.\na", "Here.")
 
 
 def test_models_and_methods_that_are_not_known() -> None:
