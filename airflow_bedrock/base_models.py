@@ -8,6 +8,7 @@ Airflow.
 
 import math
 import re
+from collections import defaultdict
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ FINE_TUNING = "FINE_TUNING"
 
 _ARN = r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|custom-model|inference-profile)/([^/]+).*"
 _CONTEXT = r":(?:\d+k|mm)$"
+_ASCII = bytes(range(0x80))
 
 
 class Hyperparameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -306,48 +308,40 @@ def document() -> Document:
     return _DOCUMENT.decode(Path(__file__).with_suffix(".json").read_bytes())
 
 
-def by_script(text: str, data: bytes | None = None) -> list[int]:
+def by_script(text: str) -> list[int]:
     """Return how many characters of a text are Latin and others, and how many of each of ``scripts``.
 
     A character's script is recognized by its first byte in UTF-8, which can be counted fast.
-
-    :param data: the text in UTF-8, if the caller has it.
     """
-    table, others, marks = _first_bytes()
-    found = (text.encode("utf-8", "surrogatepass") if data is None else data).translate(table, others)
-    counts = [found.count(mark) for mark in marks]
-    return [len(text) - len(found), *counts]
-
-
-def of_script(first: int, characters: int, latin: int) -> list[int]:
-    """Return what :func:`by_script` returns for a text of two scripts.
-
-    :param first: the first byte of the characters of the other script.
-    :param characters: their number.
-    :param latin: how many characters are ASCII.
-    """
-    place, none = _script_columns()
-    counts = none.copy()
-    counts[0] = latin
-    counts[place.get(first, 0)] += characters
-    return counts
+    kinds, table, others = _first_bytes()
+    counts = [0] * (len(document().scripts) + 1)
+    data = text.encode("utf-8", "surrogatepass")
+    script, width, written = kinds.get(data.lstrip(_ASCII)[:1], (0, 2, _ASCII))
+    if not data.translate(None, written):  # besides ASCII, one kind of characters: their number follows from the sizes
+        counts[script] = beyond = (len(data) - len(text)) // (width - 1)
+        counts[0] += len(text) - beyond
+        return counts
+    firsts = data.translate(table, others)
+    return [len(text) - len(firsts), *(firsts.count(number) for number in range(1, len(counts)))]
 
 
 @cache
-def _script_columns() -> tuple[dict[int, int], list[int]]:
-    """Return the place of each first byte's script among the counts, where Latin comes first, and counts of nothing."""
-    scripts = document().scripts
-    places = {first: n for n, one in enumerate(scripts, 1) for first in bytes.fromhex(one.first_bytes)}
-    return places, [0] * (len(scripts) + 1)
+def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes]:
+    """Return what the first byte of a character beyond ASCII says, a table of the scripts' numbers, and other bytes.
 
-
-@cache
-def _first_bytes() -> tuple[bytes, bytes, list[bytes]]:
-    """Return a table that makes one mark of the first bytes of a script, all other bytes, and the marks."""
-    firsts = [bytes.fromhex(one.first_bytes) for one in document().scripts]
-    table = {first: number for number, script in enumerate(firsts) for first in script}
-    others = bytes(set(range(256)) - table.keys())
-    return bytes(table.get(one, 0) for one in range(256)), others, [bytes([number]) for number in range(len(firsts))]
+    A first byte says the number of the script, 0 for Latin and others; how many bytes the character has; and all bytes
+    of a text that, besides ASCII, has only characters of that script and size.
+    """
+    scripts = {first: n for n, one in enumerate(document().scripts, 1) for first in bytes.fromhex(one.first_bytes)}
+    alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for first in range(0xC2, 0xF5):
+        alike[scripts.get(first, 0), 2 + (first >= 0xE0) + (first >= 0xF0)].append(first)
+    kinds = {
+        bytes([first]): (script, width, bytes([*range(0xC0), *firsts]))
+        for (script, width), firsts in alike.items()
+        for first in firsts
+    }
+    return kinds, bytes(scripts.get(one, 0) for one in range(256)), bytes(set(range(256)) - scripts.keys())
 
 
 @cache

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.base_models import Method, document
+from airflow_bedrock.base_models import Method, by_script, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, packing_of, processes, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined
 from airflow_bedrock.datasets.near import Signatures, near
-from airflow_bedrock.datasets.records import counted, normalised, text_digest
+from airflow_bedrock.datasets.records import normalised, text_digest
 from airflow_bedrock.datasets.repeats import Entry, Leavings, Parts, Place, groups
 from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_problem, object_problem
 from airflow_bedrock.uris import is_s3
@@ -482,23 +482,20 @@ class _Scan:
                 record = self._look(number, line)
                 if record is None:
                     continue
-                prompt, answer = record.prompt, record.completion or ""
-                key = record.key
+                key, text, answer = record.key, record.prompt, record.completion or ""
             else:
-                prompt, answer = plain
-                key = prompt
-            asked, said, counts = counted(prompt, answer)
-            if key is not prompt:
-                asked = normalised(key)
-            leave(number, asked, said)
+                key, answer = plain
+                text = key
+            asked = normalised(key)
+            leave(number, asked, answer.encode())
             if signatures is not None:
                 signatures.add(number, asked)
-            if counts is None:
-                length = len(prompt) + len(answer)
-                ascii_only += length
-                tokens = -(-length // latin)
+            text += answer
+            if text.isascii():
+                ascii_only += len(text)
+                tokens = -(-len(text) // latin)
             else:
-                scripts.append(counts)
+                scripts.append(counts := by_script(text))
                 tokens = -sum(map(floordiv, map(neg, counts), per_token))
             lengths[tokens.bit_length()] += 1
             if tokens > longest[0]:
