@@ -11,7 +11,7 @@ CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
 # The call did not reach the service, or its response did not reach us.
 _NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
 
-# Beside every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html. A token that
+# In addition to every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html. A token that
 # has expired is refreshed by the next call's credentials.
 _TRANSIENT_CODES = frozenset(
     {
@@ -35,7 +35,7 @@ _THROTTLING_CODES = frozenset(
     {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 )
 
-# Wrong, old or absent credentials: another client, made from the connection as it is then, may have better ones.
+# Wrong, expired or missing credentials: a new client reads the connection again, and may have valid ones.
 _CREDENTIAL_CODES = frozenset(
     {
         "ExpiredToken",

@@ -4,7 +4,7 @@ The service model does not contain these facts; ``base_models.toml`` does, with 
 Airflow.
 """
 
-# Without the future import of annotations: msgspec would evaluate each of them, at each parse of a DAG file.
+# No "from __future__ import annotations": msgspec would evaluate each annotation, at each parse of a DAG file.
 
 import math
 import re
@@ -304,7 +304,7 @@ _DOCUMENT = decoder(Document)
 @cache
 def document() -> Document:
     """Return what ``base_models.toml`` holds."""
-    # The JSON file is made of the TOML file by scripts/base_models.py: it is read in a tenth of the time.
+    # scripts/base_models.py makes the JSON file from the TOML file: reading it takes a tenth of the time.
     return _DOCUMENT.decode(Path(__file__).with_suffix(".json").read_bytes())
 
 
@@ -317,7 +317,7 @@ def by_script(text: str) -> list[int]:
     counts = [0] * (len(document().scripts) + 1)
     data = text.encode("utf-8", "surrogatepass")
     script, width, written = kinds.get(data.lstrip(_ASCII)[:1], (0, 2, _ASCII))
-    if not data.translate(None, written):  # besides ASCII, one kind of characters: their number follows from the sizes
+    if not data.translate(None, written):  # besides ASCII, one script: the number of characters follows from the sizes
         counts[script] = beyond = (len(data) - len(text)) // (width - 1)
         counts[0] += len(text) - beyond
         return counts

@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _logs_to_stderr():
             code: int = module.run(arguments)
             results().flush()
-    except BrokenPipeError:  # of `airflow-bedrock jobs | head`: nobody reads the rest
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python flushes it once more at its end
+    except BrokenPipeError:  # as in `airflow-bedrock jobs | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # since Python flushes it again at exit
         return 1
     return code
 

@@ -80,6 +80,6 @@ def renamed(old: str, given: Any, new: str, value: Any, default: Any = None) -> 
     warnings.warn(
         f"{old} was renamed to {new}. Use the new name; the next release removes the old one.",
         AirflowProviderDeprecationWarning,
-        stacklevel=3,  # Airflow's wrapper of __init__: of a DAG file's own module, nobody is shown a DeprecationWarning
+        stacklevel=3,  # Airflow's wrapper of __init__: Python hides a DeprecationWarning of a DAG file's own module
     )
     return given if value == default else value

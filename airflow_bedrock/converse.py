@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAY_QUOTE_THE_PROMPT = frozenset({"ModelErrorException", "ValidationException"})
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries to ask a model that is not ready
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two calls of a model that is not ready
 _NOT_ON_DEMAND = (
     "It is not served on demand: give an inference profile (us.…) or the ARN of its provisioned throughput."
 )

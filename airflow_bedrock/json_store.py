@@ -95,13 +95,13 @@ class JsonStore(Generic[Kept]):
                 **where, Body=body, ContentType="application/json", **condition, **self._encryption
             )
         except CALL_ERRORS as error:
-            # With If-Match, S3 answers 404 where the object was deleted since.
+            # With If-Match, S3 responds with 404 if the object was deleted meanwhile.
             in_conflict = _CONFLICTS | (_MISSING if etag else frozenset())
             if error_code(error) not in in_conflict:
                 raise self._explained("write", name, error) from error
             now, current = self.read(name)
             if current is not None and now == kept:
-                return current  # written by this call, whose first response was lost
+                return current  # this call wrote it, and its first response was lost
             raise ConflictError(
                 f"{self._uri(name)} was changed by another task since it was read. A retry of this task "
                 "starts from its present content."

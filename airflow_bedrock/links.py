@@ -23,9 +23,9 @@ class _JobLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no page. Local Bedrock has one page for everything."""
-        model = getattr(operator, "model_arn", None)  # of those that use one
+        model = getattr(operator, "model_arn", None)  # of operators that use a model
         known = _own(ti_key)
-        if not known.get("asked"):  # which the operator alone knows
+        if not known.get("asked"):  # only the operator knows it
             known = _of_run(ti_key, operator.get_flat_relative_ids(upstream=True), model, known)
         page = self._page(known)
         hook: Any = getattr(operator, "hook", None)
@@ -105,7 +105,7 @@ class EvaluationReportLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty if there is no report, or the report is not on S3."""
-        given = getattr(operator, "report_uri", None) or getattr(operator, "evaluation", None)  # of those that decide
+        given = getattr(operator, "report_uri", None) or getattr(operator, "evaluation", None)  # of tasks that use it
         uri = XCom.get_value(ti_key=ti_key, key="report_html_uri") or _beside(str(given))
         hook: Any = getattr(operator, "hook", None)
         if not uri or hook is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NEAR = timedelta(days=180)
 _GATE = "BedrockPromotionGate"
-_OVER_BUDGET = "BudgetError"  # whose module a callback need not import
+_OVER_BUDGET = "BudgetError"  # by its name, so that a callback need not import its module
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class BedrockNotifier(BaseNotifier):
         errors = []
         for notifier in self.notifiers:
             try:
-                copy(notifier)(dict(more))  # a copy, since a notifier renders its own attributes, once and for all
+                copy(notifier)(dict(more))  # a copy, since a notifier renders its own attributes permanently
             except Exception as error:
                 errors.append(error)
         if errors:
@@ -82,7 +82,7 @@ def message(context: Mapping[str, Any]) -> Message:
 
 def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
     error = context.get("exception")
-    if error is not None:  # which says of a job what happened, its bill and what to do
+    if error is not None:  # the error says what happened to the job, what it costs and what to do
         what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else "failed"
         known = _pushed(context["ti"], JOB)
         local = known.get("local_page") if isinstance(known, Mapping) else None
@@ -101,7 +101,7 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
             *_found({**gate.report, "report_uri": gate.report_uri}),
             *_answer(ti),
         ]
-    return f"{where} has ended", []  # its worker may have been lost, and then nothing is known
+    return f"{where} has ended", []  # its worker may have been lost, then nothing is known
 
 
 def _answer(ti: Any) -> Iterator[str]:
@@ -150,7 +150,7 @@ def _ended(known: Mapping[str, Any]) -> Iterator[str]:
         yield f"Loss: {losses_text}."
     if (bill := known.get("bill")) and bill.get("usd") is not None:
         yield f"Bill: {float(bill['usd']):.2f} USD."
-    page = known.get("local_page")  # of Local Bedrock, whose jobs no console knows
+    page = known.get("local_page")  # of Local Bedrock, whose jobs are not in the AWS console
     if model:
         yield "The model's storage is billed until it is deleted."
         yield from _link("Model", model, page)

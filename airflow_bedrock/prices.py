@@ -203,7 +203,7 @@ def _packaged() -> dict[_Key, Price]:
 
 
 def _read(text: str, name: str) -> tuple[dict[_Key, Price], bool]:
-    import tomllib  # here, since the import of an operator needs no parser
+    import tomllib  # here, since importing an operator does not need it
 
     try:
         document = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _DOCUMENT.type)

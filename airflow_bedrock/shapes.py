@@ -106,7 +106,7 @@ def missing_in_botocore(name: str, installed: str | None = None) -> str:
 
     :param name: an operation, a member of its request (``Operation.member.member``) or a value (``….member=VALUE``).
     """
-    import tomllib  # here, since only an error needs them
+    import tomllib  # here, since only an error needs it
 
     import botocore
     from packaging.version import Version
@@ -140,7 +140,7 @@ def data_file(path: str | os.PathLike[str]) -> bytes | None:
         return Path(f"{path}.json").read_bytes()
     with suppress(FileNotFoundError):
         packed = Path(f"{path}.json.gz").read_bytes()
-        # The last four bytes hold its size: the buffer need not grow.
+        # The last four bytes are its size, so the buffer need not grow.
         return zlib.decompress(packed, wbits=31, bufsize=int.from_bytes(packed[-4:], "little"))
     return None
 
@@ -251,7 +251,7 @@ def _listed(names: Iterable[str]) -> str:
     return f"[{', '.join(names)}]"
 
 
-# By shape type: the Python types that boto3 takes for it, and how to say so.
+# By shape type: the Python types that boto3 accepts for it, and their name in messages.
 _TYPES: dict[str, tuple[Any, str]] = {
     "structure": (Mapping, "a structure"),
     "map": (Mapping, "a map"),

@@ -39,7 +39,7 @@ def push(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None
     :param key: one of this module's keys.
     """
     try:
-        # As plain JSON: Airflow would keep a tuple as what only Python reads.
+        # As plain JSON: Airflow would store a tuple in a form that only Python reads.
         context["ti"].xcom_push(key=key, value=msgspec.json.decode(msgspec.json.encode(value)))
     except Exception as error:
         log.warning("The views in Airflow's UI do not show %s of this task: %s", key, error)

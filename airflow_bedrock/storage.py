@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
-_NEEDED = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}  # to a HEAD, S3 says 403 and nothing more
-_OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of the disk are others
+_NEEDED = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}  # to a HEAD, S3 gives no message
+_OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # other errors are the disk's
 
 
 class Storage:
@@ -185,7 +185,7 @@ class Storage:
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
-            if error_code(error) not in (*_MISSING, "403"):  # 403 for one that is not there, without ListBucket
+            if error_code(error) not in (*_MISSING, "403"):  # 403 for a missing object, without ListBucket
                 raise
             return None
         return (head["Metadata"].get("sha256"), head["ContentLength"]) if self._is_encrypted(head) else None
@@ -312,5 +312,5 @@ def _write_local(file: Path, target: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing-") as folder:
         copy = Path(folder, target.name)
         shutil.copyfile(file, copy)
-        copy.replace(target)  # atomic: a reader sees the old file or the new one
+        copy.replace(target)  # atomic: readers see the old file or the new one
     return True

@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _FILE_URI = (
-    r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore takes for the name of a bucket
+    r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore accepts as the name of a bucket
     r"|file:(//(localhost)?/.*|(?!//).+)"
-    r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, which begins with no scheme
+    r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, without a scheme
 )
 
 

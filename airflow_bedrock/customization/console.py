@@ -13,7 +13,7 @@ _DOMAINS = {
 }
 
 
-# By the kind of an ARN. What has no page of its own, or none that is documented, leads to the list which shows it.
+# By the kind of an ARN. A kind without a documented page leads to the list that shows it.
 _PAGES = {
     "provisioned-model": "/provisioned-throughput/details?arn={arn}",
     "model-copy-job": "/custom-models",

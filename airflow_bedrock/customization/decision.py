@@ -39,14 +39,14 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
     token = Token.read(found.token)
     if not (adopted or _may_be_taken(token, identity, listed=listed)):
         return Decision.CLASH
-    # One that was adopted, and then stopped, is asked for anew.
+    # A job that was adopted and then stopped is requested again.
     stopped = found.outcome is Outcome.STOPPED or found.status == "Stopping"
     same_ask = identity.is_of_ask(token) or (adopted and not stopped)
     answers = same_ask or (identity.is_of_what(token) and identity.reuse != "never")
     match found.outcome:
         case Outcome.UNKNOWN:
             return Decision.UNKNOWN
-        # One that is Stopping still runs, but only to its end: it counts only for the try that waits for just that end.
+        # A job that is Stopping makes no model: it counts only for a try of the same ask, which waits for its end.
         case Outcome.RUNNING if same_ask or found.status != "Stopping":
             return Decision.ADOPT if answers else Decision.SUPERSEDE
         case Outcome.SUCCEEDED:

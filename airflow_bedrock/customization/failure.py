@@ -10,7 +10,7 @@ _BILL = {
     Outcome.STOPPED: "It has ended; the tokens trained until it was stopped are billed, and no custom model was made.",
     Outcome.UNKNOWN: "It was left as it is and may still run and be billed.",
 }
-# The sensor says it too, which makes no job, and does not know how the job's name came about.
+# The sensor uses it too; it makes no job, and does not know how the job's name was derived.
 NEW_JOB = (
     "clear the task that made the job to make a new one (with ensure_unique_job_name=False, change job_name first: a "
     "job name can be used only once)"

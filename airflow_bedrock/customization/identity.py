@@ -31,7 +31,7 @@ Superseded = Literal["stop", "keep", "fail"]
 """What to do with a running job of an earlier ask if the request has changed."""
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
-_FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; a clash is noticed by the token
+_FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; the token shows a clash
 _PERIOD_LENGTH = 8
 _WHAT_LENGTH = 10
 _ASK_LENGTH = 4

@@ -19,7 +19,7 @@ MOST_STEPS = 200
 """Points of a curve by step: more cannot be distinguished in a picture, and a result is kept in Airflow's database."""
 
 _EPOCH = "epoch_number"
-_LARGEST = 1e15  # no epoch and no loss is beyond
+_LARGEST = 1e15  # no epoch and no loss is larger
 
 
 def losses_by_epoch(

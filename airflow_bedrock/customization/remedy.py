@@ -44,24 +44,24 @@ _REMEDIES = {
     "TooManyTagsException": Remedy.NONE,
 }
 
-# Said with a ValidationException, which for all other causes is final: "The provided job name is currently in use."
-# Were the words to change, the task would fail without a retry, and pay for nothing.
+# The message of a ValidationException, which is otherwise final: "The provided job name is currently in use."
+# If AWS changed the words, the task would fail without a retry, and pay for nothing.
 _NAME_IN_USE = "currently in use"
 _OF_THE_MODEL = "model name"
 
-# Said of a role that is not known yet, and in the same words of one that does not trust Bedrock. Terraform tries again
-# for two minutes on exactly these: https://github.com/hashicorp/terraform-provider-aws (service/bedrock).
+# The message for a role that is not yet known, and for one that does not trust Bedrock. Terraform retries
+# for two minutes on this text: https://github.com/hashicorp/terraform-provider-aws (service/bedrock).
 _ROLE_NOT_KNOWN = "Could not assume provided IAM role"
 
-# What the service's failure messages say when the data, the permissions and the request are not at fault.
+# Parts of failure messages whose cause is neither the data, nor the permissions, nor the request.
 _FIXABLE_FAILURES = (
     "internal error",
     "internal server error",
     "service unavailable",
-    # A role made seconds ago: it takes up to minutes until every part of AWS knows it.
+    # A new role: it takes up to some minutes until every part of AWS knows it.
     "cannot be assumed",
 )
-# A sentence of its own: what is to be tried with something else, or after something else, does not pass by itself.
+# Only as a whole sentence: "try again with …" or "… after …" is not transient.
 _TRY_AGAIN = re.compile(r"(^|[.!;:])\s*(please try again( later)?|try again later)\s*([.!]|$)")
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from airflow_bedrock.customization.model_rules import hyperparameter_problems
 from airflow_bedrock.shapes import Problem, input_shape, missing_in_botocore, problems
 
-# The names of the amazon provider's operator that are no snake_case of the members that they stand for.
+# The names of the amazon provider's arguments that are not the member's name in snake_case.
 SHORT_NAMES = {"base_model_id": "baseModelIdentifier", "hyperparameters": "hyperParameters"}
-# What the operator calls the members without which there is no request.
+# The operator's arguments for the required members.
 _ARGUMENTS = {
     "jobName": "job_name",
     "customModelName": "custom_model_name",
@@ -120,11 +120,11 @@ def _read(text: str, what: str) -> object:
     import yaml
 
     try:
-        # YAML takes JSON too, save for a few escapes; and its errors are hard to read for who wrote JSON.
+        # YAML includes JSON, except for a few escapes, but its errors are hard to understand for JSON.
         return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:
         try:
-            return ast.literal_eval(text.strip())  # a template renders a mapping as Python writes it
+            return ast.literal_eval(text.strip())  # a template renders a mapping as its repr
         except (ValueError, SyntaxError, TypeError):
             raise RequestError(f"{what} is neither JSON nor YAML: {error}. {_UNSENT}") from error
 
@@ -253,7 +253,7 @@ def _api_form(shape: Any, value: Any) -> Any:
     if shape.type_name == "list" and isinstance(value, (list, tuple)):
         return [_api_form(shape.member, member) for member in value]
     if shape.type_name == "map" and isinstance(value, Mapping):
-        # A hyperparameter is a string to the service and a number to its author.
+        # Hyperparameters are strings for the service, and numbers for their authors.
         return {name: str(member) if isinstance(member, (int, float)) else member for name, member in value.items()}
     if isinstance(value, str) and (parse := _PARSERS.get(shape.type_name)):
         return parse(value)
@@ -268,7 +268,7 @@ def _api_name(shape: Any, name: str) -> str:
     camel_case = "".join([first, *map(str.capitalize, others)])
     if camel_case in shape.members and str(name).islower():
         return camel_case
-    from botocore import xform_name  # here, since DAG files get by without it
+    from botocore import xform_name  # here, since a DAG file does not need it
 
     return next((member for member in shape.members if xform_name(member) == name), str(name))
 
@@ -282,7 +282,7 @@ def _number(kind: type[int] | type[float]) -> Callable[[str], int | float | str]
         try:
             return kind(value)
         except ValueError:
-            return value  # the check names it
+            return value  # the check reports it
 
     return parse
 

@@ -13,7 +13,7 @@ from airflow_bedrock.base_models import FINE_TUNING, base_model, base_models
 from airflow_bedrock.cli import results
 from airflow_bedrock.customization.request import request_shape
 
-# What stands where the user's own value will stand; each is one that the service would take.
+# Placeholders for the user's values; the service would accept each of them.
 _EXAMPLES: dict[str, Any] = {
     "jobName": "my-job",
     "customModelName": "my-model",
@@ -78,7 +78,7 @@ def _model_for(customization_type: str) -> str:
 def _hyperparameters(identifier: str, customization_type: str) -> dict[str, str]:
     model = base_model(identifier)
     method = model.methods.get(customization_type) if model else None
-    if method is None or customization_type in _CONFIGS:  # whose hyperparameters, if any, stand in their own config
+    if method is None or customization_type in _CONFIGS:  # whose hyperparameters, if any, are in their own config
         return {}
     return {name: one.default for name, one in method.hyperparameters.items() if one.default is not None}
 
@@ -88,7 +88,7 @@ def _structure(shape: Any, *, full: bool) -> dict[str, Any]:
         name = next(iter(shape.members))
         return {name: _example(shape.members[name], name, full=full)}
     names = list(shape.members) if full else shape.required_members or list(shape.members)
-    # Any number that stood here would be asked for; without it the service takes its default.
+    # Numbers are left out, so that the service uses its defaults.
     given = [name for name in names if name in shape.required_members or shape.members[name].type_name not in _NUMBERS]
     return {name: _example(shape.members[name], name, full=full) for name in given}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_bedrock.customization.identity import TaskKey
 
-# Of 50, beyond which CreateModelCustomizationJob raises TooManyTagsException; the rest says who asks and who waits.
+# CreateModelCustomizationJob allows 50 (TooManyTagsException); the rest say which tasks requested it and wait.
 MAX_USER_TAGS = 40
 _MAX_VALUE = 256
 _ENVIRONMENT = "airflow-bedrock/environment"

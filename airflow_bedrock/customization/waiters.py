@@ -16,7 +16,7 @@ OWN_RUN = "own run"
 _KEY = "airflow-bedrock/waiter/"
 _ASK = "ask:"
 _LEFT = "left"
-# What one tag takes. None begins or ends with a space, which the service might cut off.
+# The maximum for one tag. No part begins or ends with a space, which the service might remove.
 _PART = re.compile(r"\S(?:.{0,254}\S)?(?=\S|$)")
 
 

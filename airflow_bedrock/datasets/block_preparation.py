@@ -23,12 +23,12 @@ from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
 from airflow_bedrock.datasets.split import Split, Splitter
 
-MAX_DROPPED_LISTED = 100  # the counts go on; the list is for finding the fault
+MAX_DROPPED_LISTED = 100  # all are counted; the list shows where to find the errors
 MAX_LABELS = 100  # more than this many different completions are texts, not labels
 MAX_LABEL_LENGTH = 100  # characters
 SPLITS = tuple(Split)
 
-_MILLISECONDS = 1e12  # as seconds, later than any year of four digits; as milliseconds, later than 2001
+_MILLISECONDS = 1e12  # in seconds, after the year 9999; in milliseconds, the year 2001
 _NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
 
 
@@ -213,7 +213,7 @@ class _Labels:
         if self._numbers is None:
             return
         if len(completion) > MAX_LABEL_LENGTH or (completion not in self._numbers and len(self._numbers) == MAX_LABELS):
-            self._numbers = None  # these are texts, not labels: counting them would keep them all
+            self._numbers = None  # they are texts, not labels: counting them would keep them all in memory
             return
         self._of_lines.append(self._numbers.setdefault(completion, len(self._numbers)))
 
@@ -233,7 +233,7 @@ def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
         try:
             text = redact(value)
         except Exception as error:
-            # Without its message and its cause, which may hold the text.
+            # Without the message and the cause, which may contain the text.
             raise DatasetError(f"redact failed: {type(error).__name__}") from None
         if not isinstance(text, str):
             raise DatasetError("redact returned no text")
@@ -267,7 +267,7 @@ def _from_text(text: str) -> float:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        return float(text)  # tables have nothing but texts
+        return float(text)  # in tables, all values are texts
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 

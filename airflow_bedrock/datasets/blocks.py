@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 BLOCK = 4 << 20  # bytes
-LONGEST_LINE = 64 << 20  # bytes; a longer one is cut: it is one line, and no record
-WORTH_A_POOL = 32 << 20  # bytes: a process takes a tenth of a second to start
+LONGEST_LINE = 64 << 20  # bytes; a longer line is cut off, and is not a record
+WORTH_A_POOL = 32 << 20  # bytes; starting a process takes a tenth of a second
 
 _BOM = b"\xef\xbb\xbf"
 _PACKED = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -75,14 +75,14 @@ def blocks(files: Iterable[tuple[Named, Path]]) -> Iterator[tuple[Named, Block]]
                 file.seek(min(begin + BLOCK, size) - 1)
                 read = file.readline(LONGEST_LINE)
                 yield of, Block(number, str(path), begin, file.tell())
-                while read and not read.endswith(b"\n"):  # what is left of a line that is cut
+                while read and not read.endswith(b"\n"):  # the rest of a line that is cut off
                     read = file.readline(LONGEST_LINE)
                 number, begin = number + 1, file.tell()
 
 
 def processes(size: int) -> int:
     """Return the number of processes that this many bytes justify."""
-    import multiprocessing  # what a DAG file that names an operator needs not
+    import multiprocessing  # here, since a DAG file does not need it
 
     if size < WORTH_A_POOL or multiprocessing.current_process().daemon:
         return 1

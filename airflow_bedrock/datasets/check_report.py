@@ -10,7 +10,7 @@ from airflow_bedrock.datasets.checking import CheckReport, FileSummary, Repeated
 if TYPE_CHECKING:
     from rich.console import Console
 
-_BAR = 30  # characters of the longest bar
+_BAR = 30  # length of the longest bar, in characters
 
 
 def markdown(report: CheckReport) -> str:
@@ -20,7 +20,7 @@ def markdown(report: CheckReport) -> str:
 
 def show(report: CheckReport, console: Console) -> None:
     """Print the report as tables and a histogram."""
-    from rich.table import Table  # what only the command line needs
+    from rich.table import Table  # here, since only the command line needs it
 
     def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         shown = Table(*columns, title=title, title_justify="left")

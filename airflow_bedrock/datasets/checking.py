@@ -30,9 +30,9 @@ from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_
 from airflow_bedrock.uris import is_s3
 
 LISTED = 100
-EXCERPT = 200  # characters of a record, where its text was asked for
-EXAMPLES = 20  # of duplicates, conflicts and overlaps
-_AT_ONCE = 8  # objects that S3 is asked for
+EXCERPT = 200  # characters of a record, if its text is shown
+EXAMPLES = 20  # number of duplicates, conflicts and overlaps that are listed
+_AT_ONCE = 8  # number of parallel requests to S3
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -196,7 +196,7 @@ def check(
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
         called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
         for part, path in files.items():
-            if isinstance(name := called[part], str) and packing_of(path):  # a job reads it as it stands
+            if isinstance(name := called[part], str) and packing_of(path):  # a job does not decompress it
                 raise DatasetError(
                     f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
                 )

@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     out = results()
     if isinstance(out, io.TextIOWrapper):
-        out.reconfigure(errors="replace")  # a terminal of another encoding than UTF-8 has no bars
+        out.reconfigure(errors="replace")  # a terminal with another encoding than UTF-8 cannot show the bars
     if arguments.format == "json":
         out.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     elif arguments.format == "markdown":

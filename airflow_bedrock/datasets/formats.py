@@ -117,7 +117,7 @@ _WRITERS: dict[RecordFormat, Callable[[Conversation], object]] = {
     RecordFormat.REINFORCEMENT: _graded,
 }
 
-# Unicode's own line ends (NEL, LS, PS) may stand in JSON as they are, but many a reader splits lines there as well.
+# JSON may contain Unicode's line ends (NEL, LS, PS) unescaped, but many readers split lines there too.
 _LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 

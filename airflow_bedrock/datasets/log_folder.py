@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from airflow_bedrock.datasets.errors import DatasetError
 
-_AT_ONCE = 8  # objects
+_AT_ONCE = 8  # number of parallel requests
 
 
 class Joined(NamedTuple):

@@ -66,7 +66,7 @@ def name_of(function: object) -> str:
     if not isinstance(function, partial):
         return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
     given = json.dumps((function.args, function.keywords), sort_keys=True, default=_plain)
-    return f"{name_of(function.func)}({sha256(given.encode()).hexdigest()[:16]})"  # they may be what is to be redacted
+    return f"{name_of(function.func)}({sha256(given.encode()).hexdigest()[:16]})"  # they may be confidential
 
 
 def _plain(argument: object) -> object:

@@ -17,9 +17,9 @@ from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.repeats import Leavings, Parts, Place, groups
 
 _PERMUTATIONS, _BANDS, _SEED = 128, 16, 7
-_ROWS = 4 * _PERMUTATIONS // _BANDS  # bytes of a band
+_ROWS = 4 * _PERMUTATIONS // _BANDS  # size of a band, in bytes
 _SIZE = 4 * _PERMUTATIONS
-_MOST_COMPARED = 20  # of those that a text is compared with in a band: templates would be compared for ever
+_MOST_COMPARED = 20  # texts of a band that a text is compared with: templated texts would take too long
 
 
 class Signatures:
@@ -83,7 +83,7 @@ def _signature(folder: Path, place: Place) -> array[int]:
 
 def _shingles(text: bytes) -> list[bytes]:
     words = text.split()
-    if len(words) * 12 < len(text):  # words are not set apart
+    if len(words) * 12 < len(text):  # a language without spaces between words
         characters = text.decode("utf-8", "surrogatepass")
         places = range(max(1, len(characters) - 3))
         return [characters[begin : begin + 4].encode("utf-8", "surrogatepass") for begin in places]

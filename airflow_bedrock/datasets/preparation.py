@@ -37,7 +37,7 @@ from airflow_bedrock.datasets.split import Split
 
 CONFLICT = "another answer to the same question"
 
-_LEFT_OUT = 0  # else a record's byte is the number of its split, from 1
+_LEFT_OUT = 0  # otherwise a record's byte is the number of its split, from 1
 
 
 class Source(NamedTuple):

@@ -174,7 +174,7 @@ def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
     names = [field for _, field in parts if field is not None]
 
     def fill(record: Mapping[str, Any]) -> str:
-        # One of several fields may be empty, as the input of many an instruction is; but not all.
+        # Some fields may be empty, such as the input of many instructions, but not all.
         texts = {field: text_or_empty(record, field) for field in names}
         if not any(map(str.strip, texts.values())):
             raise DatasetError(f"{', '.join(names)}: empty")
@@ -240,7 +240,7 @@ def _conversation(system: object, turns: list[Turn]) -> Conversation:
 def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise DatasetError("messages: not an object")
-    role, content = message.get("from", message.get("role")), message.get("value", message.get("content"))  # ShareGPT's
+    role, content = message.get("from", message.get("role")), message.get("value", message.get("content"))  # ShareGPT
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
     if message.get("weight") == 0:

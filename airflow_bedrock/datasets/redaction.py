@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-# Latin, Greek and Cyrillic letters, also full width; not those of languages that put no space between two words.
+# Latin, Greek and Cyrillic letters, also full width; not those of languages without spaces between words.
 _LETTER = r"A-Za-z\u00c0-\u024f\u0300-\u04ff\uff21-\uff5a"
-_SPACE = r" \u00a0\u2007\u2009\u202f"  # also those at which a line does not break, as word processors write them
+_SPACE = r" \u00a0\u2007\u2009\u202f"  # with the no-break spaces of word processors
 _HYPHEN = r"\u2010-\u2015\u2212-"
 _PATTERNS = {
     name: re.compile(pattern.replace("LETTER", _LETTER).replace("SPACE", _SPACE).replace("HYPHEN", _HYPHEN))

@@ -16,7 +16,7 @@ from zlib import crc32
 
 ENTRY = Struct("<16s8sII")
 _REST = Struct("<IIII")
-_DIGEST = blake2b(digest_size=16)  # to copy one takes half the time that to make one takes
+_DIGEST = blake2b(digest_size=16)  # copying it takes half the time of making one
 PARTS = 256
 """Files on disk; with a billion records each has 125 MB."""
 
@@ -54,7 +54,7 @@ class Leavings:
         digest = _DIGEST.copy()
         digest.update(prompt)
         key = digest.digest()
-        # What answers the same question differently has another length or another checksum, for all but one in 10^9.
+        # Different answers to a question differ in length or checksum, except for one in 10^9.
         rest = _REST.pack(crc32(completion), len(completion) & 0xFFFFFFFF, self._block, line)
         self._parts[key[0]] += key + rest
 

@@ -37,12 +37,12 @@ _KINDS = {
     "txt": "txt",
 }
 _PACKED = {"gz": "gzip", "zst": "zstd", "zstd": "zstd"}
-_BETWEEN = re.compile(r"[ \t\r\n,]*")  # the elements of a JSON array
+_BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
-_FRAME_PART = 2048  # bytes of Zstandard at once: they hold 64 MB at most
-_ROWS = 1000  # of a database at once
-_LONGEST_FIELD = 1 << 30  # characters of a field of CSV
-_LONGEST_TOKEN = 16  # characters of JSON that are nothing until the last: -Infinity, an escaped pair of surrogates
+_FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
+_ROWS = 1000  # of a database at a time
+_LONGEST_FIELD = 1 << 30  # characters of a CSV field
+_LONGEST_TOKEN = 16  # characters of the longest JSON token that is invalid when cut: -Infinity, escaped surrogates
 _BROKEN = "the JSON array is broken"
 
 
@@ -96,7 +96,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     kind = kind_of(name)
     if kind is None:
         raise DatasetError(f"{name} is not of a supported type: {', '.join(_KINDS)}, also .gz and .zst")
-    packing = packing_of(path) or kind.packing  # which the name of an object with a Content-Encoding does not say
+    packing = packing_of(path) or kind.packing  # the name of an object with a Content-Encoding does not show it
     try:
         if kind.kind == "parquet":
             return Source(name, query(f"SELECT * FROM {_table(path, kind)}", [], folder))  # noqa: S608 - a path, quoted
@@ -136,7 +136,7 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
 
     :raises DatasetError: the statement returns no rows, or two columns have the same name.
     """
-    found = cursor.fetchmany(_ROWS)  # a cursor of PostgreSQL's server describes itself no earlier
+    found = cursor.fetchmany(_ROWS)  # PostgreSQL's server-side cursors have no description before
     names = [column[0] for column in cursor.description or ()]
     if not names:
         raise DatasetError("the statement is not a query: it returns no rows")
@@ -168,7 +168,7 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
         of_the_query = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
         if isinstance(error, of_the_query):
             raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
-        # The message may quote the data, and so would a traceback.
+        # The message may quote the data, and so may a traceback.
         raise DatasetError(f"DuckDB: {type(error).__name__}; run the query by itself to see what it says") from None
 
 
@@ -277,7 +277,7 @@ def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
 
     In locales with a decimal comma, spreadsheets separate fields with semicolons.
     """
-    csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: Python has no limit for one reader
+    csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
     with _text(file) as text:
         table = partial(csv.DictReader, text, restkey=MORE_FIELDS, strict=True)
         found = table(delimiter=delimiter)
@@ -322,7 +322,7 @@ def _array(file: BinaryIO) -> Iterator[Any]:
                 rest, begun = rest.lstrip()[1:], bool(rest.strip())
             elements = _elements(rest, final=False)
             rest = yield from elements
-            size = max(_CHUNK, len(rest))  # what is longer than a chunk is not begun again and again
+            size = max(_CHUNK, len(rest))  # doubling, so that a long element is not parsed again and again
     rest = yield from _elements(rest, final=True)
     if rest.strip() != "]":
         raise DatasetError(_BROKEN)
@@ -331,7 +331,7 @@ def _array(file: BinaryIO) -> Iterator[Any]:
 def _is_broken(error: Exception, length: int) -> bool:
     """Whether more text cannot complete it. A text that is cut off has its error at its beginning."""
     if not isinstance(error, json.JSONDecodeError):
-        return True  # it nests too deep, or has a number of thousands of digits
+        return True  # nested too deeply, or a number with thousands of digits
     return not error.msg.startswith("Unterminated string") and error.pos < length - _LONGEST_TOKEN
 
 
@@ -347,7 +347,7 @@ def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
                 raise DatasetError(_BROKEN) from None
             return text[place:]
         if end == len(text) and not final:
-            return text[place:]  # a number may go on
+            return text[place:]  # a number may continue
         yield value
         place = end
 

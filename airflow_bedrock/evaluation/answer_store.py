@@ -79,10 +79,10 @@ class Answers:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.batches: set[str] = set()  # the names of those of the store that are in here
+        self.batches: set[str] = set()  # the names of the store's batches that were read
         self._lock = threading.Lock()
         self._database = sqlite3.connect(folder / "answers.sqlite", check_same_thread=False, isolation_level=None)
-        # Nothing here outlives the process: what does is in the store.
+        # The database is temporary; the store keeps the answers.
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, answer BLOB) WITHOUT ROWID")

@@ -24,8 +24,8 @@ GROUPS = 2048
 """Up to this number, records are drawn one by one; beyond it, in this many random groups."""
 
 RESAMPLES = 10_000
-_FEWEST_BEYOND = 10  # draws: with fewer, a percentile is little more than the outermost draw
-_CELLS = 1 << 21  # of the matrix of draws that is held at once: 16 MB
+_FEWEST_BEYOND = 10  # draws: with fewer, a percentile is hardly more than the most extreme draw
+_CELLS = 1 << 21  # cells of the matrix of draws in memory: 16 MB
 
 
 class Sums:

@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 KEEP_ANSWERS = 100
 KEEP_SECONDS = 10.0
 _TELL_SECONDS = 30.0
-_FETCH_SECONDS = 60.0  # between two readings of what other workers have kept, which lists all that is kept of a model
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two readings of which model answers
+_FETCH_SECONDS = 60.0  # between two reads of other workers' answers, which list all answers of a model
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two reads of which model answers
 
 
-class Later(Exception):  # not an error yet
+class Later(Exception):  # not yet an error
     """A question has no answer yet; a later try may get one.
 
     :param error: the error to raise when the wait is over.
@@ -233,7 +233,7 @@ class Inference:
         """Runs in a thread of the pool; everything else runs in the thread of :meth:`run`."""
         try:
             self._results.put((begun, self.model.ask(begun.question.request, begun.key)))
-        except BaseException as error:  # raised where the results are taken
+        except BaseException as error:  # raised where the results are read
             self._results.put((begun, error))
 
     def _take(self) -> None:

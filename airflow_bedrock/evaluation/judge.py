@@ -118,7 +118,7 @@ def _only(word: re.Pattern[str], reply: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-_SCORE = re.compile(r'"score"\s*:\s*"?([1-5])(?:\.0+)?(?![\w.])')  # 4.5 and 10 are no grades
+_SCORE = re.compile(r'"score"\s*:\s*"?([1-5])(?:\.0+)?(?![\w.])')  # 4.5 and 10 are not grades
 
 
 class RubricJudge(Judge):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Score = Callable[[str, str], float]
 """``score(answer, reference)``: 0 for the worst, 1 for the best."""
 _Text = Annotated[str, msgspec.Meta(pattern=r"\S")]
-_LARGEST = 1e100  # of a score: sums and squares of a million are numbers still
+_LARGEST = 1e100  # of a score, so that sums and squares of a million scores are finite
 
 
 class Metric:
@@ -70,15 +70,15 @@ class Metric:
         return mean
 
 
-# A model that was asked for a label may quote it, emphasise it, or end it with a full stop; that is not what is
-# judged. Signs stay: -1 is not 1.
+# A model may quote a label, emphasise it, or end it with a full stop; that does not
+# count. Signs count: -1 is not 1.
 _EDGES = " .,:;!?\"'`*_()[]{}\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2026"
 
 
 def plain(text: str) -> str:
     """Return an answer without case, Unicode form, white space and punctuation around it."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    # A reference that is nothing but punctuation, such as "?", is compared as it is.
+    # A reference of punctuation only, such as "?", is compared as it is.
     return folded.strip(_EDGES) or folded
 
 
@@ -309,9 +309,9 @@ def _callable(function: Score, name: str) -> Metric:
         try:
             found = float(function(answer, reference))
         except Exception as error:
-            # Without its message and its cause, which may hold the answer.
+            # Without the message and the cause, which may contain the answer.
             raise ValueError(f"metric {name} failed: {type(error).__name__}") from None
-        if not abs(found) <= _LARGEST:  # nor is NaN
+        if not abs(found) <= _LARGEST:  # also NaN
             raise ValueError(f"metric {name} returned {found}, which is not a number")
         return found
 

@@ -37,7 +37,7 @@ def confusion(cells: Sequence[tuple[str, str, int]]) -> str:
         x=alt.X("answered:N", title="answered", axis=alt.Axis(labelAngle=-45)), y=alt.Y("wanted:N", title="reference")
     )
     most = max((count for _, _, count in cells), default=0)
-    scale = alt.Scale(scheme="blues", domain=[0, most])  # from 0, so that white stands on what is dark
+    scale = alt.Scale(scheme="blues", domain=[0, most])  # from 0, so that white text is on dark cells
     boxes = base.mark_rect().encode(color=alt.Color("records:Q", scale=scale, legend=None))
     size = alt.Step(34 if len({row["wanted"] for row in rows}) <= 15 else 14)
     if size.step < 34:

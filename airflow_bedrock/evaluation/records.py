@@ -69,7 +69,7 @@ def said(content: Any) -> str:
         return content
     texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
     calls = [call for block in content if (call := block.get("toolUse"))]
-    # Half of a surrogate pair, which an answer that is cut off may end with, is no text.
+    # An answer that is cut off may end with half of a surrogate pair.
     text = "".join(texts).encode(errors="replace").decode()
     return text or "\n".join(_json({"name": call["name"], "input": call["input"]}) for call in calls)
 

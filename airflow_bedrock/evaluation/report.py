@@ -18,7 +18,7 @@ _WORDS = {
     "worse": "The candidate is worse than the baseline.",
     "undecided": "The candidate cannot be called better than the baseline.",
 }
-_MOST_TEXT = 600  # characters of a text that are shown
+_MOST_TEXT = 600  # maximum number of characters of a text
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def page(title: str, report: Iterable[Section]) -> str:
     )
 
 
-# Tables and plots that are wider than the window scroll by themselves; plots stay on white where the page is dark.
+# Wide tables and plots scroll separately; plots have a white background even if the page is dark.
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --page: #fff; --line: #d0d7de }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --page: #0d1117; --line: #3d444d } }
@@ -107,7 +107,7 @@ td.long { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 16rem }
 section:first-of-type p { font-size: 1.15rem }
 svg { background: #fff; padding: .5rem }
 """
-_LONG = 32  # characters of a cell that may go over several lines
+_LONG = 32  # characters from which a cell may wrap
 
 
 def _verdict(result: Mapping[str, Any]) -> Section:

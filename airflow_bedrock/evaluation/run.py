@@ -34,7 +34,7 @@ Visitor = Callable[[Record, Mapping[str, Answer]], None]
 """Called with a record and its answers by role."""
 
 _NO_SLICE = "(none)"
-_PARTS = 16  # of a file, each read by itself: a line that is passed over costs next to nothing
+_PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
 
 
 class Evaluation:
@@ -77,7 +77,7 @@ class Evaluation:
         :raises ValueError: a line is not a record, or one lacks what a metric needs; there are none, or none has the
             field to slice by, or a person's label; too many labels.
         """
-        has_field: Counter[bool] = Counter()  # of all records, also those that are not chosen
+        has_field: Counter[bool] = Counter()  # of all records, chosen or not
         unlabelled = [one for one in self._metrics if isinstance(one, Judge) and one.label_field]
 
         def records() -> Iterator[tuple[bytes, int]]:
@@ -92,7 +92,7 @@ class Evaluation:
             for _ in records():
                 pass
         else:
-            # By their hash and not from the file's beginning, where the records of one kind may stand.
+            # By their hash, since the first records of a file may all be of one kind.
             chosen = heapq.nsmallest(self._max_records, records())
             self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
         if not self.count:
@@ -150,7 +150,7 @@ class Evaluation:
         question = self._question(record)
         longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
         answers = {role: inference.answer(question) for role, inference in self._models.items()}
-        # One for each model: a judge is not asked about answers that are the same.
+        # Different for each model, since a judge is not asked about equal answers.
         return {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
 
     def _judging(self) -> Iterator[tuple[Inference, AskingMetric]]:
@@ -177,7 +177,7 @@ class Evaluation:
 
         :raises Exception: the first error of a model; the others have stopped, and their answers are kept.
         """
-        models = set(self._models.values())  # who has two roles is asked once
+        models = set(self._models.values())  # a model with two roles is asked once
         with ThreadPoolExecutor(len(models)) as threads, bars(models):
             running: list[Future[None]] = [
                 threads.submit(inference.run, map(self._question, self._shuffled(lines)), self.count)
@@ -191,7 +191,7 @@ class Evaluation:
         for one in running:
             one.result()
         for inference, metric in self._judging():
-            with bars([inference]):  # a reply to each answer, and the embedding of the reference
+            with bars([inference]):  # for each answer a reply, and for the reference an embedding
                 inference.run(
                     self._about(metric, self._shuffled(lines), self._texts),
                     self.count * (len(self._models) + metric.embeds),

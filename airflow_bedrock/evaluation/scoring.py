@@ -64,9 +64,9 @@ class Scoring:
         self._decides = metrics[0]
         self._sums = Sums(len(roles) * sum(metric.columns for metric in metrics))
         self._slices: dict[str, Sums] = {}
-        self._doubts: defaultdict[str, float] = defaultdict(float)  # of the slices, by the metric that decides
+        self._doubts: defaultdict[str, float] = defaultdict(float)  # by slice, for the deciding metric
         self._doubt = 0.0
-        self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # of slice or role, and metric
+        self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by slice or role, and metric
         self._correct: Counter[str] = Counter()
         self._referenced = 0
         self._confusion = {role: Counter[tuple[str, str]]() for role in roles}
@@ -226,7 +226,7 @@ class Scoring:
         doubt: float,
         count: int,
     ) -> Difference:
-        # A rule of 0.1 is about -0.1, not about -0.10000000000000003, which Python makes of 0.3 - 0.4.
+        # Python makes -0.10000000000000003 of 0.3 - 0.4; a limit of 0.1 means -0.1.
         value, low, high = (round(one, 12) for one in (value, *interval(ahead, alpha, count)))
         wins, losses = counts["wins"], counts["losses"]
         return Difference(

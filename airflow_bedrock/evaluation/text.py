@@ -44,7 +44,7 @@ class CorpusBleu(Metric):
 
     def __init__(self) -> None:
         super().__init__("corpus_bleu", sentence_bleu().score)
-        self._scorer = BLEU(effective_order=True)  # of single answers: as to their statistics it makes no difference
+        self._scorer = BLEU(effective_order=True)  # for single answers; it does not change the statistics
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
         """Return the lengths of both, and for each order the number of matching n-grams and of all."""
@@ -61,7 +61,7 @@ class CorpusBleu(Metric):
         with np.errstate(divide="ignore", invalid="ignore"):
             brevity = np.exp(np.minimum(0, 1 - wanted / said))
             precision = np.exp(np.log(smoothed / totals).mean(axis=-1))
-        # Where nothing matches at all, or the answers are too short for an order, BLEU is 0.
+        # BLEU is 0 if nothing matches, or if the answers are too short for an order.
         possible = (matches.sum(axis=-1) > 0) & (totals > 0).all(axis=-1)
         return np.where(possible, brevity * precision, 0.0)
 

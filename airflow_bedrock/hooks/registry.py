@@ -26,7 +26,7 @@ from airflow_bedrock.registry.serving import Deployments, explained
 from airflow_bedrock.registry.store import RegisterStore
 
 _CHAMPION_OF, _APPROVED_BY = "airflow-bedrock/champion-of", "airflow-bedrock/approved-by"
-_READY_SECONDS = 600.0  # a model that was swapped a moment ago may not be ready at once
+_READY_SECONDS = 600.0  # a model that was just replaced may not be ready at once
 
 
 class BedrockModelRegistryHook(BedrockHook):

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
                 api.get("dags", params={"limit": 1}).raise_for_status()
             for one in running_jobs(hook, environment, _states(api)):
                 found.append(one)
-                if arguments.stop and not one.kept:  # at once: a while later somebody may wait for it again
+                if arguments.stop and not one.kept:  # at once: later, a task may wait for it again
                     stopped.append(stop_job(one.service, one.job.arn))
     except httpx.HTTPError as error:
         sys.stderr.write(

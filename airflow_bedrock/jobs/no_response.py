@@ -11,7 +11,7 @@ from collections.abc import Callable
 from airflow_bedrock.customization.job import duration
 
 POLLS_UNTIL_MISSING = 5
-SECONDS_UNTIL_MISSING = 120.0  # a new job has been seen to be hidden for a minute
+SECONDS_UNTIL_MISSING = 120.0  # new jobs were observed to be hidden for a minute
 
 
 class Absence:

@@ -30,11 +30,11 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 1.0
-_HANDLER_SECONDS = 1.0  # of the 5 after which Airflow kills a process that it has asked to end
-# Airflow gives on_kill this long; what is begun before that is finished all the same.
+_HANDLER_SECONDS = 1.0  # Airflow kills a process 5 seconds after it has asked it to end
+# How long Airflow waits for on_kill; a call that has begun by then is completed.
 _SECONDS = conf.getint("triggerer", "on_kill_timeout", fallback=30) - 1
 
-_running: set[asyncio.Task[Any]] = set()  # the event loop itself does not keep a task alive
+_running: set[asyncio.Task[Any]] = set()  # the event loop has only weak references to tasks
 
 
 class KillSwitch:
@@ -102,7 +102,7 @@ class KillSwitch:
             work = partial(self._ask_on, *self._target)
             thread = threading.Thread(target=work, name="bedrock-kill", daemon=True)
             thread.start()
-            self._thread = thread  # not before: a signal may come in between, whose handler waits for it
+            self._thread = thread  # not earlier: the handler of a signal waits for this thread
 
     def _ask_on(self, job: str, stop: Callable[[], str]) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -154,7 +154,7 @@ async def to_its_end(work: Awaitable[T]) -> None:
     deadline = time.monotonic() + _SECONDS
     while not task.done() and (left := deadline - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):
-            await asyncio.wait({task}, timeout=left)  # which, unlike `await task`, leaves the task alone when cancelled
+            await asyncio.wait({task}, timeout=left)  # unlike `await task`, this does not cancel the task
 
 
 def _stop_unless_wanted(

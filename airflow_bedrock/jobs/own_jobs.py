@@ -23,7 +23,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 5.0
-_POLLS = 3  # before it is believed that a new job is not shown
+_POLLS = 3  # until a new job that Bedrock does not show counts as missing
 _PAUSE = 2.0  # seconds between them
 
 
@@ -79,7 +79,7 @@ def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
 
     def names_me(job: Seen) -> bool:
         if job.token and not Token.read(job.token):
-            return False  # nobody's of this package: its tags need not be readable
+            return False  # not made by this package: its tags need not be readable
         return any(one and one.is_same_task(me) for one in waiters(service.tags_of(job.arn)))
 
     return [job.arn for job in service.list_running() if names_me(job)]

@@ -104,7 +104,7 @@ def _principal(iam: Any, arn: str) -> str:
     kind, _, rest = name.partition("/")
     if kind != "assumed-role":
         raise ValueError(f"{arn} is neither a user nor a role")
-    role: str = iam.get_role(RoleName=rest.partition("/")[0])["Role"]["Arn"]  # STS leaves out its path
+    role: str = iam.get_role(RoleName=rest.partition("/")[0])["Role"]["Arn"]  # STS omits the role's path
     return role
 
 

@@ -32,13 +32,13 @@ PAGE_SIZE = 1000
 GATHER_SECONDS = 0.25
 """Jobs whose watch begins within this time are polled together: a triggerer starts its triggers one after the other."""
 
-_FEW = 3  # new jobs, at most, that are polled one by one; for more, List takes fewer calls
-_ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are new
-_LIST_AGAIN_SECONDS = 3600.0  # a permission that was refused may have been given since
-_GET_SECONDS = 0.1  # between two Gets that are not urgent
-_NEARLY = 0.25  # of the interval of the job that is due: what is due within it is polled too
-_SPREAD = 0.9  # of the interval, over which jobs that are asked for one by one are spread; the rest is for jitter
-_LEVELS = 4  # at least; after a call that is throttled all are held back for up to 2 ** level seconds
+_FEW = 3  # maximum number of new jobs that are polled one by one; for more, List takes fewer calls
+_ARRIVALS_SECONDS = 5.0  # seconds between two Lists for new jobs
+_LIST_AGAIN_SECONDS = 3600.0  # until a refused List is tried again: the permission may have been granted
+_GET_SECONDS = 0.1  # seconds between two Gets that are not urgent
+_NEARLY = 0.25  # of the due job's interval: jobs that are due within this time are polled too
+_SPREAD = 0.9  # of the interval, over which polls of single jobs are spread; the rest is for jitter
+_LEVELS = 4  # at least; after throttling, all polls pause for up to 2 ** level seconds
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -185,15 +185,15 @@ class Planner:
 
     jitter: Callable[[], float] = lambda: 1.0
     _watched: dict[str, _Watched] = field(default_factory=dict)
-    _fresh: dict[str, None] = field(default_factory=dict)  # never polled; a dict keeps their order
-    _queue: list[tuple[float, str]] = field(default_factory=list)  # of what is due; a heap, one valid entry a job
-    _gets: list[tuple[float, str]] = field(default_factory=list)  # a heap
-    _rate: float = 0.0  # polls a second that all paces need, one by one, at their fastest
-    _rate_at_ceiling: float = 0.0  # and at their slowest
-    _factor: float = 1.0  # of the latest round: its jitter
+    _fresh: dict[str, None] = field(default_factory=dict)  # jobs that were never polled; a dict keeps their order
+    _queue: list[tuple[float, str]] = field(default_factory=list)  # when jobs are due: a heap, one valid entry a job
+    _gets: list[tuple[float, str]] = field(default_factory=list)  # when each job is due for a Get: a heap
+    _rate: float = 0.0  # polls per second of all jobs, one by one, at the fastest pace
+    _rate_at_ceiling: float = 0.0  # polls per second at the slowest pace
+    _factor: float = 1.0  # the jitter of the latest round
     _spread_at: float = -math.inf
     _soon_at: float = -math.inf
-    _next_get_at: float = -math.inf  # while throttled, Gets keep a distance
+    _next_get_at: float = -math.inf  # while throttled, Gets are spaced
     _listing: _Listing | None = None
     _arrivals_at: float = math.inf
     _listed_at: float = -math.inf
@@ -423,9 +423,9 @@ class Planner:
         self._listed_at = now
         self._listing = _Listing(
             began_at=now,
-            # "After" excludes the time itself, and the service may have rounded it.
+            # "After" excludes the time itself, which the service may have rounded.
             created_after=min(created) - timedelta(seconds=1) if created else None,
-            # An account's jobs of all time are not worth reading for a few whose creation time is not known.
+            # A few jobs of unknown creation time are not worth listing all jobs of the account.
             pages_left=math.inf if created else math.ceil(len(unseen) / PAGE_SIZE),
             unseen=unseen,
         )
@@ -470,7 +470,7 @@ class Planner:
             return [(identifier, watched.end)]
         silent, watched.silent = watched.silent, False
         same = before is not None and before.progress == job.progress
-        if same and not silent:  # that the silence is over is news
+        if same and not silent:  # the first response after a silence is news
             return []
         watched.job = job
         return [(identifier, Running(job))]
@@ -479,9 +479,9 @@ class Planner:
         return now >= self._list_again_at
 
     def _slow_down(self, now: float) -> None:
-        if now >= self._hold_until and self._watched:  # several calls at once that are throttled count once
+        if now >= self._hold_until and self._watched:  # concurrent calls that are throttled count once
             paces = [watched.pace for watched in self._watched.values()]
-            # One more than makes the ceiling the pace, since each round tries one less; coming back takes that long.
+            # One level more than reaches the ceiling, since each round tries one level less.
             slowest = max(math.ceil(math.log2(pace.ceiling / pace.interval)) + 1 for pace in paces)
             self._level = min(self._level + 1, max(_LEVELS, slowest))
             self._level_at = now

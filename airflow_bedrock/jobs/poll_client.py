@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 CALLS_AT_ONCE = 4
 
-# One attempt a call: the planner polls again anyway, and has to see throttling to slow all polls down.
+# One attempt per call: the planner polls again anyway, and must see throttling to slow all polls down.
 _CLIENT_CONFIG = Config(
     retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=CALLS_AT_ONCE
 )
 _PARTS, _LIST = decoder(dict[str, msgspec.Raw]), decoder(list[msgspec.Raw])
-_SERVICES = frozenset({"bedrock", "sts", "oidc", "portal.sso"})  # the polls', and those that give credentials
+_SERVICES = frozenset({"bedrock", "sts", "oidc", "portal.sso"})  # that of the polls, and those that provide credentials
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
 
 
@@ -97,7 +97,7 @@ class _PollHook(BedrockHook):
 
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> boto3.session.Session:
         session: boto3.session.Session = super().get_session(region_name, deferrable)
-        core = session._session  # of boto3's session, botocore's, which alone takes a loader
+        core = session._session  # botocore's session: boto3's does not accept a loader
         paths = core.get_component("data_loader").search_paths
         loader = Loader([*paths], _PollFiles(self.operations), include_default_search_paths=False)
         core.register_component("data_loader", loader)
@@ -195,7 +195,7 @@ def trouble_of(error: Exception, ask: Ask) -> Trouble:
         return Trouble.NO_ANSWER
     if isinstance(error, ParamValidationError):
         return Trouble.REFUSED
-    # Whatever else is wrong with List, Get may do.
+    # If List fails for any other reason, Get may still work.
     if isinstance(error, ClientError) and (isinstance(ask, ListJobs) or error_code(error) in _REFUSALS):
         return Trouble.REFUSED
     return Trouble.NO_ANSWER

@@ -173,7 +173,7 @@ class PollLoop:
             await self._end(self._driver)
 
     async def _end(self, driver: asyncio.Task[None]) -> None:
-        _forget(self)  # a trigger that comes while this one ends gets another
+        _forget(self)  # a trigger that starts while this loop ends gets another loop
         driver.cancel()
         try:
             await asyncio.wait([driver])
@@ -183,13 +183,13 @@ class PollLoop:
 
     async def _run(self) -> None:
         """Ask and tell until cancelled; an error of the loop's own ends it, and all watchers get it."""
-        # The one trigger in whose context this was started is not the one that the log lines below are about.
+        # The log lines below are not about the trigger in whose context this task was started.
         structlog.contextvars.clear_contextvars()
         try:
             async with asyncio.TaskGroup() as calls:
                 await self._drive(calls)
         except Exception as error:
-            _forget(self)  # a trigger that comes from now on gets another
+            _forget(self)  # a trigger that starts from now on gets another loop
             for kind in self._kinds.values():
                 for watch in itertools.chain.from_iterable(kind.watches.values()):
                     broken = RuntimeError("The poll loop broke")
@@ -235,7 +235,7 @@ class PollLoop:
             self._log_trouble(kind, ask, trouble, error)
             _report_if_due()
             return kind.planner.failed(ask, trouble, str(error), time.monotonic())
-        _report_if_due()  # before the response counts, since after it nothing lags
+        _report_if_due()  # before the response is counted, since it resets the lag
         now = time.monotonic()
         if isinstance(ask, ListJobs):
             jobs, token = answer
@@ -249,7 +249,7 @@ class PollLoop:
 
     async def _tell(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
         for i, (identifier, finding) in enumerate(news):
-            # A copy: a trigger that gets an end leaves.
+            # A copy, since a trigger whose job has ended unwatches it.
             for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
                 watch.tell(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:

@@ -27,9 +27,9 @@ ACTIVE_STATUSES = ("InProgress", "Stopping")
 IDLE_SECONDS = SECONDS_UNTIL_MISSING
 """If no job runs and no task gets a slot for this time, the quota is zero. A new job may be hidden for a while."""
 
-_POLL_AGAIN_SECONDS = 5.0  # no more than one count in this time for tasks that join
-_ARRIVE_SECONDS = 120.0  # from its waking, a task may take so long until its job is shown
-_THROTTLED = 4  # times the interval, until the next count
+_POLL_AGAIN_SECONDS = 5.0  # seconds between two counts for tasks that join
+_ARRIVE_SECONDS = 120.0  # seconds from the waking of a task until its job is shown
+_THROTTLED = 4  # times the interval until the next count
 
 _ZERO = re.compile(r"\b(quota|limit)\b\D{0,20}\b0\b")
 
@@ -109,14 +109,14 @@ class QuotaQueue:
 
     jitter: Callable[[], float] = lambda: 1.0
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
-    _woken: dict[str, float] = field(default_factory=dict)  # when; their jobs are not shown yet
-    _room: int | None = None  # jobs that may run at once, as far as is known
+    _woken: dict[str, float] = field(default_factory=dict)  # when each was woken; their jobs are not shown yet
+    _room: int | None = None  # number of jobs that may run at the same time, if known
     _refused_at: float = -math.inf
     _running: set[str] | None = None
     _poll: _Poll | None = None
     _poll_at: float = math.inf
     _polled_at: float = -math.inf
-    _asked_at: float = -math.inf  # when a task was refused or woken last
+    _asked_at: float = -math.inf  # when a task was last refused or woken
     _retries: int = 0  # since a job has ended
 
     def __len__(self) -> int:
@@ -184,7 +184,7 @@ class QuotaQueue:
             return []
         self._poll = None
         for _ in poll.arns - (poll.arns if self._running is None else self._running):
-            if self._woken:  # the task that was woken first has its job, or another one was faster
+            if self._woken:  # the task that was woken first has its job, or another task took the slot
                 del self._woken[next(iter(self._woken))]
         self._running = poll.arns
         if self._room is not None:

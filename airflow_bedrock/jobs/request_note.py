@@ -89,7 +89,7 @@ class RequestNote:
         try:
             return None if found is None else msgspec.convert(found, _Note)
         except msgspec.ValidationError:
-            return None  # of a release that writes another form
+            return None  # written by a release with another format
 
     def _try(self, call: Any) -> Any:
         try:

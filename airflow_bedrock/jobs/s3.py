@@ -35,9 +35,9 @@ READ_LIMIT = 256 * 1024 * 1024
 READ_LIMIT_OBJECTS = 1000
 """Maximum number of objects under a prefix that are read to identify the content."""
 
-_ALGORITHMS = ("CRC64NVME", "SHA256", "CRC32C", "CRC32")  # of S3's checksums of full objects, the best first
+_ALGORITHMS = ("CRC64NVME", "SHA256", "CRC32C", "CRC32")  # S3's checksums of full objects, the best first
 _DENIED = ("403", "AccessDenied")
-_METRICS_LIMIT = 64 * 1024 * 1024  # bytes; a million steps
+_METRICS_LIMIT = 64 * 1024 * 1024  # bytes: about a million steps
 
 
 class LocationError(Exception):
@@ -156,7 +156,7 @@ def _bucket_region(s3: S3Hook, bucket: str) -> str | None:
     except ClientError as error:
         if error_code(error) in ("404", "NoSuchBucket"):
             raise LocationError(f"There is no bucket {bucket}") from error
-        # 301 from another region's bucket, 403 where access is denied: S3 names the region all the same.
+        # 301 for a bucket of another region, 403 if access is denied: S3 names the region in both.
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if error_code(error) in ("301", "403"):
             return headers.get("x-amz-bucket-region")

@@ -19,7 +19,7 @@ from airflow_bedrock.jobs.account import client_of
 log = logging.getLogger(__name__)
 
 _POLLS = 30
-_PAUSE = 2.0  # seconds between two
+_PAUSE = 2.0  # seconds between two checks
 
 
 def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
@@ -33,7 +33,7 @@ def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
     with _ram(hook, what) as ram:
         shared = _share_arn(ram, name)
         if shared and all(one["associatedEntity"] != model_arn for one in _associations(ram, shared, "RESOURCE")):
-            ram.delete_resource_share(resourceShareArn=shared)  # of another model, which this task was to copy before
+            ram.delete_resource_share(resourceShareArn=shared)  # of another model, which this task was to copy earlier
             shared = None
         if shared is None:
             made = ram.create_resource_share(

@@ -20,8 +20,8 @@ from airflow_bedrock.jobs.task_state import TERMINAL_STATES
 
 log = logging.getLogger(__name__)
 
-TRY_AGAIN_SECONDS = 5.0  # to stop what cannot be stopped yet
-_PASSING_SECONDS = 60.0  # for an error that passes by itself
+TRY_AGAIN_SECONDS = 5.0  # between two attempts to stop what cannot be stopped yet
+_PASSING_SECONDS = 60.0  # how long a transient error is retried
 
 
 class NotYetError(Exception):
@@ -83,7 +83,7 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
             return f"{job} had ended already: {found.status}."
         if not resource.stop_seconds or again or not _cannot_yet(error):
             return left
-        if found.outcome is not Outcome.RUNNING:  # it was made since it was refused
+        if found.outcome is not Outcome.RUNNING:  # it is in service by now
             return _stop(service, job_arn, again=True)
         raise NotYetError(
             f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, left
@@ -110,7 +110,7 @@ def _not_shown(service: Service, job: str) -> NotYetError:
 
 def _cannot_yet(error: Exception) -> bool:
     """Whether the service refuses to stop or delete a resource because it is being created or changed."""
-    # Seen as a ValidationException that says "mutating state".
+    # Observed as a ValidationException with "mutating state".
     return error_code(error) == "ConflictException" or "mutating" in str(error)
 
 
@@ -232,7 +232,7 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
             return
         accepted = False
         for _ in range(max_polls):
-            # By its ARN: another one may have the name, once this one is gone.
+            # By its ARN: another resource may get the name once this one is gone.
             accepted = accepted or _deletion_begins(service, found.arn)
             if accepted and service.get(found.arn) is None:
                 log.info("%s is gone", one)

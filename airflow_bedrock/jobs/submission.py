@@ -33,11 +33,11 @@ from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
 log = logging.getLogger(__name__)
 
-_POLLS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
+_POLLS = 3  # until a contradictory response counts, such as a completed job without a model
 _PAUSE = 2.0  # seconds between them
-_POLLS_UNTIL_MISSING = 5  # in the time after which a job that is not shown does not exist
-_SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
-_ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
+_POLLS_UNTIL_MISSING = 5  # within SECONDS_UNTIL_MISSING
+_SIBLINGS_SECONDS = 60.0  # within which the other map indexes of a cleared task request their jobs
+_ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a new role is known everywhere within about a minute
 
 
 class NoSlotError(BedrockError):
@@ -117,24 +117,24 @@ class Submission(EarlierJobs):
             )
             return own
         job = self._find_or_create()
-        if not self.in_flight:  # else it was done before paying
+        if not self.in_flight:  # otherwise it was done before paying
             try:
                 self._stop_superseded(job)
-            except BedrockError as error:  # what was asked for is there all the same
+            except BedrockError as error:  # the requested job exists nevertheless
                 log.warning("A job that an earlier ask of this task has adopted may run on and be billed: %s", error)
         return job
 
     def _find_or_create(self) -> Seen:
         if self._looks_back and (own := self.of_earlier_try() or self._take_first(self._adopted_before())):
             return own
-        # Where names hold what is asked for, this task's own jobs for another what have other names: they come first.
+        # If names depend on the request, this task's jobs for another request have other names: they come first.
         if self.identity.reuse == "dag" and (own := self._take_first(self._that_may_count(own_only=True))):
             return own
         generation = 0
         for generation, found in enumerate(self._generations(), start=1):
             decision = self._decide(found)
             if self.identity.exact and decision is Decision.SUPERSEDE:
-                raise BedrockFatalError(self._cannot_go_on(found, decision))  # stopped, it would leave the name used up
+                raise BedrockFatalError(self._cannot_go_on(found, decision))  # a stopped job would keep the name
             if decision in (Decision.ADOPT, Decision.REUSE) and not (self.identity.exact or self._is_of_ask(found)):
                 self._supersede_after(generation)
             if (taken := self._take(found, decision)) is not None:
@@ -161,7 +161,7 @@ class Submission(EarlierJobs):
         :raises BedrockFatalError: that job has failed, and no retry can fix it; or its model is gone.
         """
         if self.identity.reuse == "dag" and not self.identity.exact:
-            return None  # the names are those of all instances of the task
+            return None  # all instances of the task share the names
         for found in self._generations():
             decision = self._decide(found)
             if self._is_of_ask(found) and decision is not Decision.NEXT_GENERATION:
@@ -175,7 +175,7 @@ class Submission(EarlierJobs):
         """Act on a job that was found; return it if it is the requested one."""
         taken = decision in (Decision.ADOPT, Decision.REUSE) and not self._resource.lasts
         if taken and not self._is_of_ask(found):
-            # That an earlier try of this ask had nothing to show it here says nothing of what is not shown yet.
+            # The job of an earlier try of this ask may exist, and not be shown yet.
             hidden = not self.identity.exact and not self.note.readable
             if (own := self._shown_late(found.name, hidden=hidden)) is not None:
                 return own
@@ -186,13 +186,13 @@ class Submission(EarlierJobs):
                 return self._reuse(found)
             case Decision.FAIL:
                 raise BedrockFatalError(self._resource.failure_message(found))
-            # What an earlier try of this very ask has made nobody else has been given.
+            # Nobody else uses what an earlier try of the same ask has made.
             case Decision.CLASH if self.update or (self._is_of_ask(found) and self._is_alone(found)):
                 return self._update(found)
             case Decision.CLASH | Decision.UNKNOWN:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             case Decision.SUPERSEDE:
-                self._check_account()  # what is known to fail fails now: nothing is stopped for it
+                self._check_account()  # a request that must fail fails before another job is stopped for it
                 _ = self._listed
                 self._supersede(found)
         return None
@@ -213,7 +213,7 @@ class Submission(EarlierJobs):
         try:
             self.service.update(found.arn, self.request)
         except CALL_ERRORS as error:
-            now = shown(self.service, found.arn)  # another one may change it, or have deleted it
+            now = shown(self.service, found.arn)  # another task may be changing it, or may have deleted it
             settled = now is not None and now.outcome is not Outcome.RUNNING
             kind = BedrockFatalError if settled and remedy_for_error(error) is Remedy.NONE else BedrockError
             raise kind(
@@ -317,7 +317,7 @@ class Submission(EarlierJobs):
             return
         if self._superseded and self.identity.task_key.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
-            time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
+            time.sleep(_SIBLINGS_SECONDS)  # if the order has changed, one of them requests this job, and adopts it
         leaving = self.waiter.left(self.identity.task_key) if self.tagged else ()
         while self._superseded:
             superseded = self._superseded.pop(0).arn
@@ -381,7 +381,7 @@ class Submission(EarlierJobs):
     def _create(self, generation: int) -> Seen:
         name = self.identity.job_name(generation)
         self._check_account()
-        hidden = self.identity.reuse == "dag" and not self.identity.exact  # else its name would be the same
+        hidden = self.identity.reuse == "dag" and not self.identity.exact  # otherwise its name would be the same
         if (own := self._shown_late(name, hidden=hidden)) is not None:
             return own
         if self.dry_run:
@@ -417,7 +417,7 @@ class Submission(EarlierJobs):
             arn = self._call(request)
         except CALL_ERRORS as error:
             return self._after_error(name, error)
-        if arn is None:  # the service ignores a token that it has seen; what it answers then is not said
+        if arn is None:  # the service ignores a known token; its response then is not documented
             return self._made_by_another_try(
                 name, f"Bedrock accepted the request, but its response does not name the {self._word}"
             )
@@ -452,7 +452,7 @@ class Submission(EarlierJobs):
     def _after_error(self, name: str, error: Exception) -> Seen:
         one, remedy = f"{self._word} {name}", remedy_for_error(error)
         if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
-            # It makes no model: its own name is meant, under which another task has made one since the poll.
+            # It makes no model, so the message means its own name, which another task has taken since the poll.
             remedy = Remedy.LOOK
         if remedy not in (Remedy.LOOK, Remedy.RETRY):
             self.in_flight = None  # it was refused
@@ -474,7 +474,7 @@ class Submission(EarlierJobs):
                     f"the next try of this task finds that {self._word} by its name and pays for no other."
                 ) from error
             case Remedy.MODEL_NAME_IN_USE:
-                # A derived name is in use only where a job of this very ask is not shown yet.
+                # A derived name is in use only if a job of the same ask is not shown yet.
                 kind = BedrockFatalError if self.identity.exact else BedrockError
                 raise kind(
                     f"The custom model name for {one} is in use, by another model or by a job that will make it; "
@@ -504,7 +504,7 @@ class Submission(EarlierJobs):
             return self._adopt(found)
         if decision is Decision.FAIL:
             raise BedrockFatalError(self._resource.failure_message(found))
-        # Made, and ended, between Get and Create: the next try's Get settles what becomes of it.
+        # It was made, and has ended, between Get and Create: the next try's Get shows it.
         kind = BedrockFatalError if self.identity.exact else BedrockError
         raise kind(f"{self._cannot_go_on(found, decision)} Bedrock said: {said}")
 

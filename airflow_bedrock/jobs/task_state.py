@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_bedrock.customization.waiters import Waiter
 
-# airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job. A DAG run
+# airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will adopt the job. A DAG run
 # ends in one of the first two.
 TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 

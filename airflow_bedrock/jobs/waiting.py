@@ -148,8 +148,8 @@ def given_up(resource: Resource, job_arn: str, when: str, state: str = "still ru
     )
 
 
-_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job that is said to have ended; then the last again
-_POLLS = 5  # that find it running all the same
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job that was reported as ended; the last one repeats
+_POLLS = 5  # number of polls that may find it running nevertheless
 
 
 def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_timeout: float) -> Seen:
@@ -171,7 +171,7 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
     poller = Poller(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
     running = pauses = 0
     while True:
-        # The service may return what was a moment earlier, or be busy: then poll again.
+        # The service may return an older state, or be busy: then poll again.
         job = poller.poll()
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job

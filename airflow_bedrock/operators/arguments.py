@@ -65,7 +65,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
                 found[name] = rule(value)
             except ValueError as error:
                 template = isinstance(value, str) and not is_literal(value) and name not in self.templated
-                called = name.removeprefix("is_")  # dry_run, whose name is a method's of every operator
+                called = name.removeprefix("is_")  # dry_run is a method of every operator
                 wrong.append(
                     f"{called} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}"
                 )
@@ -90,7 +90,7 @@ def is_literal(value: object) -> bool:
 
 def _shown(value: object) -> str:
     if not isinstance(value, (str, int, float, type(None))):
-        return f"a {type(value).__name__}"  # what is in it may be a prompt
+        return f"a {type(value).__name__}"  # its content may be a prompt
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}…"
 
@@ -196,7 +196,7 @@ def _number(value: Any) -> Any:
         try:
             value = float(value)
         except ValueError:
-            return value  # the rule refuses it
+            return value  # the rule rejects it
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -64,7 +64,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
 
     def _arguments(self, rules: Mapping[str, Rule], *conflicts: Conflicts) -> Arguments:
         """Return the arguments for the check."""
-        from airflow_bedrock.operators.arguments import Arguments  # not for those that have no rules
+        from airflow_bedrock.operators.arguments import Arguments  # here, since operators without rules do not need it
 
         return Arguments(
             task_id=self.task_id,

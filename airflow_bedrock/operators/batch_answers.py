@@ -59,7 +59,7 @@ _TAKEN = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the 
 def _model(value: Any) -> str:
     try:
         taken: str = model(value)
-    except ValueError:  # Converse takes no custom model, a batch no deployment
+    except ValueError:  # Converse does not accept a custom model, nor a batch job a deployment
         taken = _TAKEN(value)
     return taken
 
@@ -280,7 +280,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 "A batch job of an earlier try may run on and be billed: AWS did not say which job that is. Allow "
                 f"bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource. AWS said: {error}"
             ) from error
-        if not running:  # else the records are read for nothing
+        if not running:  # otherwise the records would be read for nothing
             return
         needed = {_of_chunk(task_key, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
         for job in running:
@@ -294,7 +294,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 continue  # others wait for it, or it could not be stopped
             ended = self._end_of(found)
             so_far.job_arns.append(ended.arn)
-            with suppress(BedrockFatalError):  # nobody needs what it has written
+            with suppress(BedrockFatalError):  # its output is not needed
                 answered = self._answered(work, ended).answers.values()
                 so_far.cost += sum(work.bill.cost(self.model_id, answer) for _, answer in answered)
 
@@ -342,7 +342,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
     ) -> Submission:
         task_key, chunk = task_key_of(context), so_far.chunk
         of_chunk = _of_chunk(task_key, chunk)
-        # Another task may ask the same records at the same time, of which others may be answered by then.
+        # Another task may ask the same records at the same time, with other ones answered already.
         uri = join(self.output_uri, f"{work.content[:16]}-{of_chunk.who}.jsonl")
         key = {"s3EncryptionKeyId": self.kms_key_id} if self.kms_key_id else {}
         request: dict[str, Any] = {
@@ -352,7 +352,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             "modelInvocationType": "Converse",
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **key}},
-            # By which an orphan is found, and Airflow's role may stop it.
+            # With the tags an orphan is found, and Airflow's role may stop it.
             "tags": with_tags([], automatic_tags(task_key, __version__)),
         }
 

@@ -103,7 +103,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
             return super()._found(submission, context)
         except BedrockFatalError as error:
             owner = self.source_model_arn.split(":")[4]
-            asked = jobs.aws_errors.error_code(error.__cause__)  # and AWS has refused it
+            asked = jobs.aws_errors.error_code(error.__cause__)  # AWS has rejected the copy
             if not asked or self.source_aws_conn_id or owner == (account := self._account()):
                 raise
             raise type(error)(

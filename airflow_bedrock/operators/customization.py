@@ -181,7 +181,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     }
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
-    _model_arn: str | None = None  # where the task has waited for the model
+    _model_arn: str | None = None  # set if the task has waited for the model
 
     def __init__(
         self,
@@ -227,7 +227,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         silence_limit: float | None = None,
         **kwargs: Any,
     ) -> None:
-        # Airflow wants every templated argument as an attribute of its name before anything reads it.
+        # Airflow requires that every templated argument is an attribute with its name before anything reads it.
         super().__init__(
             deferrable=deferrable,
             waiter_delay=waiter_delay,
@@ -303,7 +303,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         take any argument that ends in ``.json`` for a file, an S3 URI too.
         """
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-        if parent is self:  # not what an argument contains
+        if parent is self:  # not the content of an argument
             self.request = job_request.read_file(self.request, jinja_env, context)
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
@@ -334,7 +334,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import DryRun, finish  # what only it needs
+        from airflow_bedrock.operators.dry_run import DryRun, finish  # here, since only a dry run needs it
 
         task_key = job_request.task_key_of(context)
         dry_run = DryRun(
@@ -370,7 +370,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return self.execute(context)
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
-        # Here, since a DAG file pays for each import whenever it is parsed.
+        # Here, since every import slows the parse of a DAG file.
         from airflow_bedrock.jobs.quota import IDLE_SECONDS, active_jobs, is_zero
         from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 
@@ -419,7 +419,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _settle(self, found: Seen, context: Context) -> None:
         super()._settle(found, context)
-        if found.outcome is not customization.job.Outcome.SUCCEEDED:  # else it is shown with its result
+        if found.outcome is not customization.job.Outcome.SUCCEEDED:  # otherwise it is shown with its result
             self._show(found, context)
 
     def _result(self, found: Seen, context: Context) -> str:

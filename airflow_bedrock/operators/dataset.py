@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.storage import Storage
 
 
-_AT_ONCE = 8  # objects
+_AT_ONCE = 8  # number of parallel requests
 _FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json", "manifest.json")
 
 
@@ -330,7 +330,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
 
         hook = BaseHook.get_hook(conn_id)
         with closing(hook.get_conn()) as connection:
-            # PostgreSQL's client reads all rows at once, but for a cursor of the server, which has a name.
+            # PostgreSQL's client reads all rows at once, except with a server-side cursor, which has a name.
             of_server = type(connection).__module__.startswith("psycopg")
             with closing(connection.cursor("airflow_bedrock") if of_server else connection.cursor()) as cursor:
                 cursor.execute(sql)
@@ -425,7 +425,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
             raise DatasetError(f"{error}, or name the format that is to be written (record_format)") from error
         rules = None
     if rules and record_format is not None and rules.method.format != record_format:
-        rules = None  # somebody knows better what the model takes
+        rules = None  # the user knows better what the model accepts
     is_named = arguments["prompt_field"] != "prompt"
     other_fields = dict.fromkeys(("text", "image"), arguments["prompt_field"]) if is_named else {}
     return Settings(

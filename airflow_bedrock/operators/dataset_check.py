@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.datasets.rules import Rules
     from airflow_bedrock.storage import Storage
 
-_NAMED = 5  # problems that the error names
+_NAMED = 5  # number of problems in the error
 
 
 def _file(value: Any) -> str:
@@ -132,7 +132,7 @@ class BedrockDatasetCheckOperator(BedrockOperator):
 
     def _check(self, arguments: Mapping[str, Any]) -> CheckReport:
         from airflow_bedrock.aws_errors import CALL_ERRORS
-        from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs neither
+        from airflow_bedrock.datasets.checking import check  # here, since a DAG file does not need it
 
         training = arguments["training_data_uri"]
         storage = self._files()

@@ -100,7 +100,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         waiter_max_attempts: int | None = 120,
         **kwargs: Any,
     ) -> None:
-        if unused := _WITHOUT_EFFECT & kwargs.keys():  # what default_args gives to all tasks of a DAG is not among them
+        if unused := _WITHOUT_EFFECT & kwargs.keys():  # not those from default_args, which all tasks of a DAG share
             raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unused))}: a deployment costs nothing")
         super().__init__(
             waiter_delay=waiter_delay,
@@ -121,9 +121,9 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         return {"modelDeploymentName": self.deployment_name, "modelArn": self.model_arn, **description}
 
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
-        members, named = self._members(), {"name": self.deployment_name}  # which is part of what is asked for
-        # An ask of its own after a Clear: the service ignores a request whose token it has seen, so a deployment that
-        # was deleted since could not be made again with the same.
+        members, named = self._members(), {"name": self.deployment_name}  # the name is part of the request
+        # A Clear is a new ask: the service ignores a request with a known token, so a deployment that was deleted
+        # meanwhile could not be made again with the same token.
         return identify(members, [named], task_key, "dag", exact=True, name="modelDeploymentName", model_name=None)
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         return None  # a deployment costs nothing
 
     def _settle(self, *_: Any) -> None:
-        pass  # and so there is nothing to settle
+        pass  # so there is nothing to settle
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         from airflow_bedrock.spend.ledger import Cost
@@ -147,13 +147,13 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         return Cost(usd=Decimal(), basis="the deployment itself")
 
     def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
-        if found.status == "Updating":  # which List, by which the triggerer waits, does not show
+        if found.status == "Updating":  # List, which the triggerer uses, does not show it
             found = self._end_of(found)
         return super()._ended(found, kill, **so_far)
 
     @contextmanager
     def _may_be_gone(self) -> Iterator[None]:
-        yield  # nothing shows who made it: perhaps this task, whose retries cannot make another with the same token
+        yield  # unknown who made it: perhaps this task, whose retries cannot make another with the same token
 
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):

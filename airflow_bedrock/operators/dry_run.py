@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 GRADED_RECORDS = 3
 """Number of records that the reward function is called on."""
 
-_NAMED = 3  # problems and permissions that a line names
-_QUOTA = "customization jobs"  # in its name in Service Quotas: (Model customization) Scheduled customization jobs
+_NAMED = 3  # number of problems or permissions in a line
+_QUOTA = "customization jobs"  # part of its name in Service Quotas: (Model customization) Scheduled customization jobs
 
 Verdict = Literal["ok", "warning", "problem", "unknown"]
 

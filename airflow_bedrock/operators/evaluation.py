@@ -249,7 +249,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         @cache
         def rate(model_id: str) -> Rate | None:
             if ":provisioned-model/" in model_id:
-                return Rate(0.0, 0.0)  # it is paid by the hour, asked or not
+                return Rate(0.0, 0.0)  # it is billed by the hour, used or not
             one = next(one for one in priced if one.model.model_id == model_id)
             return self._rate(one.itself, embeds=isinstance(one.model, EmbeddingModel))
 
@@ -300,8 +300,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             return lambda usd: None
         from airflow_bedrock.spend.ledger import month_of
 
-        # A try takes over what is left of an earlier one's reservation; not in the next month, and not where each may
-        # spend max_cost or expected_cost: what the earlier one may have spent stays reserved then.
+        # A try takes over the rest of an earlier try's reservation, except in the next month, and except if each may
+        # spend max_cost or expected_cost: then what the earlier try may have spent stays reserved.
         parts = (task_key.task_id, task_key.ask_digest, month_of(budget.now()))
         each = evaluation.asks_metrics or self.expected_cost is not None
         name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)

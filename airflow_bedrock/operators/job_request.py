@@ -189,7 +189,7 @@ def task_key_of(context: Context) -> TaskKey:
         run_id=ti.run_id,
         map_index=-1 if ti.map_index is None else ti.map_index,
         partition_key=getattr(context["dag_run"], "partition_key", None),
-        # A Clear of the task raises it, a retry and a sibling's Clear do not.
+        # A Clear of the task increases it; a retry and a sibling's Clear do not.
         ask=ti.max_tries,
         try_number=ti.try_number,
         retries=getattr(getattr(ti, "task", None), "retries", None) or 0,

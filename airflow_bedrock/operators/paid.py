@@ -67,12 +67,12 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     wait_for_completion = True
     waiter_max_attempts: int | None = None
     no_response_timeout: float | None = None
-    # Of one try, in a worker.
+    # The state of one try, in a worker.
     _kill: KillSwitch | None = None
     _killed = False
     _submission: Submission | None = None
     _arn: str | None = None
-    _is_ours = True  # else it was there before, and is left as it is
+    _is_ours = True  # otherwise it existed before, and is left as it is
     _spent: Spent | None = None
 
     def __init__(
@@ -121,7 +121,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         arguments = self._arguments(self.rules).checked()
-        _ = self._delay, self._no_response_timeout  # the configuration too, before anything is paid for
+        _ = self._delay, self._no_response_timeout  # checks the configuration too, before anything is paid for
         if arguments["is_dry_run"]:
             self._dry_run(context, arguments)
         with self._stopping(context) as kill:
@@ -136,7 +136,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             return self._finish(self._ended(found, kill), context)
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import finish, of_paid  # what only it needs
+        from airflow_bedrock.operators.dry_run import finish, of_paid  # here, since only a dry run needs it
 
         ask = partial(self._ask, context, arguments, before_paying=bool, dry_run=True)
         budget = partial(self._reserving, context, arguments, {})
@@ -223,7 +223,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
                 kill.pull()
             yield kill
         except BedrockError as error:
-            if self._killed:  # while nothing was known: Create may have made one all the same
+            if self._killed:  # while the job was unknown: Create may have made it nevertheless
                 self.on_kill()
             elif (self._submission is None or self._submission.unknown) and (
                 running := self._running(task_key_of(context))
@@ -276,7 +276,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
                 job_identifier=found.arn,
                 poll_interval=self._delay,
                 no_response_timeout=self._no_response_timeout,
-                # Of what was just made, not later than that.
+                # If the creation time is unknown: a time before it.
                 created=found.created or datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill and self._is_ours,
                 **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
@@ -349,7 +349,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _made_by_earlier_tries(self, task_key: TaskKey) -> list[str]:
         if task_key.try_number == 1:
             return []
-        # What an earlier ask has made is not this one's to stop where it was kept.
+        # A job of an earlier ask that was kept must not be stopped.
         this_ask = self.superseded == "keep"
         return jobs.own_jobs.running_jobs_of(self._service, self._identity(task_key), this_ask=this_ask)
 
@@ -379,7 +379,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             return kind(f"{after} {said}: {error}.")
         if not made:
             return kind(f"{after} {self._nothing_made(task_key)}")
-        if self.stop_on_timeout:  # and no retry, which would take as long
+        if self.stop_on_timeout:  # fatal, since a retry would take as long
             said = " ".join(self._stop(arn, task_key) for arn in made)
             return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
         left = f"{word.capitalize()} {', '.join(made)} was left running, as configured, and {billed}"

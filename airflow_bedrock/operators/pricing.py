@@ -33,7 +33,7 @@ def limit(max_cost: object, name: str = "max_cost") -> Decimal | None:
     :raises ArgumentError: it is not a number, or less than 0.
     """
     try:
-        # "None" is what a template makes of a parameter that is not set.
+        # A template renders a parameter that is not set as "None".
         return configuration.dollars(name, None if max_cost == "None" else max_cost)
     except ValueError as error:
         raise ArgumentError(f"{error}. {_KEPT}") from None
@@ -53,7 +53,7 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
     uris = data_uris(request)
     if log_uris(request) or not uris:
         raise BedrockFatalError(f"The records of invocation logs are not read before the job. {_KEPT}")
-    names = {"training": uris[0], **({"validation": uris[1]} if len(uris) == 2 else {})}  # of several, none counts
+    names = {"training": uris[0], **({"validation": uris[1]} if len(uris) == 2 else {})}  # several do not count
     method = request.get("customizationType", FINE_TUNING)
     try:
         rules = rules_for(request["baseModelIdentifier"], method, bucket_of(uris[0]))

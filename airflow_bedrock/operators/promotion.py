@@ -170,7 +170,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
             "period": champion.period,
             "replaced": replaced,
         }
-        events: Any = context.get("outlet_events")  # which is empty, and so false, until an asset is looked up
+        events: Any = context.get("outlet_events")  # it is empty, and so false, until an asset is accessed
         for outlet in self.outlets or ():
             events[outlet].extra = {name: value for name, value in result.items() if value is not None}
         from airflow_bedrock import shown

@@ -132,7 +132,7 @@ class BedrockPromotionGate(BedrockOperator):
         self.on_timeout = on_timeout
         self.notifiers = notifiers
         self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
-        self.report: Mapping[str, Any] = {}  # that a person is asked about, for the notifiers
+        self.report: Mapping[str, Any] = {}  # for the notifiers, while a person is asked
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class BedrockPromotionGate(BedrockOperator):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
         self.log.info("The candidate passes: %s", report.get("reason"))
         if given["ask_approval"] and can_ask():
-            self._ask(context, given, report)  # which ends this try; execute_complete goes on
+            self._ask(context, given, report)  # this defers the task; execute_complete continues
         elif given["ask_approval"]:
             return self._passed(self._approver(context, given, report))
         return self._passed(None)
@@ -252,7 +252,7 @@ class BedrockPromotionGate(BedrockOperator):
             self.log.info("Waiting until %s for: airflow-bedrock approve %s --registry %s", asked.until, asked.id, uri)
             for notifier in self.notifiers:
                 notifier(context)
-        # Those who may answer are the task's own, whatever an object says.
+        # The approvers are those of the task, whatever the stored object says.
         answer = approvals.answered(msgspec.structs.replace(asked, approvers=question.approvers))
         left = asked.until - datetime.now(UTC)
         if answer is None and left > timedelta(0):

@@ -106,7 +106,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
 
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
-        # As for a deployment: the name is part of what is asked for, and each Clear is an ask of its own.
+        # As for a deployment: the name is part of the request, and each Clear is a new ask.
         return identify(members, [members], task_key, "dag", exact=True, name="provisionedModelName", model_name=None)
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class SharedResourceOperator(PaidOperator):
 
     template_fields: Sequence[str] = (*PaidOperator.template_fields, "tags")
 
-    _is_adopted = False  # else the task itself has made it
+    _is_adopted = False  # otherwise the task itself has made it
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SharedResourceOperator(PaidOperator):
         self.prices = prices
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
-        # What serves is left to those who use it, once it does; and so is what somebody else has made.
+        # A resource in service is left to its users, and so is one that another task has made.
         identity, token = self._identity(task_key_of(context)), Token.read(found.token)
         self._is_ours = not self._resource.lasts or (identity.is_of_task(token) and self._resource.is_unused(found))
         self._is_adopted = not identity.is_of_who(token)

@@ -36,7 +36,7 @@ class SpendingOperator(AwsOperator[Hook]):
     """
 
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost", "is_dry_run")
-    _has_waited = False  # for the budget, just before: the notifiers were called then
+    _has_waited = False  # for the budget; the notifiers were called
 
     def __init__(
         self,

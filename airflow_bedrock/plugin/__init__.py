@@ -29,14 +29,14 @@ class Views:
 
 
 def _application() -> ASGIApp:
-    # In a thread at first, since the server answers others meanwhile.
+    # The first import in a thread, so that the server handles other requests meanwhile.
     from airflow_bedrock.plugin.web import application
 
     return application
 
 
 def _view(name: str, destination: str, path: str, **more: Any) -> dict[str, Any]:
-    # The address is relative to Airflow's own, which may have a path in front.
+    # The address is relative to Airflow's, which may have a path prefix.
     return {
         "name": name,
         "destination": destination,

@@ -17,10 +17,10 @@ from airflow_bedrock.plugin.shapes import checked
 
 _CREDENTIALS = ("authorization", "cookie")
 _PAGE = 100  # entries; Airflow's own limit by default
-_MOST = 2500  # entries that are looked through: more than Airflow maps a task to, for two tasks
+_MOST = 2500  # maximum number of entries read: more than two mapped tasks may have
 _KEPT = 5000
-_AT_ONCE = 8  # requests: Airflow answers each in a thread of its own
-_ORDERS = Version(airflow_version) >= Version("3.3")  # XComs; earlier ones list them by DAG, task and run
+_AT_ONCE = 8  # number of parallel requests: Airflow handles each in a thread
+_ORDERS = Version(airflow_version) >= Version("3.3")  # whether XComs can be ordered
 
 
 class RefusedError(Exception):
@@ -73,7 +73,7 @@ class AirflowApi:
         headers = {name: request.headers[name] for name in _CREDENTIALS if name in request.headers}
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=request.scope["airflow"]),
-            base_url="http://airflow.invalid/api/v2",  # nothing leaves the process
+            base_url="http://airflow.invalid/api/v2",  # no request leaves the process
             headers=headers,
         )
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -182,7 +182,7 @@ class AirflowApi:
             async with self._turns:
                 found = await self.get(path, map_index=entry.map_index, stringify="false")
         except RefusedError:
-            return None  # it was deleted meanwhile, or may be listed and not read
+            return None  # it was deleted meanwhile, or may be listed but not read
         self._values[entry] = found["value"]
         while len(self._values) > _KEPT:
             self._values.popitem(last=False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _MARGIN, _TOP = 640, 230, 56, 28, 10, 24  # the legend stands above the lines
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _MARGIN, _TOP = 640, 230, 56, 28, 10, 24  # the legend is above the lines
 Points = Sequence[tuple[float, float]]
 
 

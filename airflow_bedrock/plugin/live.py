@@ -20,7 +20,7 @@ from airflow_bedrock.plugin.shapes import checked
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
-_SECONDS = 10.0  # the first import included; a call takes at most four
+_SECONDS = 10.0  # including the first import; a call takes at most four
 _JOB = re.compile(r"arn:[a-z-]+:bedrock:([a-z0-9-]+):[0-9]{12}:model-customization-job/\S+")
 _threads = ThreadPoolExecutor(4, thread_name_prefix="bedrock-live")
 
@@ -45,7 +45,7 @@ def _seen_now(job_arn: str, aws_conn_id: str) -> dict[str, Any]:
 
     try:
         job = _get(job_arn, aws_conn_id)
-    except Exception as error:  # of the connection, its credentials or the service: the page is shown all the same
+    except Exception as error:  # an error of the connection, its credentials or the service must not hide the page
         code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
         return _unknown(job_arn, code or type(error).__name__, error)
     values = {**job.result(), "failure_message": job.failure_message}

@@ -269,7 +269,7 @@ def _number(value: Any) -> str:
 
 
 def _moment(time: datetime | str | None) -> str:
-    if isinstance(time, str):  # of Airflow's own
+    if isinstance(time, str):  # in Airflow's own form
         time = datetime.fromisoformat(time)
     return f"{time:%Y-%m-%d %H:%M}" if time else NONE
 

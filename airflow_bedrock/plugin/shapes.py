@@ -9,7 +9,7 @@ import msgspec
 
 from airflow_bedrock import shown
 
-_Address = Annotated[str, msgspec.Meta(pattern="^https?://")]  # no other scheme may be a link
+_Address = Annotated[str, msgspec.Meta(pattern="^https?://")]  # other schemes must not become links
 
 
 class _Phase(TypedDict, total=False):

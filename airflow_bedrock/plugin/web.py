@@ -21,8 +21,8 @@ from airflow_bedrock.plugin.airflow_api import AirflowApi, Entry, RefusedError, 
 from airflow_bedrock.plugin.live import seen_now
 from airflow_bedrock.prices import PriceFileError, Prices, prices
 
-_ROWS = 15  # of a page: of each, Airflow is asked for up to three values, and takes some 15 ms for one
-_PAGES = 12  # pages of runs that are searched for one with a job
+_ROWS = 15  # on a page: each needs up to three values from Airflow, about 15 ms each
+_PAGES = 12  # maximum number of pages of runs that are searched for one with a job
 _COMPARED = 2
 _REFUSED = {
     401: "Sign in to Airflow to see this.",
@@ -49,7 +49,7 @@ async def job(request: Request) -> Response:
         of_run, evaluations = await asyncio.gather(
             *(airflow.entries(key, dag_id=dag_id, run_id=run_id) for key in (shown.JOB, shown.EVALUATION))
         )
-        # What comes after a mapped task is mapped as it is, or is about all of them.
+        # A task after a mapped one has the same map index, or none.
         about, evaluated = await asyncio.gather(
             *(
                 airflow.values([one for one in entries if one.map_index in (map_index, -1)])

@@ -20,7 +20,7 @@ from airflow_bedrock.registry.register import Moment
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# What is not said is never in time.
+# A missing time is never within the limit.
 _PAST, _FUTURE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 

@@ -134,5 +134,5 @@ def _shown(value: Any) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
     if value is None:
         return "-"
-    printable = "".join(one if one.isprintable() else " " for one in str(value))  # and no control of a terminal
+    printable = "".join(one if one.isprintable() else " " for one in str(value))  # no control characters for a terminal
     return " ".join(printable.split()).translate(_NO_MARKUP).replace("](", "] (")

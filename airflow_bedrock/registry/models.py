@@ -38,7 +38,7 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
 
 def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:
     """Return the hook for these options."""
-    from airflow_bedrock.hooks.registry import BedrockModelRegistryHook  # it loads the amazon provider
+    from airflow_bedrock.hooks.registry import BedrockModelRegistryHook  # here, since it loads the amazon provider
 
     return BedrockModelRegistryHook(
         aws_conn_id=arguments.aws_conn_id, region_name=arguments.region, registry_uri=arguments.registry

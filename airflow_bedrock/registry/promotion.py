@@ -74,7 +74,7 @@ class Promoter:
         try:
             deployment_arn = self.deployments.put(intent, intent.candidate.model_arn)
         except BedrockFatalError:
-            self._write_or_yield(registers.abandoned(intent, rejected=False), etag)  # it stands in no other's way
+            self._write_or_yield(registers.abandoned(intent, rejected=False), etag)  # it must not block another one
             raise
         try:
             self.smoke_test(deployment_arn)
@@ -112,6 +112,6 @@ class Promoter:
             deployment_arn = self.deployments.put(register, due)
             register, etag = self.store.read(register.name)
             if register.deployment_arn != deployment_arn and due == self.deployments.due(register):
-                register = msgspec.structs.replace(register, deployment_arn=deployment_arn)  # it had been deleted
+                register = msgspec.structs.replace(register, deployment_arn=deployment_arn)  # the old one is gone
                 self.store.write(register, etag)
         return register

@@ -152,7 +152,7 @@ def reconciled(register: Register, serving: str | None, now: datetime) -> Regist
         return register
     under_way = {promotion.version.model_arn} if promotion else set()
     if serving in {*under_way, *register.unfinished, *register.rejected}:
-        return register  # it has not passed its smoke test: its promotion goes on, or the champion takes its place
+        return register  # it has not passed its smoke test: its promotion continues, or the champion replaces it
     deployment_arn = register.deployment_arn or ""
     known = next((version for version in register.previous if version.model_arn == serving), None)
     version = known or ModelVersion(model_arn=serving, promoted_by=BY_HAND)

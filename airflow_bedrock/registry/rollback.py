@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in a container, by a number that has no name
+    except (KeyError, OSError):  # in a container the user id may have no name
         return f"uid {os.getuid()}"
 
 

@@ -46,7 +46,7 @@ class Deployments:
 
     def due(self, register: Register) -> str | None:
         """Return the ARN of the model that should serve, by the register; None before the first promotion."""
-        promotion = register.promotion if self.in_place else None  # else its deployment is another one, and not in use
+        promotion = register.promotion if self.in_place else None  # otherwise it has a deployment of its own
         version = promotion.version if promotion else register.champion
         return version.model_arn if version else None
 
@@ -61,8 +61,8 @@ class Deployments:
         identifier = found.arn if found else name
         if found is None:
             with explained(f"deploy {model_arn} as {name}"):
-                # With a clientRequestToken by botocore, new each time: the service ignores one that it has seen, also
-                # where a deployment is made again that was deleted. The name keeps two from being made.
+                # botocore makes a new clientRequestToken each time: the service ignores a known token, also
+                # for a deployment that was deleted. The name prevents two deployments.
                 identifier = self.service.create({"modelDeploymentName": name, "modelArn": model_arn}) or name
         elif getattr(found, "model", None) != model_arn:
             with explained(f"change deployment {found.arn} to {model_arn}"):

@@ -52,7 +52,7 @@ def bill_of(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill | No
     measure = _MEASURES.get(entry.kind)
     if measure is not None:
         return measure(entry, seen, service, s3)
-    return None if seen.outcome is Outcome.SUCCEEDED else Bill(Decimal(), "it was not made")  # it exists, and bills
+    return None if seen.outcome is Outcome.SUCCEEDED else Bill(Decimal(), "it was not made")  # it exists and is billed
 
 
 def by_the_hour(entry: Entry, begun: datetime | None, ended: datetime | None) -> Bill:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _NAME = "ledger"
-_SECONDS = 300.0  # in which a writer among many has had its turn
+_SECONDS = 300.0  # how long a writer among many may have to wait
 _PAUSE = 2.0  # seconds between two attempts, at most
 
 

@@ -156,7 +156,7 @@ class Budget:
         """Log what the rest of the backfill will cost, and how many runs the budget covers."""
         try:
             runs = runs_to_go()
-        except Exception as error:  # Airflow's; the reservation of this run is what counts
+        except Exception as error:  # an error of Airflow; the reservation of this run is what counts
             return f"What this backfill will cost is unknown, since Airflow did not list its runs: {error}"
         ledger = self.books.read()
         done = {(one.dag_id, one.task_id, one.run_id) for one in ledger.entries.values()}
@@ -297,7 +297,7 @@ def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Ca
         if entry.arn is None and seen.outcome is not Outcome.UNKNOWN:
             return partial(made, entry=entry, arn=seen.arn), "it exists"
     elif entry.arn is not None and "hour" in entry.rates:
-        usd = min(by_the_hour(entry, None, now).usd, entry.reserved)  # when it was deleted is not known
+        usd = min(by_the_hour(entry, None, now).usd, entry.reserved)  # its deletion time is unknown
         return partial(settled, key=entry.key, usd=usd, basis="its hours"), f"deleted; {dollars(usd)} USD"
     elif entry.arn is not None and "month" in entry.rates:
         usd = entry.reserved

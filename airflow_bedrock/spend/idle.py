@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.hooks.bedrock import BedrockHook
     from airflow_bedrock.prices import Figure, Price, Prices
 
-_HOURS = 730  # of a month, as AWS's price calculator has it
-_QUERIES = 500  # of one GetMetricData
+_HOURS = 730  # hours of a month, as in AWS's price calculator
+_QUERIES = 500  # maximum number in one GetMetricData
 _COMMITTED: Mapping[str | None, Figure] = {
     None: "model_unit",
     "OneMonth": "model_unit_1_month",

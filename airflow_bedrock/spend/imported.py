@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from airflow_bedrock.prices import Price, Prices
 
-_MODEL = "imported-model"  # in the files of prices: what one costs does not depend on which it is
+_MODEL = "imported-model"  # in the price files: all imported models have the same prices
 _WINDOW = 5  # minutes
 
 

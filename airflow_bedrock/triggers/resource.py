@@ -71,7 +71,7 @@ class ResourceTrigger(BedrockTrigger):
             raise ValueError(f"job_identifier must be the ARN or the name of a {self.resource.noun}")
         self.job_identifier = job_identifier
         interval = configuration.poll_interval() if poll_interval is None else poll_interval
-        # A default ceiling below the interval that was asked for gives way.
+        # The default ceiling is raised to a longer interval.
         ceiling = max(interval, configuration.poll_interval_max()) if poll_interval_max is None else poll_interval_max
         self.pace = Pace(interval=interval, ceiling=ceiling, backoff=backoff)
         given = silence_limit if no_response_timeout is None else no_response_timeout
@@ -102,7 +102,7 @@ class ResourceTrigger(BedrockTrigger):
         finding: Finding | None
         seen: Seen | None = None
         while True:
-            finding = None  # what a trigger that waits for hours does not need, it does not keep
+            finding = None  # a trigger that waits for hours should not keep it
             finding = await watch.next()
             if isinstance(finding, Unanswered):
                 timeout = timeout or NoResponseTimeout(self.no_response_timeout)

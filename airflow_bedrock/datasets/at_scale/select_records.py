@@ -35,7 +35,7 @@ _KEYS = StructType(
 
 def main(arguments: Sequence[str]) -> int:
     """Read the options, select, write, and return the exit code."""
-    options, _ = _parser().parse_known_args(arguments)  # Glue adds options of its own
+    options, _ = _parser().parse_known_args(arguments)  # Glue adds its own options
     spark = SparkSession.builder.appName("select training records").getOrCreate()
     found, counts = select(source(spark, options), options)
     lost = counts["empty"] + counts["conflicts"]
@@ -174,7 +174,7 @@ def _text(records: DataFrame, name: str) -> Column:
         of_field = [_text(records, field)] if field else []
         parts += [F.lit(literal), *of_field]
         fields += of_field
-    return F.when(F.concat(*fields).rlike(r"(?U)\S"), F.concat(*parts))  # one of them may be empty, but not all
+    return F.when(F.concat(*fields).rlike(r"(?U)\S"), F.concat(*parts))  # some of them may be empty, but not all
 
 
 def record_keys(

@@ -75,7 +75,7 @@ class Rules:
         self.form = form = FORMS[method.form or method.format]
         self._decode_plain = form.plain_decoder.decode if form.plain_decoder else None
         limits = (method.max_tokens, method.max_input_tokens, method.max_output_tokens)
-        # In characters: none is more than one token.
+        # In characters, each of which is at most one token.
         self._max_length = min((one for one in limits if one is not None), default=sys.maxsize)
         self._max_bytes = method.max_line_bytes or sys.maxsize
         self._words = [word.lower() for word in method.reserved_words]

@@ -14,7 +14,7 @@ from airflow_bedrock.base_models import Method
 from airflow_bedrock.datasets.rules.record import Media, Problem, Record
 from airflow_bedrock.uris import bucket_and_key, bucket_of, is_s3
 
-_UNREADABLE = frozenset({"400", "403", "404"})  # to a HEAD, S3 says numbers alone
+_UNREADABLE = frozenset({"400", "403", "404"})  # to a HEAD, S3 responds with the status only
 
 
 def limit_problems(
@@ -51,7 +51,7 @@ def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
     :param s3: a client.
     :raises ClientError: S3 did not respond.
     """
-    from botocore.exceptions import ClientError, ParamValidationError  # what a DAG file needs not
+    from botocore.exceptions import ClientError, ParamValidationError  # here, since a DAG file does not need it
 
     bucket, key = bucket_and_key(media.uri)
     try:
@@ -60,7 +60,7 @@ def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
         if error.response.get("Error", {}).get("Code") not in _UNREADABLE:
             raise
         return unreadable_problem(media)
-    except ParamValidationError:  # no bucket can be called so
+    except ParamValidationError:  # not a valid name of a bucket
         return unreadable_problem(media)
     limit = method.max_video_bytes if media.kind == "video" else method.max_image_bytes
     if limit is None or size <= limit:

@@ -16,7 +16,7 @@ import msgspec
 from airflow_bedrock.datasets.records import not_json
 from airflow_bedrock.datasets.rules.record import Problem
 
-LONGEST_NAME = 60  # of an unknown member, in a message
+LONGEST_NAME = 60  # characters of an unknown member's name in a message
 
 _PLACE = re.compile(r" - at `.*`$", re.DOTALL)
 _VALUE = re.compile(r"^Invalid enum value .*$", re.DOTALL)

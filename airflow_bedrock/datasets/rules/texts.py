@@ -45,8 +45,8 @@ def _read_caption(record: _Captioned) -> Record:
 
 PROMPT_COMPLETION = Form(
     _PromptCompletion,
-    # Recorded from the service (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others are made
-    # after it.
+    # Recorded from the service (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others follow
+    # its pattern.
     '{"prompt": "<input text>", "completion": "<output text>"}',
     nothing,
     _read_pair,

@@ -15,7 +15,7 @@ from airflow_bedrock.customization.job import PHASES, Job, Phase, Seen
 from airflow_bedrock.decoding import decoder
 from airflow_bedrock.jobs.resources import Resource
 
-# Of ModelCustomizationJobSummary, those members that are read. They hold no cycles: nothing to collect.
+# The members of ModelCustomizationJobSummary that are read. They have no cycles, so the collector can skip them.
 
 
 class _Phase(msgspec.Struct, gc=False, rename="camel"):
@@ -40,7 +40,7 @@ class _Summary(msgspec.Struct, gc=False, rename="camel"):
         return Job(
             arn=self.job_arn,
             name=self.job_name,
-            # Thousands of jobs have these words in common; each is kept once.
+            # Thousands of jobs share these words; each is kept once.
             status=intern(self.status),
             base_model_arn=intern(self.base_model_arn) if self.base_model_arn else None,
             model_arn=self.custom_model_arn,

@@ -9,7 +9,7 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
 
-# GetCustomModelDeployment, member `status`; and one that is Active, while it is being updated.
+# GetCustomModelDeployment, member `status`; "Updating" is an Active one that is being updated.
 _OUTCOMES = {
     "Creating": Outcome.RUNNING,
     "Active": Outcome.SUCCEEDED,

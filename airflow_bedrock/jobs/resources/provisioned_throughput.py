@@ -101,7 +101,7 @@ PROVISIONED_THROUGHPUT = Resource(
     identifier="provisionedModelId",
     token_shows=False,
     list_operation="ListProvisionedModelThroughputs",
-    # Nothing stops it but its deletion, which the service may refuse until it is in service.
+    # Only its deletion stops it; the service may refuse that until it is in service.
     stop_operation="DeleteProvisionedModelThroughput",
     stop_seconds=_CREATION.total_seconds(),
     running=("Creating", "InService"),
