@@ -1,4 +1,4 @@
-"""Find words that must not come back: in docs, docstrings, messages and names of tests, with what to write instead.
+"""Find words that must not come back: in docs, docstrings, comments, messages and names of tests; say what to write.
 
 ``make lint`` runs it. A message is any text of more than three words; a docs page is read as it is, tests' names too,
 since its tables quote them.
@@ -7,8 +7,10 @@ since its tables quote them.
 from __future__ import annotations
 
 import ast
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,7 @@ WORDS = {
     r"\b(needed|promoted|shared|wanted) no (longer|more)\b": "is no longer needed, promoted, shared",
     r"\bbudget reach(es)?\b|\bnot known before\b(?! the)": "the budget covers; not known in advance",
     r"\b(loses?|lost) patience\b|\bsilence without\b": "timeout, no response",
+    r"(?-i:\b(is|are|be) none\b)": "does not exist, has no",
 }
 NAMES = {
     r"_(look|looks|looked|looking)(_|$)": "polls, reads, checks",
@@ -60,6 +63,9 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") > 2:
             yield node.lineno, node.value
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
 
 
 def names(path: Path) -> Iterator[tuple[int, str]]:

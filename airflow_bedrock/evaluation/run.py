@@ -74,8 +74,8 @@ class Evaluation:
     def check(self, lines: Lines) -> None:
         """Check all records and choose those to ask, before anything is paid for.
 
-        :raises ValueError: a line is not a record, or one lacks what a metric needs; there are none, or none has the
-            field to slice by, or a person's label; too many labels.
+        :raises ValueError: a line is not a record, or lacks what a metric needs; the file has no records, or none with
+            the field to slice by, or with a person's label; too many labels.
         """
         has_field: Counter[bool] = Counter()  # of all records, chosen or not
         unlabelled = [one for one in self._metrics if isinstance(one, Judge) and one.label_field]

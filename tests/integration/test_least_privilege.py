@@ -317,7 +317,7 @@ class Tasks:
     def adopt(self, log: pytest.LogCaptureFixture) -> None:
         """Join another run's job, which never raises either."""
         log.clear()
-        self._epochs += 1  # so that the jobs before are none of what is asked for
+        self._epochs += 1  # so that no earlier job fulfils the request
         first, second = (self.customize("shared", reuse="dag", epochs=self._epochs) for _ in range(2))
         assert first == second
         if told := [one.getMessage() for one in log.records if "Cannot tag" in one.getMessage()]:

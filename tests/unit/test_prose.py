@@ -14,6 +14,7 @@ from scripts import prose
         ("page.md", "The option `no answer of` is code.\n```\nno answer of\n```\nMend it.", ["page.md:5: 'Mend'"]),
         ("code.py", 'log.warning("The job will be mended: the bucket may be hidden")\n', ["code.py:1: 'mended'"]),
         ("code.py", 'no_answer = {"mend": 1}  # a name and a key are no sentences\n', []),
+        ("code.py", "job = 1  # there is none\nfound = job is None\n", ["code.py:1: 'is none'"]),
         (
             "test_it.py",
             "def test_a_look_at_it() -> None: ...\ndef look_at() -> None: ...\n",

@@ -159,7 +159,7 @@ def test_what_is_in_the_way_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_an_object_that_goes_between_the_list_and_the_read(s3: Any, tmp_path: Path) -> None:
-    """Answers that another worker has deleted, for they expired, are none; without access they are an error."""
+    """Expired answers that another worker has deleted are skipped; without access they are an error."""
     client, stub = s3
     answers = Answers(tmp_path / "answers")
     folder = f"dev/{hashlib.sha256(b'model').hexdigest()[:32]}/expires=2999-01-01"

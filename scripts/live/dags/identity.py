@@ -33,7 +33,7 @@ with DAG("never_cleared", schedule=None):
 
     @task
     def sibling() -> None:
-        """A task whose Clear is none of the others' business."""
+        """A task whose Clear does not concern the others."""
 
     sibling()
 

@@ -69,6 +69,6 @@ def test_another_seed_is_another_split() -> None:
 
 @pytest.mark.parametrize(("validation", "test"), [(-0.1, 0.1), (0.5, 0.5), (0.1, 1), (float("nan"), 0.1)])
 def test_impossible_fractions(validation: float, test: float) -> None:
-    """Fractions that leave nothing to train on, or are none, are refused."""
+    """Fractions that leave nothing to train on, or are not between 0 and 1, are refused."""
     with pytest.raises(DatasetError, match="something is left for training"):
         Splitter(validation=validation, test=test)
