@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from airflow_bedrock.cli import table
 from airflow_bedrock.datasets.checking import CheckReport, FileSummary, Repeated
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _BAR = 30  # length of the longest bar, in characters
 
@@ -18,29 +15,9 @@ def markdown(report: CheckReport) -> str:
     return "\n\n".join(_sections(report)) + "\n"
 
 
-def show(report: CheckReport, console: Console) -> None:
-    """Print the report as tables and a histogram."""
-    from rich.table import Table  # here, since only the command line needs it
-
-    def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        shown = Table(*columns, title=title, title_justify="left")
-        for row in rows:
-            shown.add_row(*map(_escaped, row))
-        if rows:
-            console.print(shown)
-
-    table(f"{report.model}, {report.format}", _FILES, _files(report))
-    table("Problems by rule", ("rule", "problems"), [(rule, f"{count:,}") for rule, count in report.problems.items()])
-    for place, *said, text in _findings(report):
-        console.print(f"{place}  {'  '.join(map(str, said))}".rstrip(), markup=False, highlight=False, soft_wrap=True)
-        if text:
-            console.print(f"    {_printable(text)}", markup=False, highlight=False, soft_wrap=True)
-    table("Estimated tokens of the training data", _TOKENS, _tokens(report))
-    table("Records by tokens", ("up to", "records", ""), _lengths(report))
-    table("Repeated questions", _REPEATS, _repeats(report))
-    for problem in report.dataset_problems:
-        console.print(f"[red]✗[/red] {_escaped(problem)}", highlight=False)
-    console.print(verdict(report), style="bold green" if report.ok else "bold red", highlight=False)
+def text(report: CheckReport) -> str:
+    """Return the report as tables and a histogram, for a terminal."""
+    return "\n".join(filter(None, _blocks(report)))
 
 
 def verdict(report: CheckReport) -> str:
@@ -59,9 +36,31 @@ def _counted(number: int, noun: str) -> str:
 
 
 _FILES = ("part", "file", "records", "with a problem", "bytes")
+_RULES = ("rule", "problems")
 _FINDINGS = ("line", "where", "rule", "problem", "text")
 _TOKENS = ("script", "characters", "tokens from", "to")
+_LENGTHS = ("up to", "records", "")
 _REPEATS = ("", "records", "the first")
+
+
+def _blocks(report: CheckReport) -> Iterator[str]:
+    yield _titled(f"{report.model}, {report.format}", _FILES, _files(report))
+    yield _titled("Problems by rule", _RULES, [(rule, f"{count:,}") for rule, count in report.problems.items()])
+    yield "".join(map(_listed, _findings(report)))
+    yield _titled("Estimated tokens of the training data", _TOKENS, _tokens(report))
+    yield _titled("Records by tokens", _LENGTHS, _lengths(report))
+    yield _titled("Repeated questions", _REPEATS, _repeats(report))
+    yield "".join(f"{_printable(line)}\n" for line in (*report.dataset_problems, verdict(report)))
+
+
+def _titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    cells = [[_printable(cell) for cell in row] for row in rows]
+    return f"{title}\n{table([name.upper() for name in columns], cells)}" if rows else ""
+
+
+def _listed(finding: Sequence[object]) -> str:
+    *said, of_record = map(_printable, finding)
+    return "  ".join(said).rstrip() + (f"\n    {of_record}\n" if of_record else "\n")
 
 
 def _sections(report: CheckReport) -> Iterator[str]:
@@ -70,11 +69,11 @@ def _sections(report: CheckReport) -> Iterator[str]:
     if report.dataset_problems:
         yield "\n".join(f"- {_escaped_markdown(one)}" for one in report.dataset_problems)
     if report.problems:
-        yield _table(("rule", "problems"), list(report.problems.items()))
+        yield _table(_RULES, list(report.problems.items()))
         yield _table(_FINDINGS, _findings(report))
     yield "### Estimated tokens of the training data"
     yield _table(_TOKENS, _tokens(report))
-    yield _table(("up to", "records", ""), _lengths(report))
+    yield _table(_LENGTHS, _lengths(report))
     if rows := _repeats(report):
         yield "### Repeated questions"
         yield _table(_REPEATS, rows)
@@ -136,10 +135,6 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _printable(value: object) -> str:
     return "".join(one if one.isprintable() else " " for one in str(value))
-
-
-def _escaped(value: object) -> str:
-    return _printable(value).replace("[", "\\[")
 
 
 def _escaped_markdown(value: object) -> str:

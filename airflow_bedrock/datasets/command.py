@@ -19,7 +19,7 @@ import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.cli import results
-from airflow_bedrock.datasets.check_report import markdown, show
+from airflow_bedrock.datasets.check_report import markdown, text
 from airflow_bedrock.datasets.checking import LISTED, CheckReport, check
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined, join_files
@@ -129,12 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
         out.reconfigure(errors="replace")  # a terminal with another encoding than UTF-8 cannot show the bars
     if arguments.format == "json":
         out.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
-    elif arguments.format == "markdown":
-        out.write(markdown(report))
     else:
-        from rich.console import Console
-
-        show(report, Console(file=out))
+        out.write(markdown(report) if arguments.format == "markdown" else text(report))
     return 0 if report.ok else 1
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from airflow_bedrock.cli import results
+from airflow_bedrock import cli
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.command import add_data_arguments, fetched
 from airflow_bedrock.datasets.errors import DatasetError
@@ -99,10 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (DatasetError, PriceFileError, OSError) as error:
         sys.stderr.write(f"Could not estimate {arguments.data}: {error}\n")
         return 2
-    if arguments.format == "json":
-        results().write(json.dumps(as_dict(made), indent=2) + "\n")
-    else:
-        _show(made)
+    cli.results().write(f"{json.dumps(as_dict(made), indent=2)}\n" if arguments.format == "json" else _text(made))
     return 0 if made.cost else 1
 
 
@@ -124,26 +121,11 @@ def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
     return estimate(report, plan, own, Evaluation(count, arguments.output_tokens) if count else None)
 
 
-def _show(made: Estimate) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console, shown = Console(file=results()), Table(*COLUMNS, title=f"{made.model}, {made.method}, {made.region}")
-    lines, sources = table(made)
-    for line in lines:
-        shown.add_row(*map(escape, line))
-    console.print(shown)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    for source in sources:
-        say(source)
-    say(verdict(made))
+def _text(made: Estimate) -> str:
+    rows, sources = table(made)
+    said = [*sources, verdict(made)]
     if made.evaluation:
-        say(f"An evaluation costs {dollars(total(made.evaluation))} USD.")
-    for unknown in dict.fromkeys(item.unknown for item in (made.storage, *made.evaluation) if item.unknown):
-        say(unknown)
-    for note in made.notes:
-        say(note)
+        said.append(f"An evaluation costs {dollars(total(made.evaluation))} USD.")
+    said += dict.fromkeys(item.unknown for item in (made.storage, *made.evaluation) if item.unknown)
+    shown = cli.table([name.upper() for name in COLUMNS], rows)
+    return "\n".join([f"{made.model}, {made.method}, {made.region}", shown, *said, *made.notes, ""])
