@@ -230,10 +230,7 @@ class _Check:
         self._longest = (0, "")
         self._kinds: set[str] = set()
         self._begins: list[tuple[str, int]] = []  # of each block: its part, and the number of its first line
-        repeats, bands = folder / "repeats", folder / "bands"
-        repeats.mkdir()
-        bands.mkdir()
-        self._repeats, self._bands = Parts(repeats), Parts(bands)
+        self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
 
     def add(self, part: str, found: _Found, listed: int) -> None:
         """Add the result of the next block."""

@@ -126,10 +126,7 @@ _ENCODE = msgspec.json.Encoder().encode
 
 def _line(record: object) -> bytes:
     line = _ENCODE(record)
-    return line if line.isascii() else _escaped(line)
-
-
-def _escaped(line: bytes) -> bytes:
-    for end, escaped in _LINE_ENDS.items():
-        line = line.replace(end, escaped)
+    if not line.isascii():
+        for end, escaped in _LINE_ENDS.items():
+            line = line.replace(end, escaped)
     return line

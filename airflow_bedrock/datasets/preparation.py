@@ -165,10 +165,8 @@ class _Preparation:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
-        self._spool, self._sample, repeats, bands = (folder / one for one in ("spool", "sample", "repeats", "bands"))
-        for one in (self._spool, self._sample, repeats, bands):
-            one.mkdir()
-        self._repeats, self._bands = Parts(repeats), Parts(bands)
+        self._folder = folder
+        self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
         self._report = PreparationReport()
         self._dropped: Counter[str] = Counter()
         self._begins: list[tuple[str, int]] = []  # of each block: its file's name, and the number of its first line
@@ -178,7 +176,7 @@ class _Preparation:
 
     def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO], workers: int) -> PreparationReport:
         todo = list(blocks((source, source.path) for source in sources))
-        work = partial(prepare_block, self._settings, str(self._spool))
+        work = partial(prepare_block, self._settings, str(self._folder))
         line, last = 1, ""
         for (source, _), part in zip(todo, mapped(work, (block for _, block in todo), workers), strict=True):
             line = line if source.name == last else 1
@@ -229,15 +227,15 @@ class _Preparation:
 
     def _thin_out(self, threshold: float) -> None:
         """Drop near duplicates of earlier records, across all splits."""
-        for one, earlier in near(self._bands, self._spool, threshold):
+        for one, earlier in near(self._bands, self._folder, threshold):
             if self._splits[one.block][one.line] and self._splits[earlier.block][earlier.line]:
                 self._splits[one.block][one.line] = _LEFT_OUT
                 self._report.near_duplicates += 1
 
     def _choose(self) -> None:
-        sample = Sample(self._settings.caps, self._sample)
+        sample = Sample(self._settings.caps, self._folder / "sample")
         for number, splits in enumerate(self._splits):
-            keys = spooled(self._spool, number, "keys").read_bytes()
+            keys = spooled(self._folder, number, "keys").read_bytes()
             found = (keys[begin : begin + KEY.size] for begin in range(0, len(keys), KEY.size))
             sample.add(compress(found, compress(splits, self._before[number])))
         for block, line in sample.left_out():
@@ -247,7 +245,7 @@ class _Preparation:
     def _write(self, writers: Mapping[Split, BinaryIO]) -> dict[str, SplitReport]:
         tallies = {split: _SplitTally() for split in SPLITS}
         for number, splits in enumerate(self._splits):
-            file = spooled(self._spool, number, "jsonl")
+            file = spooled(self._folder, number, "jsonl")
             lines = file.read_bytes().splitlines(keepends=True)
             file.unlink()
             of_lines = bytes(compress(splits, self._before[number]))

@@ -321,18 +321,14 @@ def _graded(record: Mapping[str, Any]) -> Conversation:
 
 
 def _log(record: Mapping[str, Any]) -> Conversation:
-    def inner(value: object, *path: str) -> Any:
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
-
-    body, said = inner(record, "input", "inputBodyJson"), inner(record, "output", "outputBodyJson")
-    messages = inner(body, "messages")
+    asked, said = "input.inputBodyJson", "output.outputBodyJson"
+    messages = value_of(record, f"{asked}.messages")
     if not isinstance(messages, list):
         raise DatasetError("an invocation log without a conversation")
-    answer = inner(said, "output", "message", "content") or inner(said, "content")
     turns = [_message(one) for one in messages]
-    return _conversation(inner(body, "system"), [*turns, *([_turn("assistant", answer)] if answer else [])])
+    if answer := value_of(record, f"{said}.output.message.content") or value_of(record, f"{said}.content"):
+        turns.append(_turn("assistant", answer))
+    return _conversation(value_of(record, f"{asked}.system"), turns)
 
 
 def _shown(value: object) -> str:

@@ -66,10 +66,11 @@ class Leavings:
 class Parts:
     """The entries of all blocks, by part; written to a folder when there are many.
 
-    :param folder: an existing folder with 32 bytes of free space per record.
+    :param folder: a new folder with 32 bytes of free space per record.
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self._folder = folder
         self._waiting: dict[int, list[bytes]] = {}
         self._bytes, self._on_disk = 0, False

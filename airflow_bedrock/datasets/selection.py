@@ -88,7 +88,7 @@ def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: 
 class Sample:
     """Chooses records up to the caps.
 
-    :param folder: an existing folder with 32 bytes of free space per record.
+    :param folder: a new folder with 32 bytes of free space per record.
     """
 
     def __init__(self, caps: Caps, folder: Path) -> None:

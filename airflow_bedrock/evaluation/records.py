@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.datasets.records import not_json, text_digest
+from airflow_bedrock.datasets.records import not_json, text_digest, value_of
 
 REFERENCE = "reference"
 """As the field to slice by: the reference answer, unless the record has a field of this name."""
@@ -55,9 +55,7 @@ class Record:
 
     def value(self, path: str) -> str | None:
         """Return a field as text, by its path with dots; None if it does not exist."""
-        found: Any = self.fields
-        for name in path.split("."):
-            found = found.get(name) if isinstance(found, Mapping) else None
+        found = value_of(self.fields, path)
         if found is None and path == REFERENCE:
             return self.reference
         return None if found is None else found if isinstance(found, str) else _json(found)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_bedrock.datasets.records import value_of
 from airflow_bedrock.datasets.rules.record import Problem, Record, Text, conversation
 from airflow_bedrock.datasets.rules.shape import decoded
 from airflow_bedrock.decoding import decoder
@@ -67,18 +68,15 @@ def _record(entry: _Log, *, answered: bool) -> Record | None:
             texts.append(Text(role, text, f"$.input.inputBodyJson.messages[{number}].content"))  # type: ignore[arg-type]
     if not any(one.role != "system" for one in texts):
         return None
-    answer = _text(_member(_member(_member(said, "output"), "message"), "content")) if answered else ""
+    answer = _text(value_of(said, "output.message.content")) if answered else ""
     if answer:
         texts.append(Text("assistant", answer, "$.output.outputBodyJson.output.message.content"))
     return conversation(texts, answered=int(bool(answer)))
-
-
-def _member(value: object, name: str) -> object:
-    return value.get(name) if isinstance(value, dict) else None
 
 
 def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     blocks = content if isinstance(content, list) else []
-    return "\n".join(block["text"] for block in blocks if isinstance(_member(block, "text"), str))
+    texts = (block.get("text") for block in blocks if isinstance(block, dict))
+    return "\n".join(text for text in texts if isinstance(text, str))

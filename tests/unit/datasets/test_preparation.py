@@ -470,16 +470,16 @@ def test_a_function_of_a_dag_file_is_run_in_one_process(monkeypatch: pytest.Monk
     assert asked == [2, 1]
 
 
-LONG = replace(SETTINGS, fields=Fields(prompt="{prompt}"))  # a template, which goes the long way
+TEMPLATE = replace(SETTINGS, fields=Fields(prompt="{prompt}"))
 
 
 @settings(max_examples=30)
 @given(RECORDS, st.booleans())
-def test_the_short_way_writes_what_the_long_way_writes(records: list[Record], limited: bool) -> None:
+def test_a_template_of_one_field_writes_what_the_field_writes(records: list[Record], limited: bool) -> None:
     """Byte for byte, with the same records dropped; but for whole numbers all of them are texts."""
     rules = rules_for("meta.llama3-1-8b-instruct-v1:0") if limited else None
-    short, long = (run(records, replace(one, rules=rules)) for one in (SETTINGS, LONG))
-    assert short == long
+    of_field, of_template = (run(records, replace(one, rules=rules)) for one in (SETTINGS, TEMPLATE))
+    assert of_field == of_template
 
 
 SAID = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
