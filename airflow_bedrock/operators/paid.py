@@ -158,7 +158,11 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
         try:
             request = self._request(arguments, task_key)
-            note = jobs.request_note.note_of(context, task_key, self._service, request.get("roleArn"))
+        except BedrockError as error:
+            return of_earlier_try(error)
+        # Not in a try: if the connection leads elsewhere now, what an earlier try made is not found there.
+        note = jobs.request_note.note_of(context, task_key, self._service, request.get("roleArn"))
+        try:
             return ask(request=request, identity=self._identity(task_key, request), note=note)
         except BedrockError as error:
             return of_earlier_try(error)

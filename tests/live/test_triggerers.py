@@ -1,4 +1,4 @@
-"""Two triggerers, one of which is killed, and one of which stalls and comes back, while 20 tasks wait.
+"""Two triggerers, one of which is killed, and one of which stalls and comes back, while ten tasks wait.
 
 Scheduler, API server and triggerers are processes, the database is PostgreSQL, and what is asserted is the call log of
 the server that they ask about the jobs. The sensors have stop_on_kill, so that a triggerer that takes its own recovery
@@ -26,7 +26,7 @@ from scripts.until import LateError, until
 from tests.job_server import JobServer
 from tests.live.postgres import postgres
 
-TASKS = 20
+TASKS = 10
 INTERVAL = 2  # seconds
 UNHEALTHY = 15  # seconds without a heartbeat, after which another triggerer takes over; Airflow's default is 30
 
