@@ -417,10 +417,13 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
     @property
     def _deferral_timeout(self) -> timedelta | None:
-        if self.waiter_max_attempts is None:
-            return self.execution_timeout
-        polls = timedelta(seconds=min(self._delay * self.waiter_max_attempts, _FOR_EVER))
-        return min(polls, self.execution_timeout) if self.execution_timeout else polls
+        limits = []
+        if self.waiter_max_attempts is not None:
+            limits.append(min(self._delay * self.waiter_max_attempts, _FOR_EVER))
+        if self.execution_timeout:
+            limits.append(self.execution_timeout.total_seconds())
+        # Always a plain timedelta: Airflow cannot defer a task with a pendulum.Duration, a subclass of it.
+        return timedelta(seconds=min(limits)) if limits else None
 
     @property
     def _resource(self) -> Resource:

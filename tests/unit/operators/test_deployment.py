@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+import pendulum
 import pytest
 from airflow.sdk import DAG
 from botocore.stub import ANY, Stubber
@@ -268,6 +270,16 @@ def test_defer(stubbed: Any) -> None:
     assert trigger.resource is DEPLOYMENT
     assert (trigger.job_identifier, trigger.pace.interval, trigger.connection.region_name) == (ARN, 7, "us-east-1")
     assert (trigger.stop_on_kill, deferred.value.timeout) == (False, timedelta(seconds=70))
+
+
+def test_an_execution_timeout_of_pendulum_can_be_deferred_with(stubbed: Any) -> None:
+    """DAG files often have one; Airflow encodes the timeout of a deferral by msgspec, which refuses its type."""
+    task = deploy(stubbed, deferrable=True, waiter_max_attempts=None, execution_timeout=pendulum.duration(hours=1))
+    task.answer(GET, deployment("Creating"))
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
+    assert deferred.value.timeout == timedelta(hours=1)
+    assert msgspec.msgpack.encode(deferred.value.timeout) == msgspec.msgpack.encode(timedelta(hours=1))
 
 
 @pytest.mark.parametrize("execution_timeout", [None, timedelta(seconds=30)])
