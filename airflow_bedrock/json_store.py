@@ -48,8 +48,9 @@ class JsonStore(Generic[Kept]):
     ) -> None:
         if not bucket_of(uri):
             raise BedrockFatalError(
-                f"{setting} must be s3://bucket/prefix; got {uri!r}. Give it, or set [bedrock] {setting} in Airflow's "
-                "configuration. Nothing was changed."
+                f"{setting} must be s3://bucket/prefix; got {uri!r}. Give it (to a command, as "
+                f"--{setting.removesuffix('_uri')}), or set [bedrock] {setting} in Airflow's configuration. "
+                "Nothing was changed."
             )
         self._kind, self._word, self._empty = kind, word, empty
         self._bucket, prefix = bucket_and_key(uri)

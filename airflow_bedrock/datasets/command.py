@@ -175,12 +175,16 @@ def _s3() -> S3Client:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(uri: str = "") -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
+
+    from airflow_bedrock.aws_errors import error_code
 
     try:
         yield
     except (BotoCoreError, ClientError) as error:
+        if error_code(error) == "404":  # S3's answer to a HEAD does not say whether the bucket or the object is missing
+            raise DatasetError(f"there is no object {uri}. Check the URI") from error
         raise OSError(str(error)) from error
 
 
@@ -200,7 +204,12 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
                 f"{uri} is a folder. Name one file, as a customization job requires. airflow-bedrock check reads a "
                 "folder, with a slash at its end, as invocation logs"
             )
+        if not local_path(uri).exists():
+            raise DatasetError(f"there is no file {uri}. Check its path")
         return local_path(uri)
-    with _explained():
-        (s3 or _s3()).download_file(*bucket_and_key(uri), str(copy))
+    bucket, key = bucket_and_key(uri)
+    if not key:
+        raise DatasetError(f"{uri} is a bucket. Name one object in it")
+    with _explained(uri):
+        (s3 or _s3()).download_file(bucket, key, str(copy))
     return copy

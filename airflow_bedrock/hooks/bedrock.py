@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+from botocore.exceptions import NoRegionError
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     _RuntimeHook = AwsGenericHook[BedrockRuntimeClient]
 else:
     _Hook = _RuntimeHook = AwsGenericHook
+
+
+class MissingRegionError(NoRegionError):
+    """Neither the connection nor anything else names the region."""
+
+    fmt = (
+        "No AWS region is set. Set region_name in the extra of the Airflow connection or in the task, --region of a "
+        "command, or the environment variable AWS_DEFAULT_REGION."
+    )
 
 
 class BedrockHook(_Hook):
@@ -29,6 +39,16 @@ class BedrockHook(_Hook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["client_type"] = self.client_type
         super().__init__(*args, **kwargs)
+
+    def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockClient:
+        """Return a new client.
+
+        :raises MissingRegionError: no region is set.
+        """
+        try:
+            return super().get_client_type(*args, **kwargs)
+        except NoRegionError as error:
+            raise MissingRegionError from error
 
     def forget_client(self) -> None:
         """Create a new client for the next call, with the Airflow connection as it is then."""

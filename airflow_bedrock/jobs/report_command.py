@@ -36,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not read job {arguments.job}: {error}\n")
         return 1
     if not isinstance(job, Job):
-        sys.stderr.write(f"There is no customization job {arguments.job} in region {hook.conn_region_name}\n")
+        sys.stderr.write(
+            f"There is no customization job {arguments.job} in region {hook.conn_region_name}. Check the region, the "
+            "account, and the name: BedrockModelCustomizationOperator adds a digest to its job_name.\n"
+        )
         return 1
     report = described(job, S3Hook(arguments.aws_conn_id, region_name=arguments.region))
     report["console_url"] = local_page(hook.conn.meta.endpoint_url, job.arn) or resource_url(job.arn)

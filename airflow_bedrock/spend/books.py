@@ -32,8 +32,9 @@ class Books:
         if not uri:
             raise BedrockFatalError(
                 "A budget needs a ledger, and neither [bedrock] ledger_uri nor [bedrock] registry_uri is set. Set "
-                "ledger_uri in Airflow's configuration (AIRFLOW__BEDROCK__LEDGER_URI) to an S3 prefix that the tasks' "
-                "role may read and write, e.g. s3://my-bucket/spend. Nothing was created and nothing was spent."
+                "ledger_uri in Airflow's configuration (AIRFLOW__BEDROCK__LEDGER_URI; in a command, --ledger) to an S3 "
+                "prefix that the tasks' role may read and write, e.g. s3://my-bucket/spend. Nothing was created and "
+                "nothing was spent."
             )
         more = (uri, s3, kms_key_id)
         self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "ledger_uri", *more)

@@ -68,7 +68,7 @@ def test_a_job_that_fails_or_is_missing_is_an_exit_code(
     assert "Failure        Broken." in capsys.readouterr().out
     assert main(["watch", "another", "--delay", "30"]) == 1
     assert main(["report", "another"]) == 1
-    assert "There is no customization job another" in capsys.readouterr().err
+    assert "There is no customization job another in region us-east-1. Check the region" in capsys.readouterr().err
 
 
 def test_the_report_of_a_job(job: str, local_bedrock: LocalBedrock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,3 +98,13 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"airflow-bedrock {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["check", "estimate"])
+def test_data_that_is_not_there_is_said_with_its_uri(
+    command: str, local_bedrock: LocalBedrock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not as S3's 404 to a HeadObject."""
+    missing = f"s3://{local_bedrock.bucket}/nowhere.jsonl"
+    assert main([command, missing, "--model", "amazon.nova-micro-v1:0"]) == 2
+    assert f"{missing}: there is no object {missing}. Check the URI\n" in capsys.readouterr().err

@@ -7,10 +7,11 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from airflow_bedrock.cli import _COMMANDS
+from airflow_bedrock.cli import _COMMANDS, main
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
@@ -47,6 +48,25 @@ def test_an_option_takes_the_numbers_that_it_names(command: str, option: str, te
             parser.parse_args(arguments)
     else:
         assert getattr(parser.parse_args(arguments), option[2:].replace("-", "_")) == number
+
+
+def test_without_a_command_the_help_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the exit code is that of a wrong command line."""
+    assert main([]) == 2
+    listed = capsys.readouterr().err
+    assert all(f"  {command}" in listed for command in _COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["report", "watch"])
+def test_without_a_region_the_error_says_where_to_set_it(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """AWS's own sentence says only that there must be one."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    assert main([command, "router"]) == 1
+    assert "No AWS region is set. Set region_name in the extra of the Airflow connection" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_ends_a_command_quietly() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
+from airflow_bedrock.base_models import FINE_TUNING, Method, base_model, base_models
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules.claude import CLAUDE
 from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
@@ -166,7 +166,8 @@ def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket:
     """
     model = base_model(base_model_id)
     if model is None:
-        raise DatasetError(f"unknown base model {base_model_id}. Check its id")
+        similar = ", ".join(one.id for one in base_models() if one.methods and base_model_id.lower() in one.id)
+        raise DatasetError(f"unknown base model {base_model_id}. Check its id{similar and f'; similar: {similar}'}")
     method = model.methods.get(customization_type)
     if method is None:
         known = ", ".join(model.methods) or "none"
