@@ -349,4 +349,4 @@ async def test_finished_triggers_leave_no_cycles_behind(server: JobServer) -> No
             del triggers
         finally:
             gc.enable()
-    assert len(alive) < 10  # the last ones are held while the loop ends; a cycle would keep them all
+    assert len(alive) < len(jobs) / 2  # the last ones are held while the loop ends; a cycle would keep them all
