@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import accumulate
 from operator import floordiv, neg
@@ -148,21 +149,22 @@ class _Shown(NamedTuple):
     bad: bool
 
 
-class _Found(NamedTuple):
+@dataclass(slots=True)
+class _Found:
     """The result of one block."""
 
     lines: int
-    passed_over: int
-    bad: int
-    problems: dict[str, int]
-    listed: list[tuple[int, Problem, str | None]]
-    characters: list[int]
-    lengths: list[int]
-    longest: tuple[int, int]
-    kinds: set[str]
-    leavings: dict[int, bytes]
-    media: list[_Shown]
-    bands: dict[int, bytes]
+    characters: list[int] = field(default_factory=list)
+    lengths: Counter[int] = field(default_factory=Counter)
+    longest: tuple[int, int] = (0, 0)
+    passed_over: int = 0
+    bad: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    listed: list[tuple[int, Problem, str | None]] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+    media: list[_Shown] = field(default_factory=list)
+    leavings: dict[int, bytes] = field(default_factory=dict)
+    bands: dict[int, bytes] = field(default_factory=dict)
 
 
 def check(
@@ -201,11 +203,11 @@ def check(
                     f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
                 )
         todo = list(blocks(files.items()))
-        work = _Check(rules, called, [block for _, block in todo], Path(folder), s3)
+        work = _Check(rules, called, [block for _, block in todo], Path(folder), s3, listed)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
         scan = partial(scan_block, options)
         for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
-            work.add(part, found, listed)
+            work.add(part, found)
         return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
 
 
@@ -213,12 +215,13 @@ class _Check:
     """The sum over the blocks so far."""
 
     def __init__(
-        self, rules: Rules, names: Mapping[str, str | Joined], todo: Sequence[Block], folder: Path, s3: Any
+        self, rules: Rules, names: Mapping[str, str | Joined], todo: Sequence[Block], folder: Path, s3: Any, listed: int
     ) -> None:
         self._rules = rules
         self._answers = Answers(rules, todo, folder)
         self._names = names
         self._folder = folder
+        self._listed = listed
         self._objects = Objects(rules.method, s3)
         self._lines: Counter[str] = Counter()
         self._passed_over: Counter[str] = Counter()
@@ -232,7 +235,7 @@ class _Check:
         self._begins: list[tuple[str, int]] = []  # of each block: its part, and the number of its first line
         self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
 
-    def add(self, part: str, found: _Found, listed: int) -> None:
+    def add(self, part: str, found: _Found) -> None:
         """Add the result of the next block."""
         first = self._lines[part] + 1
         self._begins.append((part, first))
@@ -244,27 +247,27 @@ class _Check:
         self._repeats.add(found.leavings)
         self._bands.add(found.bands)
         for line, problem, text in found.listed:
-            self._note(part, first + line, problem, text, listed)
-        self._add_media(part, first, found.media, listed)
+            self._note(part, first + line, problem, text)
+        self._add_media(part, first, found.media)
         if part != "training":
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
-        self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
+        self._lengths.update(found.lengths)
         if found.longest[0] > self._longest[0]:
             self._longest = (found.longest[0], self._place(part, first + found.longest[1]))
 
-    def _note(self, part: str, line: int, problem: Problem, text: str | None, listed: int) -> None:
-        if len(self._findings) < listed:
+    def _note(self, part: str, line: int, problem: Problem, text: str | None) -> None:
+        if len(self._findings) < self._listed:
             name, number = self._where(part, line)
             message = problem.message.removeprefix("Invalid record: ")
             self._findings.append(Finding(name, number, problem.where, problem.rule, message, text))
 
-    def _add_media(self, part: str, first: int, media: list[_Shown], listed: int) -> None:
+    def _add_media(self, part: str, first: int, media: list[_Shown]) -> None:
         bad = set()
         for (line, _, was_bad), problem in zip(media, self._objects.problems(media), strict=True):
             if problem is not None:
                 self._problems[problem.rule] += 1
-                self._note(part, first + line, problem, None, listed)
+                self._note(part, first + line, problem, None)
                 if not was_bad:
                     bad.add(line)
         self._bad[part] += len(bad)
@@ -443,7 +446,6 @@ class _Scan:
     def __init__(self, options: _Options, block: Block) -> None:
         self._options = options
         self._rules = options.rules
-        self._leavings = Leavings(block.number)
         self._number = block.number
         content = block.read()
         self._bom = block.begin == 0 and content != without_bom(content)
@@ -451,24 +453,17 @@ class _Scan:
         first = len(content) - len(without_bom(content)) if self._bom else 0
         ends = accumulate((len(line) + 1 for line in self._lines), initial=first)
         _ends(Path(options.folder), block.number).write_bytes(array("I", ends))
-        self._bad, self._last_bad = 0, -1
-        self._problems: Counter[str] = Counter()
-        self._listed: list[tuple[int, Problem, str | None]] = []
-        self._kinds: set[str] = set()
-        self._media: list[_Shown] = []
-        self._passed_over = 0
+        self._found = _Found(len(self._lines))
+        self._last_bad = -1
 
     def found(self) -> _Found:
         """Check the lines."""
-        facts, method = document(), self._rules.method
-        latin = method.characters_per_token or facts.characters_per_token
-        others = [min(one.characters_per_token, latin) for one in facts.scripts]
-        per_token = [latin, *others]
-        plain_of, leave = self._rules.plain, self._leavings.add
+        facts, found, leavings = document(), self._found, Leavings(self._number)
+        latin = self._rules.method.characters_per_token or facts.characters_per_token
+        per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
+        plain_of, leave, lengths = self._rules.plain, leavings.add, found.lengths
         scripts: list[list[int]] = []
         ascii_only = 0
-        lengths = [0] * 40
-        longest = (0, 0)
         signatures = Signatures(self._number, len(self._lines)) if self._options.signatures else None
         if self._bom:
             message = "the file begins with a byte order mark: save it as UTF-8 without one"
@@ -495,23 +490,14 @@ class _Scan:
                 scripts.append(counts := by_script(text))
                 tokens = -sum(map(floordiv, map(neg, counts), per_token))
             lengths[tokens.bit_length()] += 1
-            if tokens > longest[0]:
-                longest = (tokens, number)
-        bands = signatures.put(Path(self._options.folder, f"{self._number}.near")) if signatures else {}
-        return _Found(
-            len(self._lines),
-            self._passed_over,
-            self._bad,
-            dict(self._problems),
-            self._listed,
-            [sum(counts) for counts in zip([ascii_only, *[0] * len(others)], *scripts, strict=True)],
-            lengths,
-            longest,
-            self._kinds,
-            self._leavings.parts(),
-            self._media,
-            bands,
-        )
+            if tokens > found.longest[0]:
+                found.longest = (tokens, number)
+        of_ascii = [ascii_only, *[0] * len(facts.scripts)]
+        found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
+        found.leavings = leavings.parts()
+        if signatures is not None:
+            found.bands = signatures.put(Path(self._options.folder, f"{self._number}.near"))
+        return found
 
     def _look(self, number: int, line: bytes) -> Record | None:
         """Check a line against all rules."""
@@ -519,17 +505,18 @@ class _Scan:
         if problems:
             self._note(number, problems, line)
         if record is not None:
-            self._kinds.update(one.kind for one in record.media)
+            self._found.kinds.update(one.kind for one in record.media)
             if self._options.sizes:
-                self._media += [_Shown(number, one, bool(problems)) for one in record.media if is_s3(one.uri)]
+                self._found.media += [_Shown(number, one, bool(problems)) for one in record.media if is_s3(one.uri)]
         elif not problems:
-            self._passed_over += 1
+            self._found.passed_over += 1
         return record
 
     def _note(self, number: int, problems: list[Problem], line: bytes) -> None:
+        found = self._found
         if self._lines and number != self._last_bad:
-            self._bad, self._last_bad = self._bad + 1, number
-        self._problems.update(problem.rule for problem in problems)
+            found.bad, self._last_bad = found.bad + 1, number
+        found.problems.update(problem.rule for problem in problems)
         text = line.decode("utf-8", "replace")[:EXCERPT] if self._options.show_text else None
-        room = self._options.listed - len(self._listed)
-        self._listed += [(number, problem, text) for problem in problems[:room]]
+        room = self._options.listed - len(found.listed)
+        found.listed += [(number, problem, text) for problem in problems[:room]]
