@@ -378,32 +378,12 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         )
 
     def _check_cost(self, work: _Work, so_far: _SoFar) -> None:
-        """Log what this job and the next ones may cost.
-
-        :raises BedrockFatalError: together with what is spent, that exceeds ``max_cost`` or is unknown.
-        """
+        """Log and check what this job and the next ones may cost."""
         rest = work.unanswered(so_far.chunk, work.chunks)
         costs = [work.bill.most(self.model_id, question.request) for question in rest]
-        unknown = work.bill.unpriced([self.model_id])
-        if unknown:
-            self.log.info("No price is known for batch inference of %s", work.inference.itself)
-        else:
-            self.log.info("Records without an answer: %d, for at most about %.4f USD", len(costs), sum(costs))
-        if work.max_cost is None:
-            return
-        if unknown:
-            from airflow_bedrock.prices import HOW_TO_GIVE_ONE
-
-            raise BedrockFatalError(
-                f"max_cost cannot be enforced: no price is known for batch inference of {work.inference.itself}. "
-                f"{HOW_TO_GIVE_ONE} This job was not made."
-            )
-        if so_far.cost + sum(costs) > work.max_cost:
-            spent = f", and {so_far.cost:.4f} USD are spent" if so_far.cost else ""
-            raise BedrockFatalError(
-                f"{len(costs)} records may cost up to about {sum(costs):.4f} USD{spent}: more than max_cost, "
-                f"{work.max_cost:g} USD. This job was not made. Raise max_cost, or lower max_records or max_tokens."
-            )
+        unpriced = [f"batch inference of {work.inference.itself}"] if work.bill.unpriced([self.model_id]) else []
+        with self._explained("This job was not made."):
+            self._check_max_cost(len(costs), sum(costs), unpriced, work.max_cost, so_far.cost)
 
     def _keep(self, work: _Work, ended: Seen, so_far: _SoFar) -> None:
         """Keep the answers of a job, and count the missing ones.

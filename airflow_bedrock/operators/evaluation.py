@@ -210,7 +210,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
                 evaluation = self._evaluation(arguments, storage, folder, stack)
                 evaluation.check(lines)
                 evaluation.begin()
-                missing, most = self._say_what_it_costs(evaluation, lines, arguments)
+                missing, most = evaluation.estimate(lines)
+                self._check_max_cost(missing, most, evaluation.unpriced(), arguments["max_cost"])
                 cost = partial(_cost, evaluation, most, arguments)
                 if arguments["is_dry_run"]:
                     self._dry_run(context, cost, missing)
@@ -320,33 +321,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         budget = partial(self._evaluation_budget, context, cost)
         lines = of_questions(missing, cost, budget, "evaluation")
         finish(lines, context, "evaluation")
-
-    def _say_what_it_costs(
-        self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]
-    ) -> tuple[int, float]:
-        """Log the number of questions and what they may cost, before the first one; return both.
-
-        :raises BedrockFatalError: the cost exceeds ``max_cost``, or is unknown.
-        """
-        missing, most = evaluation.estimate(lines)
-        unknown = evaluation.unpriced()
-        self.log.info("Questions to ask: %d, for at most about %.4f USD", missing, most)
-        if unknown:
-            self.log.info("No price is known for %s", ", ".join(unknown))
-        if (limit := arguments["max_cost"]) is None or not missing:
-            return missing, most
-        if unknown:
-            from airflow_bedrock.prices import HOW_TO_GIVE_ONE
-
-            raise BedrockFatalError(
-                f"max_cost cannot be enforced: no price is known for {unknown[0]}. {HOW_TO_GIVE_ONE}"
-            )
-        if most > limit:
-            raise BedrockFatalError(
-                f"{missing} questions may cost up to about {most:.4f} USD, more than max_cost, {limit:g} USD. "
-                "Raise max_cost, or lower max_records or max_tokens."
-            )
-        return missing, most
 
     def _report(
         self,

@@ -154,6 +154,34 @@ class QuestionsOperator(SpendingOperator[Hook]):
 
         return inference
 
+    def _check_max_cost(
+        self, questions: int, most: float, unpriced: Sequence[str], max_cost: float | None, spent: float = 0.0
+    ) -> None:
+        """Log what the questions without an answer may cost at most, and check it against ``max_cost``.
+
+        :param most: US dollars, about.
+        :param unpriced: what has no known price.
+        :param spent: US dollars that the task has spent already.
+        :raises BedrockFatalError: together they exceed ``max_cost``, or the cost is unknown.
+        """
+        self.log.info("Questions to ask: %d, for at most about %.4f USD", questions, most)
+        if unpriced:
+            self.log.info("No price is known for %s", ", ".join(unpriced))
+        if max_cost is None or not questions:
+            return
+        if unpriced:
+            from airflow_bedrock.prices import HOW_TO_GIVE_ONE
+
+            raise BedrockFatalError(
+                f"max_cost cannot be enforced: no price is known for {unpriced[0]}. {HOW_TO_GIVE_ONE}"
+            )
+        if spent + most > max_cost:
+            besides = f", and {spent:.4f} USD are spent" if spent else ""
+            raise BedrockFatalError(
+                f"{questions} questions may cost up to about {most:.4f} USD{besides}, more than max_cost, "
+                f"{max_cost:g} USD. Raise max_cost, or lower max_records or max_tokens."
+            )
+
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         """Convert the evaluation's errors to errors of the task.

@@ -236,7 +236,7 @@ def test_a_timeout_says_when_it_cannot_stop(airflow: Airflow) -> None:
 
 def test_max_cost_is_held_before_the_job_is_made(airflow: Airflow) -> None:
     """At the price of a batch; what is answered already costs nothing, and the result says what was paid."""
-    with pytest.raises(BedrockFatalError, match=r"120 records may cost up to about 0\.00\d+ USD: more than max_cost"):
+    with pytest.raises(BedrockFatalError, match=r"120 questions may cost up to about 0\.00\d+ USD, more than max_cost"):
         airflow.task(max_cost=0.0001).execute(airflow.context())
     assert airflow.jobs() == {}
     result = airflow.task(max_cost="0.01").execute(airflow.context())
