@@ -323,8 +323,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return super()._ask(context, arguments, **how)
 
     def _estimated(self, request: Mapping[str, Any]) -> Estimate:
-        region = str(self.hook.conn.meta.region_name)
-        return pricing.estimated(request, pricing.check_data(request, self._files()), region, self.prices)
+        report = pricing.check_data(request, self._files())
+        return pricing.estimated(request, report, self.hook.conn_region_name, self.prices)
 
     def _check_cost(self) -> None:
         if (most := pricing.limit(self.max_cost)) is not None:

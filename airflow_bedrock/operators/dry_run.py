@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 from botocore.exceptions import ClientError
 
 from airflow_bedrock import jobs
-from airflow_bedrock.aws_errors import CALL_ERRORS
+from airflow_bedrock.aws_errors import CALL_ERRORS, is_not_found
 from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.customization.identity import Identity, TaskKey
 from airflow_bedrock.customization.job import Outcome
@@ -111,15 +111,15 @@ class DryRun:
     def _base_model(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         for warning in warnings(request, self._region):
             yield "warning", warning
-        base = request["baseModelIdentifier"]
+        base, bedrock = request["baseModelIdentifier"], self.service.hook.conn
         if ":custom-model/" in base:
-            status = self._conn.get_custom_model(modelIdentifier=base).get("modelStatus", "Active")
-            yield ("ok" if status == "Active" else "problem"), f"the custom model is {status}"
+            state = bedrock.get_custom_model(modelIdentifier=base).get("modelStatus", "Active")
+            yield ("ok" if state == "Active" else "problem"), f"the custom model is {state}"
             return
         try:
-            details = self._conn.get_foundation_model(modelIdentifier=base)["modelDetails"]
+            details = bedrock.get_foundation_model(modelIdentifier=base)["modelDetails"]
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            if not is_not_found(error):
                 raise
             yield "problem", f"Bedrock has no {base} in {self._region}. Check the id and the region of the connection."
             return
@@ -243,13 +243,8 @@ class DryRun:
         return self.estimate
 
     @property
-    def _conn(self) -> Any:
-        return self.service.hook.conn
-
-    @property
     def _region(self) -> str:
-        region: str = self._conn.meta.region_name
-        return region
+        return self.service.hook.conn_region_name
 
 
 def of_paid(

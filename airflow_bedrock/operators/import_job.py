@@ -157,7 +157,7 @@ class BedrockModelImportOperator(StoredModelOperator):
             units = units_of(self.hook.conn, str(found.model_arn))
         except (priced.PriceFileError, *jobs.aws_errors.CALL_ERRORS) as error:
             return f"What it will cost each month is unknown: {error}"
-        rates = rates_of(units, known, str(self.hook.conn.meta.region_name))
+        rates = rates_of(units, known, self.hook.conn_region_name)
         usd = rates.usd_a_month
         storage = "no price is known for its storage" if usd is None else f"{usd:f} USD a month at {rates.storage}"
         return f"Until DeleteImportedModel it costs: {storage}; {rates.answering}."

@@ -112,7 +112,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
     def _reported(self, plan: Plan, *, dry_run: bool) -> dict[str, Any]:
         from airflow_bedrock.prices import prices
 
-        saved, unknown = plan.savings(prices(configuration.prices()), str(self.hook.region_name))
+        saved, unknown = plan.savings(prices(configuration.prices()), self.hook.conn_region_name)
         for model_arn, reason in plan.kept.items():
             self.log.info("%s is kept: %s", model_arn, reason)
         for model in plan.retired:

@@ -76,10 +76,10 @@ class StoredModelOperator(SharedResourceOperator):
         from airflow_bedrock import prices as priced
         from airflow_bedrock.spend.ledger import Cost
 
-        region = str(self.hook.conn.meta.region_name)
         try:
             model, figure, units = self._storage(arguments)
-            price = priced.prices(self.prices or configuration.prices()).price(model, figure, region)
+            known = priced.prices(self.prices or configuration.prices())
+            price = known.price(model, figure, self.hook.conn_region_name)
         except (LookupError, priced.PriceFileError) as error:
             return Cost(usd=None, unknown=str(error))
         basis = f"a month of its storage, at {price}"

@@ -179,7 +179,7 @@ class Budget:
                 f"{HOW_TO_GIVE_ONE if HOW_TO_GIVE_ONE not in cost.unknown else ''} Or give expected_cost, the US "
                 f"dollars that it may cost. {_KEPT}".replace("  ", " ")
             )
-        region = str(self.hook.conn.meta.region_name)
+        region = self.hook.conn_region_name
         return Entry(
             key=key_of(region, self._account, self.kind, name),
             kind=self.kind,
@@ -262,7 +262,7 @@ def settle_open(
     :param besides: the key of the resource that the caller is about to create.
     :return: sentences about what was done.
     """
-    region = str(hook.conn.meta.region_name)
+    region = hook.conn_region_name
     services = {one.noun: Service(one, hook) for one in declared()}
     said, elsewhere = [], set[str]()
     for entry in books.read().entries.values():
