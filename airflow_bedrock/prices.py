@@ -78,6 +78,14 @@ UNITS: dict[Figure, Unit] = {
 }
 
 
+MODEL_UNITS: dict[str | None, Figure] = {
+    None: "model_unit",
+    "OneMonth": "model_unit_1_month",
+    "SixMonths": "model_unit_6_months",
+}
+"""What a model unit of provisioned throughput is paid for as, by its commitmentDuration."""
+
+
 class NoPriceError(LookupError):
     """The price is unknown; the message says how to give one."""
 

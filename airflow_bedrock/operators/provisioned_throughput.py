@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateProvisionedModelThroughput"
-_FIGURES = {None: "model_unit", "OneMonth": "model_unit_1_month", "SixMonths": "model_unit_6_months"}
 _MODEL = member("bedrock", _CREATE, "modelId", "the id of a base model, or the ARN of a custom model")
 _IDENTIFIER = member(
     "bedrock", "DeleteProvisionedModelThroughput", "provisionedModelId", "the ARN or the name of provisioned throughput"
@@ -129,11 +128,11 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         from airflow_bedrock import prices as priced
         from airflow_bedrock.spend.ledger import Cost, next_month
 
-        figure: Any = _FIGURES[arguments["commitment_duration"] or None]
+        figure = priced.MODEL_UNITS[arguments["commitment_duration"]]
         units, now = arguments["model_units"], datetime.now(UTC)
-        region = str(self.hook.conn.meta.region_name)
         try:
-            price = priced.prices(self.prices or configuration.prices()).price(self.model_id, figure, region)
+            known = priced.prices(self.prices or configuration.prices())
+            price = known.price(self.model_id, figure, self.hook.conn_region_name)
         except (priced.NoPriceError, priced.PriceFileError) as error:
             return Cost(usd=None, model=self.model_id, unknown=str(error))
         hours = -(-int((next_month(now) - now).total_seconds()) // 3600)
@@ -237,7 +236,7 @@ def _cost(found: Throughput, now: datetime, path: str | None) -> tuple[Decimal, 
 
     _, _, _, region, *_ = found.arn.split(":")
     try:
-        figure: Any = _FIGURES[found.commitment]
+        figure = priced.MODEL_UNITS[found.commitment]
         price = priced.prices(path or configuration.prices()).find(found.base_model, figure, region)
     except (priced.PriceFileError, KeyError):
         return None

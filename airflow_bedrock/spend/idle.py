@@ -20,19 +20,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.jobs.account import client_of
+from airflow_bedrock.prices import MODEL_UNITS
 from airflow_bedrock.spend.imported import rates_of, units_of
 
 if TYPE_CHECKING:
     from airflow_bedrock.hooks.bedrock import BedrockHook
-    from airflow_bedrock.prices import Figure, Price, Prices
+    from airflow_bedrock.prices import Price, Prices
 
 _HOURS = 730  # hours of a month, as in AWS's price calculator
 _QUERIES = 500  # maximum number in one GetMetricData
-_COMMITTED: Mapping[str | None, Figure] = {
-    None: "model_unit",
-    "OneMonth": "model_unit_1_month",
-    "SixMonths": "model_unit_6_months",
-}
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +118,7 @@ class _Region:
 
     def __init__(self, hook: BedrockHook, prices: Prices, days: int, now: datetime) -> None:
         self._hook, self._prices, self._days, self._now = hook, prices, days, now
-        self._region = str(hook.conn.meta.region_name)
+        self._region = hook.conn_region_name
         self._throughputs = _listed(hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
         self._deployments = _listed(hook, "list_custom_model_deployments", "modelDeploymentSummaries")
         self._models = _listed(hook, "list_custom_models", "modelSummaries", isOwned=True)
@@ -170,7 +166,7 @@ class _Region:
 
     def _throughput(self, one: Mapping[str, Any]) -> Idle:
         until = one.get("commitmentExpirationTime")
-        figure = _COMMITTED.get(one.get("commitmentDuration"))
+        figure = MODEL_UNITS.get(one.get("commitmentDuration"))
         price = self._prices.find(one["foundationModelArn"], figure, self._region) if figure else None
         return self._idle(
             "provisioned throughput",

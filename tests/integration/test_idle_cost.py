@@ -150,7 +150,7 @@ def test_a_commitment_that_nobody_knows_has_no_price(
     local: LocalBedrock, served: dict[str, str], later: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS may offer another one; the rest of the report is there."""
-    monkeypatch.setattr("airflow_bedrock.spend.idle._COMMITTED", {})
+    monkeypatch.setattr("airflow_bedrock.spend.idle.MODEL_UNITS", {})
     result = BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())
     assert served["throughput"] in result["without_price"]
 
