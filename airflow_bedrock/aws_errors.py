@@ -11,25 +11,20 @@ CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
 # The call did not reach the service, or its response did not reach us.
 _NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
 
-# In addition to every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html. A token that
-# has expired is refreshed by the next call's credentials.
+# In addition to throttling and every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html.
+# A token that has expired is refreshed by the next call's credentials.
 _TRANSIENT_CODES = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
         "InternalServerException",
         "ModelNotReadyException",
-        "RequestLimitExceeded",
         "RequestTimeout",
         "RequestTimeoutException",
         "ServiceUnavailable",
         "ServiceUnavailableException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
     }
 )
-
 
 _THROTTLING_CODES = frozenset(
     {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException"}
@@ -89,6 +84,6 @@ def is_about_credentials(error: BaseException) -> bool:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later, unchanged: throttling, a fault of the service, the network."""
-    if isinstance(error, _NETWORK_ERRORS):
+    if isinstance(error, _NETWORK_ERRORS) or is_throttled(error):
         return True
     return _http_status(error) >= 500 or error_code(error) in _TRANSIENT_CODES

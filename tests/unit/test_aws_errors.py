@@ -31,14 +31,11 @@ TRANSIENT = {
     "ExpiredTokenException",
     "InternalServerException",
     "ModelNotReadyException",
-    "RequestLimitExceeded",
     "RequestTimeout",
     "RequestTimeoutException",
     "ServiceUnavailable",
     "ServiceUnavailableException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
+    *THROTTLING,
 }
 NOT_FOUND, DENIED = {"ResourceNotFoundException"}, {"AccessDenied", "AccessDeniedException"}
 OTHER = {"ValidationException", "ConflictException", "ServiceQuotaExceededException", ""}
@@ -64,10 +61,10 @@ def test_what_a_code_says(code: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "throttled", "transient"),
-    [(428, False, False), (429, True, False), (499, False, False), (500, False, True)],
+    [(428, False, False), (429, True, True), (499, False, False), (500, False, True)],
 )
 def test_what_a_status_says(status: int, throttled: bool, transient: bool) -> None:
-    """HTTP 429 asks for fewer calls; each 5xx is a fault of the service, whatever its code."""
+    """HTTP 429 asks for fewer calls, and passes; each 5xx is a fault of the service, whatever its code."""
     assert is_throttled(error("Unknown", status)) is throttled
     assert is_transient(error("Unknown", status)) is transient
 
