@@ -61,7 +61,7 @@ class Service:
             sortOrder="Descending",
             PaginationConfig={"PageSize": 1000},
         )
-        return [self.resource.read(summary) for page in pages for summary in _listed(page)]
+        return [seen for page in pages for seen in self.resource.listed(page)]
 
     def list_running(self) -> list[Seen]:
         """Return all that can be stopped, each once, although statuses may change between the Lists."""
@@ -122,8 +122,3 @@ class Service:
     def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         response: dict[str, Any] = getattr(self.hook.conn, xform_name(operation))(**request)
         return response
-
-
-def _listed(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the summaries on a page of List: its only list."""
-    return next((value for value in page.values() if isinstance(value, list)), [])

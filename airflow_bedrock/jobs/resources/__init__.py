@@ -19,7 +19,7 @@ NEW = "(new)"
 """The status of a resource that was just created and not polled since."""
 
 Read = Callable[[Mapping[str, Any]], Seen]
-ReadPage = Callable[[bytes], tuple[list[Seen], str | None]]
+DecodePage = Callable[[bytes], tuple[list[Seen], str | None]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +55,7 @@ class Resource:
     :param serves: returns whether an existing resource serves the requested model. Then it is adopted, and
         its name is used as given. None for jobs, whose token says who made them.
     :param read: reads the response of Get, and each summary in that of List.
-    :param read_page: reads the body of a List response: the summaries, and the token of the next page.
+    :param decode_page: does what :meth:`read_page` does, if there is a faster way.
     :param failure_message: returns the message for one that did not succeed: what happened, the bill, and what to do.
     :param billed: how it is billed, e.g. ``is billed``, after "it".
     :param stopping: what happens to one that is stopped, e.g. ``is being stopped``, after its ARN.
@@ -90,13 +90,25 @@ class Resource:
     model_operation: str | None = None
     serves: Callable[[Any, Mapping[str, Any]], bool] | None = None
     read: Read
-    read_page: ReadPage
+    decode_page: DecodePage | None = None
     failure_message: Callable[[Any], str]
     billed: str
     stopping: str = "is being stopped"
     stopped: str = ""
     name_taken: str
     missing: str = "Somebody deleted it: clear this task to make it again."
+
+    def read_page(self, body: bytes) -> tuple[list[Seen], str | None]:
+        """Read the body of a List response: what it lists, and the token of the next page."""
+        if self.decode_page is not None:
+            return self.decode_page(body)
+        page = json.loads(body, object_hook=_with_times)
+        return self.listed(page), page.get("nextToken")
+
+    def listed(self, page: Mapping[str, Any]) -> list[Seen]:
+        """Read the summaries on a page of List: its only list."""
+        found = next((value for value in page.values() if isinstance(value, list)), [])
+        return [self.read(summary) for summary in found]
 
     @property
     def lasts(self) -> bool:
@@ -160,19 +172,6 @@ def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
         return text.format(name=found.name, arn=found.arn, status=found.status, said=said)
 
     return message
-
-
-def reads_page(summaries: str, read: Read) -> ReadPage:
-    """Return a function that reads a page of List.
-
-    :param summaries: the member that holds the summaries.
-    """
-
-    def read_page(body: bytes) -> tuple[list[Seen], str | None]:
-        page = json.loads(body, object_hook=_with_times)
-        return [read(summary) for summary in page.get(summaries, ())], page.get("nextToken")
-
-    return read_page
 
 
 def _with_times(response: dict[str, Any]) -> dict[str, Any]:

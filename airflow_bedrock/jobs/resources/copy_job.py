@@ -7,7 +7,7 @@ stopped. Its ARN takes no tags: those in its request become the copy's, and it s
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, failure, reads
 
 # GetModelCopyJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
@@ -36,7 +36,6 @@ COPY_JOB = Resource(
     name_contains="targetModelNameContains",
     model_operation="GetCustomModel",
     read=_read,
-    read_page=reads_page("modelCopyJobSummaries", _read),
     failure_message=failure(
         "The copy {name} was not made: {said}. Nothing is billed for it. Fix the cause, and clear this task to copy "
         "again. {arn}",

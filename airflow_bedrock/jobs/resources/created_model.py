@@ -6,7 +6,7 @@ Its creation cannot be stopped.
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, failure, reads
 
 # GetCustomModel, member `modelStatus`
 _OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
@@ -33,7 +33,6 @@ CREATED_MODEL = Resource(
     status_filter="modelStatus",
     delete_operation="DeleteCustomModel",
     read=_read,
-    read_page=reads_page("modelSummaries", _read),
     failure_message=failure(
         "Custom model {name} was not created: {said}. Fix the cause, delete it (BedrockDeleteCustomModelOperator), and "
         "clear this task to create it again. {arn}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, failure, reads
 
 # GetCustomModelDeployment, member `status`; "Updating" is an Active one that is being updated.
 _OUTCOMES = {
@@ -60,7 +60,6 @@ DEPLOYMENT = Resource(
     delete_operation="DeleteCustomModelDeployment",
     serves=serves,
     read=_read,
-    read_page=reads_page("modelDeploymentSummaries", _read),
     failure_message=failure(
         "Deployment {name} cannot be used, it is {status}: {said}. Fix the cause, delete the deployment "
         "(BedrockDeleteCustomModelDeploymentOperator), and clear this task. {arn}",

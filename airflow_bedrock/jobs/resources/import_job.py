@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, failure, reads
 
 # GetModelImportJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
@@ -32,7 +32,6 @@ IMPORT_JOB = Resource(
     list_operation="ListModelImportJobs",
     model_operation="GetImportedModel",
     read=_read,
-    read_page=reads_page("modelImportJobSummaries", _read),
     failure_message=failure(
         "Import job {name} has failed: {said}. It made no model, and nothing is billed for it. Fix the cause, and "
         "clear this task to import again. {arn}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, failure, reads
 
 _RUNNING = ("Submitted", "Validating", "Scheduled", "InProgress")
 _OUTCOMES = {
@@ -38,7 +38,6 @@ INVOCATION_JOB = Resource(
     stop_operation="StopModelInvocationJob",
     running=_RUNNING,
     read=_read,
-    read_page=reads_page("invocationJobSummaries", _read),
     failure_message=failure(
         "Batch inference job {name} is {status}: {said}. The records that were answered until then are billed. Fix the "
         "cause, and clear this task to make another job. {arn}"

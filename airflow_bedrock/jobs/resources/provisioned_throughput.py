@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, ResourceState, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, ResourceState, failure, reads
 
 # GetProvisionedModelThroughput, member `status`
 _OUTCOMES = {
@@ -111,7 +111,6 @@ PROVISIONED_THROUGHPUT = Resource(
     delete_operation="DeleteProvisionedModelThroughput",
     serves=serves,
     read=_read,
-    read_page=reads_page("provisionedModelSummaries", _read),
     failure_message=failure(
         "Provisioned throughput {name} cannot be used, it is {status}: {said}. It may be billed until it is deleted: "
         "delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
