@@ -12,7 +12,6 @@ from airflow_bedrock._lazy import lazy_modules
 if TYPE_CHECKING:
     from airflow_bedrock.customization import console as console
     from airflow_bedrock.customization import decision as decision
-    from airflow_bedrock.customization import failure as failure
     from airflow_bedrock.customization import job as job
     from airflow_bedrock.customization import remedy as remedy
     from airflow_bedrock.customization import tags as tags

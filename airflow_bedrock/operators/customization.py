@@ -415,7 +415,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _to_go_on(self, made: list[str]) -> str:
         pages = " ".join(map(customization.console.resource_url, made))
-        return f"To train anyway, {customization.failure.NEW_JOB}. {pages}"
+        return f"To train anyway, {jobs.customization_job.NEW_JOB}. {pages}"
 
     def _settle(self, found: Seen, context: Context) -> None:
         super()._settle(found, context)

@@ -14,9 +14,9 @@ from airflow.sdk import BaseNotifier
 
 from airflow_bedrock import notifications
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.jobs.resources.customization_job import failure_message
 from airflow_bedrock.notifications import BedrockNotifier, message
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, job_shown, rollback_shown
 from airflow_bedrock.spend.budget import BudgetError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import Job, Outcome, changes, duration
+from airflow_bedrock.jobs.resources.customization_job import failure_message
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"

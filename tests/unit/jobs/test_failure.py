@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import Job
+from airflow_bedrock.jobs.resources.customization_job import failure_message
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 
