@@ -44,10 +44,6 @@ class LocationError(Exception):
     """A location that the job reads from or writes to does not exist, or is in another region."""
 
 
-class DeniedError(BedrockError):
-    """Access to the data is denied. A retry may help: a new permission takes a while to be known everywhere."""
-
-
 def describe_data(
     s3: S3Hook, uris: Iterable[str], folders: Collection[str] = (), *, ignore_denied: bool = False
 ) -> list[dict[str, Any]]:
@@ -57,7 +53,7 @@ def describe_data(
     :param ignore_denied: identify a location that the caller may not read by its URI only: the job's role may still
         read it, but a change of its content is not noticed.
     :raises LocationError: there is no object.
-    :raises DeniedError: the caller may not read it.
+    :raises BedrockError: the caller may not read it; a new permission takes a while to be known everywhere.
     """
 
     def describe(uri: str) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def describe_data(
                 raise
             if ignore_denied:
                 return {"uri": uri}
-            raise DeniedError(
+            raise BedrockError(
                 f"Access denied to {uri}, or it does not exist; its content decides whether a new job is made. Allow "
                 "s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) to "
                 f'the connection, or set content="ignore". Nothing was spent. S3 said: {error}'

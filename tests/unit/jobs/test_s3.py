@@ -11,7 +11,8 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.jobs.s3 import DeniedError, LocationError, check_buckets, describe_data, read_losses
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.jobs.s3 import LocationError, check_buckets, describe_data, read_losses
 from tests.paid_jobs import error
 
 LIMIT = 256 * 1024 * 1024
@@ -117,7 +118,7 @@ def test_what_may_not_be_read_is_identified_by_its_uri_only_with_content_ignore(
 
     setattr(s3, operation, denied)
     uris = ["s3://bucket/train.jsonl"]
-    with pytest.raises(DeniedError, match=r"Access denied to s3://bucket/train\.jsonl.*Nothing was spent"):
+    with pytest.raises(BedrockError, match=r"Access denied to s3://bucket/train\.jsonl.*Nothing was spent"):
         describe_data(s3, uris)
     assert describe_data(s3, uris, ignore_denied=True) == [{"uri": uris[0]}]
 
