@@ -88,7 +88,7 @@ class DryRun:
     def lines(self) -> list[Line]:
         """Run every check; a failed one stops only the checks that need it."""
         request: dict[str, Any] = {}
-        lines = list(_checked("request", partial(self._request, request)))
+        lines = list(_checked("request", self._request(request)))
         checks = {
             "base model": self._base_model,
             "buckets and data": self._locations,
@@ -101,7 +101,7 @@ class DryRun:
             "budget": self._budget,
         }
         for name, check in checks.items() if request else ():
-            lines += _checked(name, partial(check, request))
+            lines += _checked(name, check(request))
         return lines
 
     def _request(self, request: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
@@ -234,8 +234,8 @@ class DryRun:
                 yield "unknown", item.unknown
 
     def _budget(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        budget = self.budget(lambda: pricing.cost_of(self._estimated, request["baseModelIdentifier"]))
-        return _of_budget(budget, "job", creates=self._creates is not False)
+        cost = partial(pricing.cost_of, self._estimated, request["baseModelIdentifier"])
+        return _of_budget(partial(self.budget, cost), "job", creates=self._creates is not False)
 
     def _estimated(self) -> Estimate:
         if self.estimate is None:
@@ -259,45 +259,26 @@ def of_paid(
     :param cost: returns its maximum cost.
     :param budget: returns the budget for it; None if none is set.
     """
-    from airflow_bedrock.spend.ledger import dollars
-
     creates = True
 
     def job() -> Iterator[tuple[Verdict, str]]:
         nonlocal creates
         creates = yield from _would(ask())
 
-    def price() -> Iterator[tuple[Verdict, str]]:
-        may_cost = cost()
-        if may_cost.usd is None:
-            yield "unknown", may_cost.unknown
-        else:
-            yield "ok", f"{dollars(may_cost.usd)} USD: {may_cost.basis}"
-        yield "ok", f"it {resource.billed}"
-
-    def left() -> Iterator[tuple[Verdict, str]]:
-        return _of_budget(budget(), resource.word, creates=creates)
-
-    return [*_checked(resource.word, job), *_checked("price", price), *_checked("budget", left)]
+    lines = [*_checked(resource.word, job()), *_checked("price", _price(cost))]
+    lines.append(Line("price", "ok", f"it {resource.billed}"))
+    return [*lines, *_checked("budget", _of_budget(budget, resource.word, creates=creates))]
 
 
 def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], word: str) -> list[Line]:
     """Return how many questions would be asked, what they may cost at most, and whether the budget covers them."""
-    from airflow_bedrock.spend.ledger import dollars
-
-    def price() -> Iterator[tuple[Verdict, str]]:
-        made = cost()
-        yield ("unknown", made.unknown) if made.usd is None else ("ok", f"at most about {dollars(made.usd)} USD")
-
-    def left() -> Iterator[tuple[Verdict, str]]:
-        return _of_budget(budget(), word, creates=missing > 0)
-
-    return [Line("questions", "ok", f"{missing:,} to ask"), *_checked("price", price), *_checked("budget", left)]
+    lines = [Line("questions", "ok", f"{missing:,} to ask"), *_checked("price", _price(cost))]
+    return [*lines, *_checked("budget", _of_budget(budget, word, creates=missing > 0))]
 
 
-def _checked(name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> Iterator[Line]:
+def _checked(name: str, check: Iterator[tuple[Verdict, str]]) -> Iterator[Line]:
     try:
-        for verdict, said in check():
+        for verdict, said in check:
             yield Line(name, verdict, said)
     except BedrockError as error:
         yield Line(name, "problem", str(error))
@@ -324,8 +305,18 @@ def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, s
     return False
 
 
-def _of_budget(budget: Budget | None, word: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
-    if budget is None or (left := budget.left()) is None:
+def _price(find: Callable[[], Cost]) -> Iterator[tuple[Verdict, str]]:
+    from airflow_bedrock.spend.ledger import dollars
+
+    cost = find()
+    if cost.usd is None:
+        yield "unknown", cost.unknown
+    else:
+        yield "ok", f"at most {dollars(cost.usd)} USD{f': {cost.basis}' if cost.basis else ''}"
+
+
+def _of_budget(find: Callable[[], Budget | None], word: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
+    if (budget := find()) is None or (left := budget.left()) is None:
         return
     from airflow_bedrock.spend.ledger import dollars
 
