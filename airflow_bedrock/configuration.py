@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -65,7 +66,11 @@ def monthly_budget() -> Decimal | None:
 
 def dag_budgets() -> dict[str, Decimal]:
     """Return the monthly limits of DAGs in US dollars, by DAG id: ``[bedrock] dag_budgets``, a JSON object."""
-    given = conf.getjson("bedrock", "dag_budgets", fallback={}) or {}
+    text = _text("dag_budgets")
+    try:
+        given = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        given = text
     if not isinstance(given, dict):
         raise ValueError(f"[bedrock] dag_budgets must be a JSON object of DAG ids and US dollars; got {given!r}")
     found = {dag_id: dollars(f"[bedrock] dag_budgets of {dag_id}", usd) for dag_id, usd in given.items()}
@@ -145,6 +150,9 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 
 def _configured(name: str, default: float, *, zero: bool = False) -> float:
-    return seconds(
-        f"[bedrock] {name} in Airflow's configuration", conf.getfloat("bedrock", name, fallback=default), zero=zero
-    )
+    text = _text(name, str(default))
+    try:
+        given: object = float(text)
+    except ValueError:
+        given = text
+    return seconds(f"[bedrock] {name} in Airflow's configuration", given, zero=zero)

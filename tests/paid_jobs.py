@@ -106,7 +106,10 @@ class PaidJobs:
     caller: Any = None
     strikes: dict[int, Callable[[str, Callable[[], Any]], Any]] = field(default_factory=dict)
     calls: int = 0
-    meta: ClassVar[Any] = SimpleNamespace(endpoint_url="https://bedrock.us-east-1.amazonaws.com")
+    meta: ClassVar[Any] = SimpleNamespace(
+        endpoint_url="https://bedrock.us-east-1.amazonaws.com",
+        client=SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1")),
+    )
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         work = getattr(type(self), f"_{operation}", None)

@@ -23,7 +23,7 @@ class Decision(Enum):
     FAIL = "fail"
     """The job of an earlier try ended without a model, and no retry can fix that: do not pay for another."""
     CLASH = "clash"
-    """The name belongs to another task's job."""
+    """The name belongs to the job of another task, or of a run with the same id."""
     UNKNOWN = "unknown"
     """The job's status is unknown: neither reuse it nor pay for another."""
 
@@ -39,6 +39,8 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
     token = Token.read(found.token)
     if not (adopted or _may_be_taken(token, identity, listed=listed)):
         return Decision.CLASH
+    if is_foreign(token, identity):
+        return Decision.CLASH
     # A job that was adopted and then stopped is requested again.
     stopped = found.outcome is Outcome.STOPPED or found.status == "Stopping"
     same_ask = identity.is_of_ask(token) or (adopted and not stopped)
@@ -53,6 +55,14 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
             return Decision.REUSE if answers else Decision.NEXT_GENERATION
     fixable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
     return Decision.FAIL if same_ask and not fixable else Decision.NEXT_GENERATION
+
+
+def is_foreign(token: Token | None, identity: Identity) -> bool:
+    """Whether a job with another request has the token of this ask, although this is its first try, which made none.
+
+    The DAG run was deleted and made again with the same id, or another Airflow has the same environment.
+    """
+    return identity.is_of_ask(token) and identity.task_key.try_number == 1 and not identity.is_of_what(token)
 
 
 def is_stopped_under(ended: Seen, task_key: TaskKey) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from botocore.exceptions import NoRegionError
+
+from airflow_bedrock.customization.console import region_of
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
@@ -52,12 +55,29 @@ class BedrockHook(_Hook):
 
     def forget_client(self) -> None:
         """Create a new client for the next call, with the Airflow connection as it is then."""
-        for cached in ("conn", "conn_config", "_client"):
+        for cached in ("conn", "conn_config", "_client", "_elsewhere"):
             vars(self).pop(cached, None)
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, BedrockHook]:
+        return {}
+
+    def at(self, arn: str) -> BedrockHook:
+        """Return the hook for the region of a resource: the connection may lead to another one since it was made.
+
+        :param arn: its ARN; for a name, this hook is returned.
+        """
+        if (region := region_of(arn)) in ("", self.conn_region_name):
+            return self
+        if region not in self._elsewhere:
+            self._elsewhere[region] = BedrockHook(
+                aws_conn_id=self.aws_conn_id, region_name=region, verify=self._verify, config=self._config
+            )
+        return self._elsewhere[region]
 
     def tags_of(self, arn: str) -> dict[str, str]:
         """Return the tags of a job or a model by key (ListTagsForResource)."""
-        return {tag["key"]: tag["value"] for tag in self.conn.list_tags_for_resource(resourceARN=arn)["tags"]}
+        return {tag["key"]: tag["value"] for tag in self.at(arn).conn.list_tags_for_resource(resourceARN=arn)["tags"]}
 
 
 class BedrockRuntimeHook(_RuntimeHook):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from airflow_bedrock.aws_errors import CALL_ERRORS, is_not_found
+from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.customization.job import Seen
 from airflow_bedrock.customization.tags import is_of
 from airflow_bedrock.customization.waiters import Waiter, waiters, was_waited_for
@@ -74,4 +75,17 @@ def _running(
     reasons = [why for waiter in known if (why := why_kept(waiter, state_of, lasts=lasts))]
     if not was_waited_for(tags):
         reasons = ["it has no tag that says who waits for it"]
+    if not reasons and (why := _why_not_ours(service, job)):
+        reasons = [why]
     yield RunningJob(service, job, tuple(filter(None, known)), "; ".join(reasons) or None)
+
+
+def _why_not_ours(service: Service, job: Seen) -> str | None:
+    """Return why a job with the tags of a task may not be the task's; None if its token is of this package."""
+    try:
+        found = service.find(job.arn)
+    except CALL_ERRORS as error:
+        return f"its token, which says who made it, could not be read: {error}"
+    if found is None or Token.read(found.token):
+        return None
+    return "it was not made by this package: somebody has copied the tags of another job"

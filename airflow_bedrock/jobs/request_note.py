@@ -1,8 +1,8 @@
 """What an earlier try of a task wrote down of what it asked for: in Airflow's task state store, which a Clear keeps.
 
 The names are the state, and stay it: where there is no store (before Airflow 3.3), where it does not answer or was
-emptied, they decide alone. It tells what no name can: that a job was asked for in another account or region, and under
-which name, where the name renders another time in each try.
+emptied, they decide alone. It tells what no name can: that a job was asked for in another account, region or
+environment, and under which name, where the name renders another time in each try.
 """
 
 from __future__ import annotations
@@ -27,11 +27,19 @@ _KEY = "airflow_bedrock_job"
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """The stored note: the ask, the place and the name. A later release may add members."""
+    """The stored note: the ask, the place and the name. A later release may add members.
+
+    :param environment: ``[bedrock] environment``, which is part of all names; None if the note does not say.
+    """
 
     ask: str
     place: str
     name: str
+    environment: str | None = None
+
+    def where(self, *, environment: bool) -> str:
+        """Return the place for messages."""
+        return f"[bedrock] environment {self.environment!r}, {self.place}" if environment else self.place
 
 
 class RequestNote:
@@ -46,7 +54,7 @@ class RequestNote:
     def __init__(
         self, store: Any = None, task_key: TaskKey | None = None, place: str = "", part: str = "", word: str = "job"
     ) -> None:
-        self._store, self._ask, self._place = store, task_key.ask_digest if task_key else "", place
+        self._store, self._task_key, self._place = store, task_key, place
         self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
         self.readable = store is not None
         """Whether the store can be read, so that a missing note means that nothing was requested."""
@@ -55,29 +63,46 @@ class RequestNote:
     @property
     def name_before(self) -> str | None:
         """The name that an earlier try of this ask requested or adopted; None if unknown."""
-        return self._before.name if self._before and self._before.ask == self._ask else None
+        return self._before.name if self._before and self._is_of_ask(self._before) else None
 
     def check_place(self) -> None:
-        """Check that no earlier try of this ask requested a job elsewhere.
+        """Check that no earlier try of this ask requested a job elsewhere, or under names of another environment.
 
         :raises BedrockFatalError: an earlier try did, and its job cannot be seen from here.
         """
-        if self._before is None or self._before.place == self._place:
+        before, here = self._before, self._note("")
+        if before is None or (before.place == here.place and before.environment in (None, here.environment)):
             return
-        elsewhere = f"{self._before.name} in {self._before.place}, but the connection and the role now lead to "
-        if self._before.ask != self._ask:
-            log.warning("An earlier ask made %s %s%s. It may run on and be billed", self._word, elsewhere, self._place)
+        renamed = before.environment not in (None, here.environment)
+        elsewhere = (
+            f"{before.name} in {before.where(environment=renamed)}, but the connection, the role and the configuration "
+            f"now lead to {here.where(environment=renamed)}"
+        )
+        if not self._is_of_ask(before):
+            log.warning("An earlier ask made %s %s. It may run on and be billed", self._word, elsewhere)
             return
         raise BedrockFatalError(
-            f"An earlier try of this task requested {self._word} {elsewhere}{self._place}. It may run on and be "
-            "billed; this try made none and spent nothing. Change the connection back and clear this task to adopt "
-            f"that {self._word}; or stop it there, and clear this task to make another one here."
+            f"An earlier try of this task requested {self._word} {elsewhere}. It may run on and be billed; this try "
+            f"made none and spent nothing. Change that back and clear this task to adopt that {self._word}; or stop it "
+            "there, and clear this task to make another one here."
+        )
+
+    def _is_of_ask(self, note: _Note) -> bool:
+        if self._task_key is None:
+            return False
+        asked_in = self._task_key.environment if note.environment is None else note.environment
+        return msgspec.structs.replace(self._task_key, environment=asked_in).ask_digest == note.ask
+
+    def _note(self, name: str) -> _Note:
+        task_key = self._task_key
+        return _Note(
+            task_key.ask_digest if task_key else "", self._place, name, task_key.environment if task_key else None
         )
 
     def write(self, name: str) -> None:
         """Write that this try requests, or adopts, the resource with this name."""
         if self._store is not None:
-            self._try(lambda: self._store.set(self._key, msgspec.to_builtins(_Note(self._ask, self._place, name))))
+            self._try(lambda: self._store.set(self._key, msgspec.to_builtins(self._note(name))))
 
     def clear(self) -> None:
         """Delete the note, since the service refused the request."""

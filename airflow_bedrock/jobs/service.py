@@ -22,6 +22,8 @@ from airflow_bedrock.jobs.resources import Resource
 class Service:
     """The operations of a declared resource. Each method raises botocore's ClientError or BotoCoreError.
 
+    A resource that is identified by its ARN is found in the region of the ARN, wherever the connection leads by now.
+
     :param resource: the kind of resource.
     :param hook: the hook for the calls.
     """
@@ -120,5 +122,6 @@ class Service:
         return is_transient(error)
 
     def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        response: dict[str, Any] = getattr(self.hook.conn, xform_name(operation))(**request)
+        arn = next((request[name] for name in (self.resource.identifier, "resourceARN") if name in request), "")
+        response: dict[str, Any] = getattr(self.hook.at(arn).conn, xform_name(operation))(**request)
         return response

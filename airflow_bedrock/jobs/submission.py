@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
-from airflow_bedrock.customization.decision import Decision
+from airflow_bedrock.customization.decision import Decision, is_foreign
 from airflow_bedrock.customization.identity import Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
@@ -110,7 +110,7 @@ class Submission(EarlierJobs):
         :raises BedrockError: the service did not accept the request now.
         """
         if self.unknown is not None:
-            if self.identity.task_key.try_number == 1 or (own := self.of_earlier_try()) is None:
+            if self.identity.task_key.try_number == 1 or (own := self.of_earlier_try() or self._own_listed()) is None:
                 raise self.unknown
             log.warning(
                 "%s An earlier try of this task has made %s %s: adopting it.", self.unknown, self._word, own.arn
@@ -156,12 +156,12 @@ class Submission(EarlierJobs):
     def of_earlier_try(self) -> Seen | None:
         """Return the job of an earlier try of this ask, if it has a name of this task instance; otherwise None.
 
-        The request does not matter, so it may be unknown.
+        The request does not matter, so it may be unknown; so may the prefix of the name, which is then empty.
 
         :raises BedrockFatalError: that job has failed, and no retry can fix it; or its model is gone.
         """
-        if self.identity.reuse == "dag" and not self.identity.exact:
-            return None  # all instances of the task share the names
+        if not self.identity.job_prefix or (self.identity.reuse == "dag" and not self.identity.exact):
+            return None  # unknown, or shared by all instances of the task
         for found in self._generations():
             decision = self._decide(found)
             if self._is_of_ask(found) and decision is not Decision.NEXT_GENERATION:
@@ -322,6 +322,14 @@ class Submission(EarlierJobs):
         while self._superseded:
             superseded = self._superseded.pop(0).arn
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
+
+    def _own_listed(self) -> Seen | None:
+        """Return the job of an earlier try of this ask, whatever its name; None too if the jobs cannot be listed."""
+        try:
+            _ = self._listed
+        except BedrockError:
+            return None
+        return self._take_first(self._that_may_count(own_only=True), this_ask=True)
 
     def _check_account(self) -> None:
         if role_arn := self.request.get("roleArn"):
@@ -516,7 +524,14 @@ class Submission(EarlierJobs):
                 "reused nor replaced, since it may run and be billed. Check it in the AWS console, and upgrade "
                 "airflow-bedrock."
             )
-        if decision is not Decision.CLASH:
+        remedy = resource.name_taken
+        if not resource.lasts and is_foreign(Token.read(found.token), self.identity):
+            whose = "it was made for another request, in a run of the same id"
+            remedy = (
+                "If that run was deleted, clear this task or trigger a run with another id. If another Airflow has the "
+                f"same [bedrock] environment, {self.identity.task_key.environment!r}, give each of them its own."
+            )
+        elif decision is not Decision.CLASH:
             whose = "an earlier ask or try of this task made it, for another request"
         else:
             whose = "another request made it" if not resource.lasts else "it serves another model"
@@ -527,5 +542,5 @@ class Submission(EarlierJobs):
         )
         return (
             f"The {self._word} name {found.name} is used up: {self._word} {found.arn} is {found.status}, and {whose}. "
-            f"{bill} {resource.name_taken}"
+            f"{bill} {remedy}"
         )

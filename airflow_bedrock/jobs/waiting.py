@@ -94,9 +94,15 @@ class Poller:
         if not self._absence.missed(time.monotonic()):
             log.warning("Bedrock does not show %s %s yet; polling again", resource.word, self.job_identifier)
             return
+        where = f"in region {self._service.hook.at(self.job_identifier).conn_region_name}"
+        elsewhere = (
+            f"If connection {self._service.hook.aws_conn_id} leads to another account by now, it may run there and be "
+            "billed. "
+            if resource.is_for_good(self.job_identifier)
+            else ""
+        )
         raise MissingError(
-            f"There is no Bedrock {resource.noun} {self.job_identifier} in region "
-            f"{self._service.hook.conn_region_name}. {resource.missing}"
+            f"There is no Bedrock {resource.noun} {self.job_identifier} {where}. {elsewhere}{resource.missing}"
         )
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_bedrock.customization.console import region_of
+
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -61,6 +63,16 @@ class AwsOperator(BaseOperator, Generic[Hook]):
             "verify": self.verify,
             "config": self.botocore_config,
         }
+
+    def _connection_of(self, arn: str = "") -> dict[str, Any]:
+        """Return the connection for a trigger. Its region is that of the resource, also if the connection is edited.
+
+        :param arn: the resource's ARN; without it, the connection's region at this time.
+        """
+        from airflow_bedrock.jobs.connection import Connection  # loads botocore
+
+        region = region_of(arn) or self.hook.conn_region_name
+        return Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
 
     def _arguments(self, rules: Mapping[str, Rule], *conflicts: Conflicts) -> Arguments:
         """Return the arguments for the check."""

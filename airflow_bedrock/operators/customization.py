@@ -182,6 +182,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
     _model_arn: str | None = None  # set if the task has waited for the model
+    _unread: BedrockError | None = None  # why the file of the request could not be read
 
     def __init__(
         self,
@@ -304,14 +305,23 @@ class BedrockModelCustomizationOperator(PaidOperator):
         """
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:  # not the content of an argument
-            self.request = job_request.read_file(self.request, jinja_env, context)
+            try:
+                self.request = job_request.read_file(self.request, jinja_env, context)
+            except BedrockError as error:  # a task whose job exists no longer needs it
+                self.request, self._unread = None, error
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
+        self._check_read()
         request = job_request.checked_request(self.asked, task_key)
         self._estimate = cache(partial(self._estimated, request))  # the data is read once
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
         return request
+
+    def _check_read(self) -> None:
+        """Raise the error with which reading the request's file has failed."""
+        if self._unread is not None:
+            raise self._unread
 
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         if request is None:
@@ -336,6 +346,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # here, since only a dry run needs it
 
+        self._check_read()
         task_key = job_request.task_key_of(context)
         dry_run = DryRun(
             asked=self.asked,
@@ -397,7 +408,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
                 running=running,
                 deadline=asked_at + self.quota_timeout,
                 poll_interval=self._delay,
-                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
+                **self._connection_of(),
             ),
             method_name=self.execute_again.__name__,
         )
@@ -434,8 +445,11 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
         """Push what the views in Airflow's UI show of the job."""
-        request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
-        values = shown.job_shown(job, endpoint_url, result, request, *(self._spent or ()))
+        try:
+            request = job_request.request_of(self.asked)
+        except customization.request.RequestError:
+            request = None  # it was edited while the task waited for its job
+        values = shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, request, *(self._spent or ()))
         shown.push(context, shown.JOB, values)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:

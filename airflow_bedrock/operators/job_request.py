@@ -29,7 +29,7 @@ from airflow_bedrock.customization.request import (
     refuse,
     request_problems,
 )
-from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, nothing_spent
 from airflow_bedrock.operators.arguments import flag, is_literal
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 
 _TAGS = ("jobTags", "customModelTags")
+_NOTHING_SPENT = "This try made no job and spent nothing."
+
+
+class InvalidRequestError(BedrockFatalError, RequestError):
+    """A request that the service would refuse. A mapped task is given it only when it runs: no retry helps."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +77,7 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
     """Return the rendered text of the request's file; a request that is not a file is returned unchanged.
 
     :raises BedrockFatalError: there is no such file, or it is not UTF-8.
+    :raises BedrockError: a template in it could not be rendered.
     """
     if not is_file(request):
         return request
@@ -82,20 +88,28 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
     except TemplateNotFound as error:
         raise BedrockFatalError(
             f"There is no file {error.name}. The path in request= is relative to the folder of the DAG file or to one "
-            f"of the DAG's template_searchpath, and never absolute. No job was made and nothing was spent."
+            f"of the DAG's template_searchpath, and never absolute. {_NOTHING_SPENT}"
         ) from error
     except UnicodeDecodeError as error:
         raise BedrockFatalError(
-            f"The file {request} is not UTF-8: {error}. Save it as UTF-8. No job was made and nothing was spent."
+            f"The file {request} is not UTF-8: {error}. Save it as UTF-8. {_NOTHING_SPENT}"
         ) from error
+    except Exception as error:
+        raise BedrockError(f"The file {request} could not be rendered: {error}. {_NOTHING_SPENT}") from error
 
 
 def check_when_parsed(asked: Asked) -> None:
     """Check the request when the DAG is parsed.
 
-    :raises RequestError: lists each mistake.
-    :raises ValueError: a resource has too many tags.
+    :raises InvalidRequestError: lists each mistake, or a resource has too many tags.
     """
+    try:
+        _check_when_parsed(asked)
+    except ValueError as error:
+        raise InvalidRequestError(str(error)) from error
+
+
+def _check_when_parsed(asked: Asked) -> None:
     given, further = asked.request, asked.customization_job_kwargs
     request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
     for member in _TAGS if asked.tag_resources else ():
@@ -147,7 +161,7 @@ def checked_request(asked: Asked, task_key: TaskKey) -> dict[str, Any]:
     except RequestError as error:
         raise BedrockFatalError(str(error)) from error
     except ValueError as error:
-        raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
+        raise BedrockFatalError(f"{error}. {_NOTHING_SPENT}") from error
     return request
 
 
@@ -160,7 +174,9 @@ def identity_of(asked: Asked, request: Mapping[str, Any], task_key: TaskKey, s3:
     :raises BedrockError: S3 did not respond.
     """
     if missing := {"jobName", "customModelName"} - request.keys():
-        raise RequestError(f"The request has no {', '.join(sorted(missing))}")
+        if s3 is not None or asked.exact:
+            raise RequestError(f"The request has no {', '.join(sorted(missing))}")
+        request = {**request, **dict.fromkeys(missing, "")}  # the other parts of the names find the jobs
     data = [] if s3 is None else _content(asked, request, s3)
     return identify(request, data, task_key, asked.reuse, exact=asked.exact)
 
@@ -176,7 +192,7 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
             data = jobs.s3.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
     except jobs.s3.LocationError as error:
-        raise BedrockFatalError(f"{error}. This try made no job, and nothing was spent for it.") from error
+        raise BedrockFatalError(f"{error}. {_NOTHING_SPENT}") from error
 
 
 def task_key_of(context: Context) -> TaskKey:

@@ -19,7 +19,7 @@ from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, one_of, optional, whole
 from airflow_bedrock.operators.job_request import task_key_of
-from airflow_bedrock.operators.spending import SpendingOperator
+from airflow_bedrock.operators.spending import SpendingOperator, explained
 from airflow_bedrock.shown import pushed
 
 if TYPE_CHECKING:
@@ -120,20 +120,25 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         :raises BedrockError: something failed that another try may fix.
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
-        arguments = self._arguments(self.rules).checked()
-        _ = self._delay, self._no_response_timeout  # checks the configuration too, before anything is paid for
-        if arguments["is_dry_run"]:
-            self._dry_run(context, arguments)
         with self._stopping(context) as kill:
-            self._submission = submission = self._ask(context, arguments, before_paying=kill.before_paying)
-            submission.budget = budget = self._reserving(context, arguments, submission.request)
-            with self._within(budget, context):
-                found = self._found(submission, context)
-            self._take(found, kill, context)
-            if found.outcome is not customization.job.Outcome.SUCCEEDED and not self._waits:
-                kill.last_check()
-                return found.arn
-            return self._finish(self._ended(found, kill), context)
+            arguments = self._arguments(self.rules).checked()
+            with explained():  # the configuration too, before anything is paid for
+                _ = self._delay, self._no_response_timeout
+            if not arguments["is_dry_run"]:
+                return self._made_once(context, arguments, kill)
+        return self._dry_run(context, arguments)
+
+    def _made_once(self, context: Context, arguments: Mapping[str, Any], kill: KillSwitch) -> Any:
+        submission = self._ask(context, arguments, before_paying=kill.before_paying)
+        submission.budget = budget = self._reserving(context, arguments, submission.request)
+        self._submission = submission
+        with self._within(budget, context):
+            found = self._found(submission, context)
+        self._take(found, kill, context)
+        if found.outcome is not customization.job.Outcome.SUCCEEDED and not self._waits:
+            kill.last_check()
+            return found.arn
+        return self._finish(self._ended(found, kill), context)
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
         from airflow_bedrock.operators.dry_run import finish, of_paid  # here, since only a dry run needs it
@@ -283,7 +288,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
                 # If the creation time is unknown: a time before it.
                 created=found.created or datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill and self._is_ours,
-                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
+                **self._connection_of(found.arn),
             ),
             method_name=self.execute_complete.__name__,
             kwargs=dict(so_far),
@@ -361,7 +366,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         """Return the ARNs of the running jobs of earlier tries; none if they cannot be read."""
         try:
             return self._made_by_earlier_tries(task_key) if task_key.try_number > 1 else []
-        except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError):
+        except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError, TypeError):  # of arguments that are invalid
             return []
 
     def _stop_made(self, task_key: TaskKey) -> str:

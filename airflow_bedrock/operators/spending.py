@@ -79,6 +79,8 @@ class SpendingOperator(AwsOperator[Hook]):
         """
         if (limits := _limits(task_key.dag_id)) is None:
             return None
+        with explained():
+            _ = self._over_budget
         from airflow_bedrock.spend.budget import Budget
         from airflow_bedrock.spend.ledger import Cost
 
@@ -109,12 +111,10 @@ class SpendingOperator(AwsOperator[Hook]):
             return
         from airflow_bedrock.spend.budget import BudgetError
 
-        with _explained():
-            choice = configuration.over_budget_choice(self.over_budget or configuration.over_budget())
         try:
             yield
         except BudgetError as error:
-            if choice == "fail" or budget.retry_at is None:
+            if self._over_budget == "fail" or budget.retry_at is None:
                 raise type(error)(
                     f"{error} Raise the budget, ask for less, or set over_budget='wait', and clear this task."
                 ) from error
@@ -129,6 +129,10 @@ class SpendingOperator(AwsOperator[Hook]):
                 kwargs=dict(so_far or {}),
             )
         self._has_waited = False
+
+    @property
+    def _over_budget(self) -> str:
+        return configuration.over_budget_choice(self.over_budget or configuration.over_budget())
 
     def _tell(self, waits: BedrockFatalError, context: Context) -> None:
         """Call the notifiers once per wait, even if it is resumed several times; if one fails, the task still waits."""
@@ -151,12 +155,13 @@ def is_limited() -> bool:
 
     :raises BedrockFatalError: the configuration of the budget is wrong.
     """
-    with _explained():
+    with explained():
         return configuration.has_budget()
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Raise an error of the configuration as one that says that nothing was spent."""
     try:
         yield
     except ValueError as error:
@@ -164,7 +169,7 @@ def _explained() -> Iterator[None]:
 
 
 def _limits(dag_id: str) -> Limits | None:
-    with _explained():
+    with explained():
         limits = (configuration.monthly_budget(), configuration.dag_budgets().get(dag_id))
     if limits == (None, None):
         return None

@@ -217,7 +217,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             no_response_timeout=0 if self.silent_fail else self.no_response_timeout,
             created=seen.created if seen else None,
             stop_on_kill=OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
-            **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
+            **self._connection_of(seen.arn if seen else self._identifier),
         )
 
     @property
@@ -245,6 +245,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         identifier = given.get("job_arn") if isinstance(given, Mapping) else given
         if not identifier:
             raise BedrockFatalError(
-                f"job_identifier names no job: {given!r}; give an ARN, a name or an operator's output"
+                f"job_identifier names no job: {given!r}; give an ARN, a name or an operator's output. A job that the "
+                "operator has made runs on and is billed."
             )
         return str(identifier)

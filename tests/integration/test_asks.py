@@ -10,19 +10,22 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
-from airflow_bedrock.compat import AirflowTaskTimeout
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import account, own_jobs, submission, task_state
+from airflow_bedrock.jobs import account, no_response, own_jobs, stopping, submission, task_state, waiting
 from airflow_bedrock.jobs.on_kill import stop_for
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, job_request
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from scripts.training_data import record
 from tests.state_store import Store
 
@@ -518,6 +521,74 @@ def test_a_retry_whose_data_was_deleted_takes_up_its_own_job(airflow: Airflow, r
     assert list(airflow.statuses()) == [arn]
 
 
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+def test_a_retry_whose_request_file_was_deleted_takes_up_its_own_job(
+    airflow: Airflow, reuse: str, tmp_path: Path
+) -> None:
+    """The names were in the file; List shows the job, since they share a part. A task that waited needs no file."""
+    arn = airflow.ask(reuse=reuse)
+    with DAG("dag", template_searchpath=str(tmp_path)):
+        task = BedrockModelCustomizationOperator(
+            task_id="customize", request="gone.json", reuse=reuse, wait_for_completion=False, deferrable=True
+        )
+    task.render_template_fields({})
+    task.deferrable = False
+    assert task.execute(airflow.context(retry=1)) == arn
+    airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException", times=None)
+    with pytest.raises(BedrockFatalError, match=r"There is no file gone\.json.*This try made no job and spent nothing"):
+        task.execute(airflow.context(retry=1))
+    airflow.local.faults.clear()
+    airflow.local.clock.advance(600)
+    event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}
+    assert task.execute_complete(airflow.context(), event) == arn
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_a_request_that_was_broken_while_the_task_waited_fails_nothing(airflow: Airflow) -> None:
+    """Its job was made by the earlier one, and has its model."""
+    arn = airflow.ask()
+    airflow.local.clock.advance(600)
+    task = airflow.task()
+    task.training_data_config = {"s3Uri": "s3://given/twice"}
+    event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}
+    assert task.execute_complete(airflow.context(), event) == arn
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("POLL_INTERVAL", "soon", "poll_interval in Airflow's configuration must be a number of seconds.*got 'soon'"),
+        ("NO_RESPONSE_TIMEOUT", "-1", "no_response_timeout in Airflow's configuration"),
+        ("MONTHLY_BUDGET", "much", "monthly_budget must be a number of US dollars"),
+        ("MONTHLY_BUDGET", "5", "A budget needs a ledger"),
+        ("DAG_BUDGETS", "{", "dag_budgets must be a JSON object"),
+    ],
+)
+def test_a_retry_under_a_wrong_configuration_names_the_job_of_its_first_try(
+    airflow: Airflow, option: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was edited between the two tries; it is not retried, so the job runs on for nobody."""
+    arn = airflow.ask()
+    monkeypatch.setenv(f"AIRFLOW__BEDROCK__{option}", value)
+    with pytest.raises(BedrockFatalError, match=rf"{said}.*Job {arn} of an earlier try runs on and is billed\."):
+        airflow.ask(RETRY)
+    assert list(airflow.statuses()) == [arn]
+
+
+@pytest.mark.parametrize("argument", ["reuse", "over_budget"])
+def test_a_retry_with_a_wrong_argument_names_the_job_of_its_first_try(
+    airflow: Airflow, argument: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template renders what is no choice of the argument."""
+    arn = airflow.ask()
+    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "5")
+    task = airflow.task()
+    setattr(task, argument, "perhaps")
+    with pytest.raises(BedrockFatalError, match=rf"{argument} must be .*Job {arn} of an earlier try runs on and is"):
+        task.execute(airflow.context(retry=1))
+    assert list(airflow.statuses()) == [arn]
+
+
 def test_a_retry_whose_data_was_deleted_fails_with_the_failure_of_its_own_job(airflow: Airflow) -> None:
     """That failure is what a person has to fix."""
     airflow.local.faults.fail_job(
@@ -530,13 +601,15 @@ def test_a_retry_whose_data_was_deleted_fails_with_the_failure_of_its_own_job(ai
         airflow.ask(RETRY)
 
 
-def test_a_retry_that_cannot_read_the_data_names_the_running_job(airflow: Airflow) -> None:
-    """With reuse="dag" the name holds the data: an earlier try has paid for a job, the next one reads it again."""
+def test_a_retry_that_cannot_read_the_data_takes_up_its_own_job_or_names_it(airflow: Airflow) -> None:
+    """With reuse="dag" the name holds the data, so that only List shows the job; it is denied once."""
     arn = airflow.ask(reuse="dag")
-    airflow.local.faults.fail("HeadObject", "403", status=403)
+    airflow.local.faults.fail("HeadObject", "403", status=403, times=2)
+    airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
     with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try runs on and is billed"):
         airflow.ask(RETRY, reuse="dag")
     assert airflow.ask({"retry": 2}, reuse="dag") == arn
+    assert airflow.ask({"retry": 3}, reuse="dag") == arn
 
 
 def test_a_retry_without_access_to_its_job_says_that_it_may_run(airflow: Airflow) -> None:
@@ -663,6 +736,72 @@ def test_a_clear_in_another_region_makes_a_job_there_and_stops_none_here(
     assert airflow.ask({"clear": 1, "retry": 1}, **moved) == other
     assert airflow.statuses() == {arn: "InProgress"}
     assert any("region us-east-1" in message and "may run on" in message for message in caplog.messages) == stored
+
+
+def test_a_job_is_waited_for_and_stopped_in_its_own_region(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection's region was edited while the task waited in the triggerer, or a sensor has another one."""
+    first, second = airflow.ask(), airflow.ask({"run": "run-2"})
+    with pytest.raises(TaskDeferred) as deferred:
+        airflow.task(deferrable=True).execute(airflow.context())
+    assert deferred.value.trigger.serialize()[1]["region_name"] == "us-east-1"
+    airflow.edit_connection(monkeypatch, region_name="us-west-2")
+    assert f"Job {second} is being stopped" in airflow.mark_failed(second, "run-2")
+    sensor: Any = BedrockModelCustomizationSensor(task_id="wait", job_identifier=first, region_name="eu-west-1")
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(airflow.context())
+    assert deferred.value.trigger.serialize()[1]["region_name"] == "us-east-1"
+    airflow.local.clock.advance(600)
+    event = {"kind": "ended", "job_identifier": first, "message": "Job is Completed"}
+    assert airflow.task().execute_complete(airflow.context(), event) == first
+    assert sensor.execute_complete(airflow.context(), event)["job_arn"] == first
+    assert set(airflow.statuses().values()) == {"Completed", "Stopped"}
+
+
+def test_a_job_that_the_connection_no_longer_shows_may_be_billed(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leads to another account, where a job that cannot be deleted was never made."""
+    for module in (no_response, stopping):
+        monkeypatch.setattr(module, "SECONDS_UNTIL_MISSING", 0.0)
+    monkeypatch.setattr(waiting, "_PAUSES", (0.0,))
+    arn = airflow.ask()[:-12] + "a" * 12
+    with pytest.raises(stopping.NotYetError) as not_stopped:
+        airflow.mark_failed(arn)
+    assert f"Job {arn} was NOT stopped, and may run and be billed on" in not_stopped.value.at_last
+    event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}
+    with pytest.raises(BedrockFatalError, match="leads to another account by now, it may run there and be billed"):
+        airflow.task().execute_complete(airflow.context(), event)
+
+
+@pytest.mark.parametrize("option", ["AIRFLOW__BEDROCK__ENVIRONMENT", "AIRFLOW__API__BASE_URL"])
+def test_a_retry_in_another_environment_makes_no_other_job(
+    airflow: Airflow, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's address has changed, and with it all names: it fails before Create; edited back, it adopts."""
+    airflow.keep_state()
+    monkeypatch.setenv(option, "https://airflow.example.com")
+    arn = airflow.ask()
+    monkeypatch.setenv(option, "https://airflow.example.org")
+    with pytest.raises(BedrockFatalError, match=r"example\.com'.*example\.org'.*may run on and be billed; this try"):
+        airflow.ask(RETRY)
+    monkeypatch.setenv(option, "https://airflow.example.com")
+    assert airflow.ask(RETRY) == arn
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_first_try_takes_no_job_of_another_airflow_with_the_same_environment(airflow: Airflow, ended: bool) -> None:
+    """Both have the DAG and the run, and each has data of its own. (After a deleted run, a Clear makes the job.)"""
+    arn = airflow.ask()
+    if ended:
+        airflow.local.clock.advance(600)
+    airflow.put("train.jsonl", "blue")
+    with pytest.raises(
+        BedrockFatalError, match=r"for another request, in a run of the same id.*spen.*environment, 'airflow'"
+    ):
+        airflow.ask()
+    assert list(airflow.statuses()) == [arn]
+    assert airflow.ask(CLEAR) != arn
 
 
 @pytest.mark.parametrize("role_too", [False, True])

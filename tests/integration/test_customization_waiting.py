@@ -122,6 +122,6 @@ def test_an_invalid_configuration_fails_before_anything_is_paid_for(
     """The worker reads it, not the DAG file."""
     monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL", "0")
     task = operator(local_bedrock, waiter_delay=None)
-    with pytest.raises(ValueError, match=r"\[bedrock\] poll_interval in Airflow's configuration must be"):
+    with pytest.raises(BedrockFatalError, match=r"\[bedrock\] poll_interval in Airflow's .* nothing was spent"):
         task.execute(context())
     assert local_bedrock.calls.of("CreateModelCustomizationJob") == []

@@ -50,7 +50,8 @@ class Jobs:
         s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record() * 20)
         s3.close()
 
-    def add(self, name: str, tags: dict[str, str]) -> str:
+    def add(self, name: str, tags: dict[str, str], *, by_hand: bool = False) -> str:
+        token = {} if by_hand else {"clientRequestToken": f"family-who-ask-{name.replace('-', '')}-1"}
         arn: str = self.bedrock.create_model_customization_job(
             jobName=name,
             customModelName=name,
@@ -60,6 +61,7 @@ class Jobs:
             outputDataConfig={"s3Uri": f"s3://{self.local.bucket}/output"},
             hyperParameters={},
             jobTags=[{"key": key, "value": value} for key, value in tags.items()],
+            **token,
         )["jobArn"]
         return arn
 
@@ -117,6 +119,19 @@ def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     assert "could not be read" in str(found[doubt])
     assert "cannot read" in str(found[unreadable])
     assert "no tag" in str(found[nobody])
+
+
+def test_a_job_with_copied_tags_is_kept(jobs: Jobs, hook: BedrockHook) -> None:
+    """A person has made it by hand from the request of another: nobody's task has ended with it."""
+    ours = jobs.asked("ours", ENDED)
+    tags = hook.tags_of(ours)
+    copied = jobs.add("copied", tags, by_hand=True)
+    found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
+    assert found[ours] is None
+    assert "somebody has copied the tags" in str(found[copied])
+    jobs.local.faults.fail("GetModelCustomizationJob", "AccessDeniedException", times=None)
+    found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
+    assert "its token, which says who made it, could not be read" in str(found[ours])
 
 
 def test_a_job_whose_response_was_lost_is_found(jobs: Jobs, hook: BedrockHook) -> None:

@@ -119,6 +119,10 @@ class Resource:
         """Whether nobody uses it yet: it is a job, or is still being created."""
         return not self.lasts or found.status in (*self.unused, NEW)
 
+    def is_for_good(self, identifier: str) -> bool:
+        """Whether it exists as long as its account: a response gave its ARN, and it cannot be deleted."""
+        return identifier.startswith("arn:") and self.delete_operation is None
+
     @property
     def names_waiters(self) -> bool:
         """Whether its tags name the waiting tasks: not if it costs nothing while it serves."""

@@ -12,7 +12,8 @@ from airflow_bedrock.jobs.resources import ResourceState
 
 TASK_KEY = TaskKey(dag_id="d", task_id="t", run_id="r")
 OURS = Identity(task_key=TASK_KEY, what="same", reuse="run", job_prefix="router", model_prefix="router")
-RETRY = replace(OURS, what="other")  # made by an earlier try, whose template or data differs
+FIRST_TRY = replace(OURS, what="other")  # whose template or data differs
+RETRY = replace(OURS, task_key=replace(TASK_KEY, try_number=2))
 EARLIER = replace(OURS, task_key=replace(TASK_KEY, ask=1))
 SUPERSEDED = replace(EARLIER, what="other")
 SIBLING = replace(OURS, task_key=replace(TASK_KEY, map_index=1))
@@ -25,14 +26,22 @@ def job(status: str, made_by: Identity = OURS, said: str | None = None) -> Job:
     return Job(arn="arn", name="name", status=status, token=made_by.token(1), failure_message=said)
 
 
-@pytest.mark.parametrize("made_by", [OURS, RETRY, EARLIER], ids=["this ask", "this ask, other data", "an earlier ask"])
+@pytest.mark.parametrize(
+    "made_by", [OURS, FIRST_TRY, EARLIER], ids=["this ask", "this ask, other data", "an earlier ask"]
+)
 @pytest.mark.parametrize(
     ("status", "decision"),
     [("InProgress", Decision.ADOPT), ("Completed", Decision.REUSE), ("Hibernating", Decision.UNKNOWN)],
 )
 def test_a_job_that_runs_or_has_a_model_is_taken_up(status: str, decision: Decision, made_by: Identity) -> None:
     """By its own ask even if the request differs, by a later ask if the request is the same."""
-    assert decide(job(status, made_by), OURS) is decision
+    assert decide(job(status, made_by), RETRY) is decision
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed", "Stopped"])
+def test_a_first_try_takes_no_job_of_its_ask_for_another_request(status: str) -> None:
+    """It has made none: that job is of a deleted run with the same id, or of another Airflow."""
+    assert decide(job(status, FIRST_TRY), OURS) is Decision.CLASH
 
 
 @pytest.mark.parametrize(

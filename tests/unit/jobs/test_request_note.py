@@ -20,7 +20,8 @@ TASK_KEY = TaskKey(
     dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3
 )
 HERE, THERE = "account 123456789012, region us-east-1", "account 123456789012, region eu-west-1"
-NOTE = {"airflow_bedrock_job": {"ask": "3e18d0ad2122d8588374", "place": HERE, "name": "router-1"}}
+EARLIER_NOTE = {"ask": "3e18d0ad2122d8588374", "place": HERE, "name": "router-1"}
+NOTE = {"airflow_bedrock_job": {**EARLIER_NOTE, "environment": "prod"}}
 
 
 def test_what_is_written_down_never_changes() -> None:
@@ -30,6 +31,27 @@ def test_what_is_written_down_never_changes() -> None:
     assert store == NOTE
     store["airflow_bedrock_job"]["more"] = "of a later release"
     assert RequestNote(store, replace(TASK_KEY, try_number=3), HERE).name_before == "router-1"
+
+
+def test_a_note_without_an_environment_is_read() -> None:
+    """It is of an earlier commit."""
+    store = Store({"airflow_bedrock_job": EARLIER_NOTE})
+    note = RequestNote(store, TASK_KEY, HERE)
+    note.check_place()
+    assert note.name_before == "router-1"
+
+
+def test_another_environment_fails_a_retry_and_is_reported_to_a_clear(caplog: pytest.LogCaptureFixture) -> None:
+    """All names would be others, and the job of the earlier try would not be found."""
+    renamed = replace(TASK_KEY, environment="staging")
+    with pytest.raises(
+        BedrockFatalError,
+        match=rf"router-1 in \[bedrock\] environment 'prod', {HERE}, but .* environment 'staging'.*spent nothing",
+    ):
+        RequestNote(Store(NOTE), renamed, HERE).check_place()
+    with caplog.at_level(logging.WARNING):
+        RequestNote(Store(NOTE), replace(renamed, ask=5), HERE).check_place()
+    assert ["'prod'" in message for message in caplog.messages] == [True]
 
 
 def test_only_the_same_ask_gets_its_name() -> None:

@@ -109,7 +109,7 @@ def test_what_passes_by_itself_leaves_no_job(
     ("failure", "said", "seconds"),
     [
         (THROTTLED, "was NOT stopped, and may run and be billed on", 60),
-        (HIDDEN, "does not exist; there was nothing to stop", 120),
+        (HIDDEN, "was NOT stopped, and may run and be billed on: connection None does not show it", 120),
         (DENIED, "was NOT stopped, and may run and be billed on", 0),
     ],
 )

@@ -44,6 +44,9 @@ class Calls:
         """It is its own hook."""
         return self
 
+    def at(self, _: str) -> Calls:
+        return self
+
     def tags_of(self, arn: str) -> dict[str, str]:
         return cast("dict[str, str]", self.list_tags_for_resource(resourceARN=arn))
 
@@ -84,10 +87,12 @@ def test_what_cannot_be_stopped_is_reported_without_a_call() -> None:
 
 
 def test_there_is_nothing_to_stop_of_what_is_gone() -> None:
-    """Nobody has to search for it in the console: there is no bill."""
-    said = f"Job {JOB} does not exist; there was nothing to stop."
-    assert stop_job(service(Calls(stop_model_customization_job=[GONE])), JOB) == said
-    assert stop_unless_others_wait(service(Calls(list_tags_for_resource=[GONE])), JOB, ME) == said
+    """Nobody has to search for it in the console: there is no bill. A job cannot be deleted, so its ARN may lead on."""
+    said = f"Provisioned throughput {UNITS} does not exist; there was nothing to stop."
+    assert stop_job(service(Calls(delete_provisioned_model_throughput=[GONE]), PROVISIONED_THROUGHPUT), UNITS) == said
+    said = f"Job {JOB} was NOT stopped, and may run and be billed on"
+    assert stop_job(service(Calls(stop_model_customization_job=[GONE])), JOB).startswith(said)
+    assert stop_unless_others_wait(service(Calls(list_tags_for_resource=[GONE])), JOB, ME).startswith(said)
 
 
 @pytest.mark.parametrize("look", [SILENT, DENIED])

@@ -25,7 +25,8 @@ class Bedrock:
     """Polls return what they are given; ``looks`` counts them, ``slept`` has the pauses between them."""
 
     resource = CUSTOMIZATION_JOB
-    hook = SimpleNamespace(conn_region_name="us-east-1", forget_client=lambda: None)
+    hook = SimpleNamespace(conn_region_name="us-east-1", aws_conn_id="aws_default", forget_client=lambda: None)
+    hook.at = lambda _: Bedrock.hook
     may_pass = Service.may_pass
 
     def __init__(self, *answers: str | Exception | None) -> None:

@@ -18,7 +18,7 @@ from botocore import xform_name
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, request_shape
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.operators.job_request import checked_request, request_of, task_key_of
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
@@ -278,6 +278,11 @@ def test_an_unknown_argument_is_refused_by_airflow() -> None:
         operator(vpc_conf={})
 
 
+def first_try() -> Any:
+    ti = SimpleNamespace(dag_id="dag", task_id="customize", run_id="run-1", map_index=-1, max_tries=0, try_number=1)
+    return {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+
+
 @pytest.mark.parametrize("path", ["request.json", Path("request.json")])
 def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
     """Found like Airflow's template files."""
@@ -293,8 +298,9 @@ def test_a_file_that_is_not_utf_8_fails_for_good(tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text("{}", encoding="utf-16")
     with DAG("dag", template_searchpath=str(tmp_path)):
         task = operator(request="request.json")
-    with pytest.raises(BedrockFatalError, match=r"The file request\.json is not UTF-8.*nothing was spent"):
-        task.render_template_fields({})
+    task.render_template_fields({})
+    with pytest.raises(BedrockFatalError, match=r"The file request\.json is not UTF-8.*spent nothing"):
+        task.execute(first_try())
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
@@ -303,8 +309,19 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     file.write_text("{}")
     with DAG("dag", template_searchpath=str(tmp_path)):
         task = operator(request=file)
+    task.render_template_fields({})
     with pytest.raises(BedrockFatalError, match=f"There is no file {file}.*relative to the folder of the DAG file"):
-        task.render_template_fields({})
+        task.execute(first_try())
+
+
+def test_a_file_that_cannot_be_rendered_is_reported(tmp_path: Path) -> None:
+    """A retry may help: the value may come from Airflow's API."""
+    (tmp_path / "request.json").write_text("{{ 1 / zero }}")
+    with DAG("dag", template_searchpath=str(tmp_path)):
+        task = operator(request="request.json")
+    task.render_template_fields({"zero": 0})  # type: ignore[typeddict-unknown-key]  # what the file uses
+    with pytest.raises(BedrockError, match=r"request\.json could not be rendered: division by zero.*spent nothing"):
+        task.execute(first_try())
 
 
 @pytest.mark.parametrize(("old", "new"), [("silence_limit", "no_response_timeout"), ("slot_timeout", "quota_timeout")])
