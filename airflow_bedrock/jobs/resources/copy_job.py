@@ -12,15 +12,6 @@ from airflow_bedrock.jobs.resources import Resource, failure, reads
 # GetModelCopyJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
 
-_read = reads(
-    _OUTCOMES,
-    tags="targetModelTags",
-    arn="jobArn",
-    name="targetModelName",
-    created="creationTime",
-    failure_message="failureMessage",
-    model_arn="targetModelArn",
-)
 COPY_JOB = Resource(
     noun="model copy job",
     word="copy job",
@@ -35,7 +26,15 @@ COPY_JOB = Resource(
     list_operation="ListModelCopyJobs",
     name_contains="targetModelNameContains",
     model_operation="GetCustomModel",
-    read=_read,
+    read=reads(
+        _OUTCOMES,
+        tags="targetModelTags",
+        arn="jobArn",
+        name="targetModelName",
+        created="creationTime",
+        failure_message="failureMessage",
+        model_arn="targetModelArn",
+    ),
     failure_message=failure(
         "The copy {name} was not made: {said}. Nothing is billed for it. Fix the cause, and clear this task to copy "
         "again. {arn}",

@@ -11,14 +11,6 @@ from airflow_bedrock.jobs.resources import Resource, failure, reads
 # GetCustomModel, member `modelStatus`
 _OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
 
-_read = reads(
-    _OUTCOMES,
-    status="modelStatus",
-    arn="modelArn",
-    name="modelName",
-    created="creationTime",
-    failure_message="failureMessage",
-)
 CREATED_MODEL = Resource(
     noun="custom model",
     word="custom model",
@@ -32,7 +24,14 @@ CREATED_MODEL = Resource(
     running=("Creating",),
     status_filter="modelStatus",
     delete_operation="DeleteCustomModel",
-    read=_read,
+    read=reads(
+        _OUTCOMES,
+        status="modelStatus",
+        arn="modelArn",
+        name="modelName",
+        created="creationTime",
+        failure_message="failureMessage",
+    ),
     failure_message=failure(
         "Custom model {name} was not created: {said}. Fix the cause, delete it (BedrockDeleteCustomModelOperator), and "
         "clear this task to create it again. {arn}",

@@ -8,16 +8,6 @@ from airflow_bedrock.jobs.resources import Resource, failure, reads
 # GetModelImportJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
 
-_read = reads(
-    _OUTCOMES,
-    arn="jobArn",
-    name="jobName",
-    created="creationTime",
-    ended="endTime",
-    failure_message="failureMessage",
-    model_arn="importedModelArn",
-    model_name="importedModelName",
-)
 IMPORT_JOB = Resource(
     noun="model import job",
     word="import job",
@@ -31,7 +21,16 @@ IMPORT_JOB = Resource(
     token_shows=False,
     list_operation="ListModelImportJobs",
     model_operation="GetImportedModel",
-    read=_read,
+    read=reads(
+        _OUTCOMES,
+        arn="jobArn",
+        name="jobName",
+        created="creationTime",
+        ended="endTime",
+        failure_message="failureMessage",
+        model_arn="importedModelArn",
+        model_name="importedModelName",
+    ),
     failure_message=failure(
         "Import job {name} has failed: {said}. It made no model, and nothing is billed for it. Fix the cause, and "
         "clear this task to import again. {arn}",

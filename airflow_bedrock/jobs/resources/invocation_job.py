@@ -14,16 +14,6 @@ _OUTCOMES = {
     "Failed": Outcome.FAILED,
     "Expired": Outcome.FAILED,
 }
-_read = reads(
-    _OUTCOMES,
-    arn="jobArn",
-    name="jobName",
-    created="submitTime",
-    ended="endTime",
-    token="clientRequestToken",  # noqa: S106  # the name of a member
-    failure_message="message",
-    model="modelId",
-)
 INVOCATION_JOB = Resource(
     noun="batch inference job",
     word="batch job",
@@ -37,7 +27,16 @@ INVOCATION_JOB = Resource(
     created_after="submitTimeAfter",
     stop_operation="StopModelInvocationJob",
     running=_RUNNING,
-    read=_read,
+    read=reads(
+        _OUTCOMES,
+        arn="jobArn",
+        name="jobName",
+        created="submitTime",
+        ended="endTime",
+        token="clientRequestToken",  # noqa: S106  # the name of a member
+        failure_message="message",
+        model="modelId",
+    ),
     failure_message=failure(
         "Batch inference job {name} is {status}: {said}. The records that were answered until then are billed. Fix the "
         "cause, and clear this task to make another job. {arn}"

@@ -44,22 +44,6 @@ class Throughput(ResourceState):
         return max(0.0, (now - self.created).total_seconds() / 3600) if self.created else 0.0
 
 
-_read = reads(
-    _OUTCOMES,
-    kind=Throughput,
-    arn="provisionedModelArn",
-    name="provisionedModelName",
-    created="creationTime",
-    failure_message="failureMessage",
-    model="modelArn",
-    desired_model="desiredModelArn",
-    base_model="foundationModelArn",
-    units="modelUnits",
-    commitment="commitmentDuration",
-    committed_until="commitmentExpirationTime",
-)
-
-
 def serves(found: Any, request: Mapping[str, Any]) -> bool:
     """Whether throughput serves the requested model, or is about to.
 
@@ -110,7 +94,20 @@ PROVISIONED_THROUGHPUT = Resource(
     updates={"modelId": "desiredModelId"},
     delete_operation="DeleteProvisionedModelThroughput",
     serves=serves,
-    read=_read,
+    read=reads(
+        _OUTCOMES,
+        kind=Throughput,
+        arn="provisionedModelArn",
+        name="provisionedModelName",
+        created="creationTime",
+        failure_message="failureMessage",
+        model="modelArn",
+        desired_model="desiredModelArn",
+        base_model="foundationModelArn",
+        units="modelUnits",
+        commitment="commitmentDuration",
+        committed_until="commitmentExpirationTime",
+    ),
     failure_message=failure(
         "Provisioned throughput {name} cannot be used, it is {status}: {said}. It may be billed until it is deleted: "
         "delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
