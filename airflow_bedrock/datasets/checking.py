@@ -155,7 +155,7 @@ class _Found:
 
     lines: int
     characters: list[int] = field(default_factory=list)
-    lengths: Counter[int] = field(default_factory=Counter)
+    lengths: list[int] = field(default_factory=list)
     longest: tuple[int, int] = (0, 0)
     passed_over: int = 0
     bad: int = 0
@@ -252,7 +252,7 @@ class _Check:
         if part != "training":
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
-        self._lengths.update(found.lengths)
+        self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
         if found.longest[0] > self._longest[0]:
             self._longest = (found.longest[0], self._place(part, first + found.longest[1]))
 
@@ -461,9 +461,10 @@ class _Scan:
         facts, found, leavings = document(), self._found, Leavings(self._number)
         latin = self._rules.method.characters_per_token or facts.characters_per_token
         per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
-        plain_of, leave, lengths = self._rules.plain, leavings.add, found.lengths
+        plain_of, leave = self._rules.plain, leavings.add
         scripts: list[list[int]] = []
-        ascii_only = 0
+        lengths = [0] * 40
+        ascii_only, longest = 0, (0, 0)
         signatures = Signatures(self._number, len(self._lines)) if self._options.signatures else None
         if self._bom:
             message = "the file begins with a byte order mark: save it as UTF-8 without one"
@@ -482,16 +483,17 @@ class _Scan:
             leave(number, asked, answer.encode())
             if signatures is not None:
                 signatures.add(number, asked)
-            text += answer
-            if text.isascii():
-                ascii_only += len(text)
-                tokens = -(-len(text) // latin)
+            if text.isascii() and answer.isascii():
+                length = len(text) + len(answer)
+                ascii_only += length
+                tokens = -(-length // latin)
             else:
-                scripts.append(counts := by_script(text))
+                scripts.append(counts := by_script(text + answer))
                 tokens = -sum(map(floordiv, map(neg, counts), per_token))
             lengths[tokens.bit_length()] += 1
-            if tokens > found.longest[0]:
-                found.longest = (tokens, number)
+            if tokens > longest[0]:
+                longest = (tokens, number)
+        found.lengths, found.longest = lengths, longest
         of_ascii = [ascii_only, *[0] * len(facts.scripts)]
         found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
         found.leavings = leavings.parts()

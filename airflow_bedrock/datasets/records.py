@@ -55,13 +55,14 @@ def normalised(text: str) -> bytes:
 
     Texts that differ only in these respects count as the same: they are duplicates, and never lie in two splits.
     """
-    data = (text if text.isascii() else _folded(text)).encode("utf-8", "surrogatepass").translate(_ASCII)
+    data = text.encode() if text.isascii() else _folded(text)
+    data = data.translate(_ASCII)
     while b"  " in data:
         data = data.replace(b"  ", b" ")
     return data.strip(b" ")
 
 
-def _folded(text: str) -> str:
+def _folded(text: str) -> bytes:
     """Return a text after NFKC and case folding, with no white space beyond ASCII."""
     if "\uff0c" in text or "\uff01" in text or "\uff1f" in text:
         for wide, narrow in _WIDE:
@@ -69,7 +70,7 @@ def _folded(text: str) -> str:
     text = normalize("NFKC", normalize("NFKC", text).casefold())
     for space in _SPACES:
         text = text.replace(space, " ")
-    return text
+    return text.encode("utf-8", "surrogatepass")
 
 
 def value_of(record: Mapping[str, object], field: str) -> object:

@@ -74,6 +74,7 @@ class Rules:
         self.name = name
         self.form = form = FORMS[method.form or method.format]
         self._decode_plain = form.plain_decoder.decode if form.plain_decoder else None
+        self._read_plain = form.plain[1] if form.plain else None
         limits = (method.max_tokens, method.max_input_tokens, method.max_output_tokens)
         # In characters, each of which is at most one token.
         self._max_length = min((one for one in limits if one is not None), default=sys.maxsize)
@@ -103,14 +104,13 @@ class Rules:
 
         It is for speed: what it returns has no problem, which it finds out by a narrower type and rougher limits.
         """
-        form = self.form
-        if form.plain is None or self._decode_plain is None or len(line) > self._max_bytes:
+        if self._read_plain is None or self._decode_plain is None or len(line) > self._max_bytes:
             return None
         try:
-            plain = form.plain[1](self._decode_plain(line))
+            plain: Plain | None = self._read_plain(self._decode_plain(line))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return plain if plain and self._is_fine(*plain) else None
+        return plain if plain and self._is_fine(plain[0], plain[1]) else None
 
     def _is_fine(self, prompt: str, answer: str) -> bool:
         """Whether a prompt, with its system prompt, and an answer certainly break no limit."""
