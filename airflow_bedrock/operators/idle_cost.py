@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _regions(value: Any) -> list[str]:
-    given = [value] if isinstance(value, str) and value else value
+    given = [value] if isinstance(value, str) else value
     if not isinstance(given, (list, tuple)) or not given or not all(isinstance(one, str) and one for one in given):
         raise ValueError("must be a region or a list of regions")
     return list(given)

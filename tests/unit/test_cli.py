@@ -14,6 +14,15 @@ import pytest
 from airflow_bedrock.cli import _COMMANDS, main
 
 
+def test_the_help_lists_each_command_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Below how the command is called."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "usage: airflow-bedrock <command> ..."
+    assert [line.split()[0] for line in printed[-len(_COMMANDS) :]] == list(_COMMANDS)
+
+
 @pytest.mark.parametrize("command", _COMMANDS)
 def test_each_option_says_what_it_is_for(command: str) -> None:
     """And none hides the name of its value."""

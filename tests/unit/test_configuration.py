@@ -49,6 +49,15 @@ def test_its_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert configuration.environment() == "example.org"
 
 
+def test_the_ledger_is_below_the_registry_unless_it_has_its_own_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without either, there is no ledger."""
+    assert configuration.ledger_uri() == ""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__REGISTRY_URI", "s3://bucket/models/")
+    assert configuration.ledger_uri() == "s3://bucket/models/spend"
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", "s3://bucket/ledger")
+    assert configuration.ledger_uri() == "s3://bucket/ledger"
+
+
 def test_every_option_says_what_it_is() -> None:
     """``airflow config list`` and Airflow's providers manager read it."""
     options = get_provider_info()["config"]["bedrock"]["options"]

@@ -71,6 +71,7 @@ def test_good_request_has_no_problems() -> None:
         ),
         ({"jobTags": [{"key": "a", "value": "b"}, {"key": "c"}]}, "jobTags.2.member.value", "Member must not be null"),
         ({"hyperParameters": {"epochCount": 2}}, "hyperParameters.epochCount", "Member must be a string"),
+        ({"hyperParameters": {2: "epochs"}}, "hyperParameters.key", "Member must be a string"),
         ({"hyperParameters": "epochCount=2"}, "hyperParameters", "Member must be a map"),
         ({"jobTags": {"key": "a"}}, "jobTags", "Member must be a list"),
         ({"outputDataConfig": "s3://bucket/out/"}, "outputDataConfig", "Member must be a structure"),
@@ -203,6 +204,16 @@ def knows(service: str, name: str) -> bool:
         shape = shape.members[member]
     value = name.partition("=")[2]
     return not value or value in shape.enum
+
+
+def test_a_service_model_of_the_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 finds it in ~/.aws/models too."""
+    folder = tmp_path / ".aws" / "models" / "a-preview" / "2026-01-01"
+    folder.mkdir(parents=True)
+    model = '{"operations": {"Try": {"input": {"shape": "In"}}}, "shapes": {"In": {"type": "structure"}}}'
+    (folder / "service-2.json").write_text(model)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert input_shape("a-preview", "Try").type_name == "structure"
 
 
 def test_an_old_botocore_is_named_with_the_one_to_install() -> None:

@@ -377,8 +377,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     good = write(tmp_path / "good.jsonl", *(converse(f"Where is {n}?") for n in range(9)))
     bad = write(tmp_path / "bad.jsonl", converse("a [User: b"), *(converse(f"Where is {n}?") for n in range(9)))
     model = ["--model", NOVA]
-    assert main(["check", str(good), *model, "--validation", str(bad), "--test", str(good)]) == 1
-    capsys.readouterr()
+    parts = ["--validation", str(bad), "--test", str(good)]
+    assert main(["check", str(good), *model, *parts, "--format", "json"]) == 1
+    assert list(json.loads(capsys.readouterr().out)["files"]) == ["training", "validation", "test"]
     assert main(["check", str(good), *model]) == 0
     printed = capsys.readouterr().out
     assert "No problem found." in printed

@@ -79,6 +79,7 @@ def test_a_page_of_list_is_the_one_requested(ask: ListJobs, asked: dict[str, obj
 async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """To make one costs a fifth of a second of a core; another kind of resource needs one that knows it."""
     made: list[Any] = []
+    closed: list[Any] = []
 
     def make(resources: object, connection: object) -> Any:
         answers = iter([[], refused("ThrottlingException", 429), refused("ExpiredTokenException", 403)])
@@ -89,8 +90,10 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
             return {"seen": one, "nextToken": None}
 
         listing = {"list_model_customization_jobs": answer, "list_custom_model_deployments": answer}
-        made.append(SimpleNamespace(**listing, close=lambda: None))
-        return made[-1]
+        client = SimpleNamespace(**listing)
+        client.close = lambda: closed.append(client)
+        made.append(client)
+        return client
 
     monkeypatch.setattr("airflow_bedrock.jobs.poll_client.poll_client", make)
     polls = PollClient(Connection.of(aws_conn_id=None, region_name=None, verify=None, config=None))
@@ -104,6 +107,7 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
     await polls.ask(DEPLOYMENT, LIST)
     assert len(made) == 3
     polls.close()
+    assert closed == made[2:]
 
 
 def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,9 @@ def test_what_is_said(source: str, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "[EMAIL]" in train
     assert "example.com" not in train
     assert main(arguments(source, tmp_path / "out", "--format", "json")) == 0
-    told = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert printed.endswith("}\n")
+    told = json.loads(printed)
     assert told["counts"]["read"] == told["report"]["read"] == 60
     assert Path(told["manifest_uri"]).is_file()
 

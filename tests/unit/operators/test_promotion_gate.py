@@ -209,6 +209,13 @@ def test_a_cost_needs_a_model() -> None:
         BedrockPromotionGate(task_id="gate", report_uri="s3://bucket/report.json", max_cost=1)
 
 
+@pytest.mark.parametrize(("version", "can"), [("3.0.6", False), ("3.1.0", True), ("3.3.2", True)])
+def test_airflow_asks_a_person_since_3_1(monkeypatch: pytest.MonkeyPatch, version: str, *, can: bool) -> None:
+    """Before, ``airflow-bedrock approve`` answers."""
+    monkeypatch.setattr("airflow.__version__", version)
+    assert can_ask() == can
+
+
 @pytest.mark.skipif(not can_ask(), reason="Airflow < 3.1")
 class TestPerson:
     """With a person."""
