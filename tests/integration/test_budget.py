@@ -665,10 +665,11 @@ def test_a_budget_that_cannot_be_kept_makes_no_job(
 
 
 @pytest.mark.parametrize(
-    ("usd", "kind", "said"),
+    ("usd", "expected", "kind", "said"),
     [
-        (3, AirflowSkipException, ("ok", "3.00 USD are left this month; the job may cost 2.00")),
-        (1, BedrockFatalError, ("problem", "1.00 USD are left this month; the job may cost 2.00, 1.00 more")),
+        (3, 2, AirflowSkipException, ("ok", "3.00 USD are left this month; the job may cost 2.00")),
+        (1, 2, BedrockFatalError, ("problem", "1.00 USD are left this month; the job may cost 2.00, 1.00 more")),
+        (1, None, AirflowSkipException, ("ok", "1.00 USD are left this month; the job may cost 0.000714")),
     ],
 )
 def test_a_dry_run_says_what_is_left_and_reserves_nothing(
@@ -678,14 +679,15 @@ def test_a_dry_run_says_what_is_left_and_reserves_nothing(
     budget: Callable[..., None],
     ledger: Callable[[], Ledger],
     usd: int,
+    expected: int | None,
     kind: type[Exception],
     said: tuple[str, str],
 ) -> None:
-    """And whether it reaches for the job."""
+    """And whether it reaches for the job; without an expected cost, by the estimate."""
     budget(usd)
     data, now = account.put("train.jsonl", records()), context()
     with pytest.raises(kind, match=r"Dry run: (no check failed for the job\.|the job would not be made)"):
-        operator(account, local, data, job_name=name, dry_run=True, expected_cost=2).execute(now)
+        operator(account, local, data, job_name=name, dry_run=True, expected_cost=expected).execute(now)
     lines = now["ti"].pushed["dry_run"]["lines"]
     assert [(one["verdict"], one["said"]) for one in lines if one["check"] == "budget"] == [said]
     assert ledger() == Ledger()

@@ -292,6 +292,23 @@ def test_airflows_own_dry_run_stays(account: Account, local: LocalBedrock) -> No
     assert "is_dry_run" in BedrockModelCustomizationOperator.template_fields
 
 
+@pytest.mark.parametrize(("quota", "verdict"), [(4.0, "ok"), (3.0, "warning")])
+def test_a_dry_run_compares_the_running_jobs_with_the_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: float, verdict: str
+) -> None:
+    """If no slot is free, the job would be refused, unless another one ends first."""
+    named = {"Batch inference jobs": 1.0, "(Model customization) Scheduled customization jobs": quota}
+    pages = [{"Quotas": [{"QuotaName": name, "Value": value}]} for name, value in named.items()]
+    paginator = SimpleNamespace(paginate=lambda **_: pages)
+    client = SimpleNamespace(get_paginator=lambda _: paginator, close=lambda: None)
+    monkeypatch.setattr(dry_run_module, "client_of", lambda *_: client)
+    monkeypatch.setattr(dry_run_module, "active_jobs", lambda _: 3)
+    checked: Any = SimpleNamespace(service=SimpleNamespace(hook=None))
+    checked._known_quota = lambda: dry_run_module.DryRun._known_quota(checked)
+    found = list(dry_run_module.DryRun._quota(checked, {}))
+    assert found == [(verdict, f"3 of {quota:.0f} jobs are running or stopping")]
+
+
 SAMPLES = [{"messages": [{"role": "user", "content": "2+2?"}], "reference_answer": {"answer": "4"}}]
 
 

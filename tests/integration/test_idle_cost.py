@@ -222,10 +222,12 @@ def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
         found(BedrockHook(), prices(), datetime.now(UTC), days=14, end_of_life_days=180)
 
 
-@pytest.mark.parametrize("wrong", [{"regions": []}, {"days": 0}, {"regions": [1]}, {"end_of_life_days": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"regions": []}, {"regions": ""}, {"days": 0}, {"regions": [1]}, {"end_of_life_days": -1}]
+)
 def test_a_wrong_argument_breaks_the_dag_file(wrong: dict[str, Any]) -> None:
     """Not its run on Monday."""
-    with pytest.raises(ArgumentError):
+    with pytest.raises(ArgumentError, match=f"{next(iter(wrong))} must be "):
         BedrockIdleCostOperator(task_id="idle", **wrong)
 
 

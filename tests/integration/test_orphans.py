@@ -227,7 +227,7 @@ class Supervisor:
 
 
 @pytest.mark.parametrize("stop", [True, False])
-@pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 3}])
+@pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 0}])
 def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], stop: bool) -> None:
     """It stops what is orphaned and returns what became of it."""
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
@@ -243,7 +243,7 @@ def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str
 
 @pytest.fixture
 def airflow_url() -> Iterator[str]:
-    """An API server that knows the tasks t and t[3] and the DAG runs, for who has the token."""
+    """An API server that knows the tasks t and t[0] and the DAG runs, for who has the token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -253,7 +253,7 @@ def airflow_url() -> Iterator[str]:
             states = {
                 path + rest: "running" if run == ALIVE else "failed"
                 for run, path in runs.items()
-                for rest in ("", "/taskInstances/t", "/taskInstances/t/3")
+                for rest in ("", "/taskInstances/t", "/taskInstances/t/0")
             }
             states["/api/v2/dags?limit=1"] = ""
             trusted = self.headers["Authorization"] == "Bearer secret"
@@ -272,7 +272,7 @@ def airflow_url() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 3}])
+@pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 0}])
 def test_the_command(
     jobs: Jobs,
     airflow_url: str,

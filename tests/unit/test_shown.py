@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.job import Job, Outcome, ResourceState
 from airflow_bedrock.plugin.shapes import checked
 from airflow_bedrock.shown import EVALUATION, JOB, evaluation_shown, job_shown, pushed
 
@@ -23,14 +23,24 @@ def test_what_a_job_was_asked_for_reaches_the_views() -> None:
         "trainingDataConfig": {"s3Uri": "s3://bucket/train.jsonl"},
         "roleArn": "arn:aws:iam::123456789012:role/secret",
     }
-    told = checked(JOB, job_shown(Job(arn="job", name="job", status="InProgress"), AWS, request=request))
+    job = Job(arn="job", name="job", status="Failed", failure_message="no record")
+    told = checked(JOB, job_shown(job, AWS, request=request))
     assert told is not None
+    assert told["failure_message"] == "no record"
     assert told["asked"] == {
         "customization_type": "FINE_TUNING",
         "base_model_id": "amazon.nova-micro-v1:0:128k",
         "hyperparameters": {"epochCount": "2"},
         "training_data": {"s3Uri": "s3://bucket/train.jsonl"},
     }
+
+
+def test_a_job_that_was_just_created_reaches_the_views() -> None:
+    """Create returns its ARN, and nothing else."""
+    created = ResourceState(arn="job", name="job", status="InProgress", outcome=Outcome.RUNNING)
+    told = checked(JOB, job_shown(created, AWS))
+    assert told is not None
+    assert (told["job_arn"], told["status"]) == ("job", "InProgress")
 
 
 def test_the_score_of_each_model_reaches_the_views() -> None:

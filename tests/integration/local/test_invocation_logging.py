@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.cli import main
 from airflow_bedrock.local import LocalBedrock
 from tests.integration.local.conftest import NOVA
 
@@ -143,11 +144,17 @@ def test_a_bucket_that_is_gone_does_not_harm_the_caller(service: Service) -> Non
     service.bedrock.delete_model_invocation_logging_configuration()
 
 
-def test_logs_can_be_distilled_from(service: Service, logged: str) -> None:
-    """A student is trained on the logs of its teacher, and answers what the teacher did."""
+def test_logs_can_be_distilled_from(
+    service: Service, logged: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The check counts the logs; a student is trained on them, and answers what its teacher did."""
     questions = [question for question, _ in service.questions(100)]
     answers = {question: service.text(BASE, question) for question in questions}
     folder = f"s3://{service.local.bucket}/{logged}/AWSLogs/123456789012/BedrockModelInvocationLogs/us-east-1/"
+    for name, value in service.local.environment().items():
+        monkeypatch.setenv(name, value)
+    assert main(["check", folder, "--model", NOVA, "--method", "DISTILLATION", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"]["training"]["records"] == len(questions)
     source = {"invocationLogSource": {"s3Uri": folder}, "usePromptResponse": True}
     teacher = {"teacherModelConfig": {"teacherModelIdentifier": BASE}}
     job = service.job(

@@ -228,7 +228,7 @@ def test_a_dry_run_calls_the_reward_function(service: Service, monkeypatch: pyte
         return line["verdict"], line["said"]
 
     verdict, told = said(GRADER)
-    assert (verdict, "record 3: 1 and 0" in told) == ("ok", True)
+    assert (verdict, "record 3: 1 and 0" in told, "record 4" in told) == ("ok", True, False)
     verdict, told = said("def handler(event, context):\n    raise ValueError('broken')\n")
     assert (verdict, "ValueError: broken" in told) == ("problem", True)
 

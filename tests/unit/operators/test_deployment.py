@@ -314,9 +314,10 @@ def test_a_dry_run_makes_nothing(stubbed: Any) -> None:
     task.refuse(GET, "ResourceNotFoundException", status=404)
     with pytest.raises(AirflowSkipException):
         task.execute(context(xcom_push=lambda key, value: pushed.update({key: value})))
-    said = {(line["check"], line["said"]) for line in pushed["dry_run"]["lines"]}
-    assert ("deployment", "router would be created") in said
-    assert ("price", "it costs nothing while it is not called") in said
+    said = [tuple(line.values()) for line in pushed["dry_run"]["lines"]]
+    assert ("deployment", "ok", "router would be created") in said
+    assert ("price", "ok", "0.00 USD: the deployment itself") in said
+    assert ("price", "ok", "it costs nothing while it is not called") in said
 
 
 def test_defer_for_ever(stubbed: Any) -> None:
