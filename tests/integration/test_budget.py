@@ -990,6 +990,9 @@ def test_spend_says_what_a_month_has_cost(
     assert main(["spend", "--settle", "--region", "eu-west-1"]) == 0
     account_id = local.role_arn.split(":")[4]
     assert f"Not checked: reservations in us-east-1 of account {account_id}, which this" in capsys.readouterr().err
+    budget("")
+    assert main(["spend"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("all ")
 
 
 def test_a_backfill_whose_runs_the_budget_covers_says_so(

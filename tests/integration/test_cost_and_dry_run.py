@@ -292,6 +292,35 @@ def test_airflows_own_dry_run_stays(account: Account, local: LocalBedrock) -> No
     assert "is_dry_run" in BedrockModelCustomizationOperator.template_fields
 
 
+@pytest.mark.parametrize(
+    ("base", "answer", "found"),
+    [
+        ("an.old-model", {"modelLifecycle": {"status": "LEGACY"}}, [("warning", "LEGACY in us-east-1")]),
+        (
+            "a.model",
+            {"customizationsSupported": ["DISTILLATION"]},
+            [
+                ("warning", "Bedrock lists DISTILLATION for it in us-east-1, and not FINE_TUNING"),
+                ("ok", "ACTIVE in us-east-1"),
+            ],
+        ),
+        ("a:custom-model/b", {"modelStatus": "Creating"}, [("problem", "the custom model is Creating")]),
+        ("a:custom-model/b", {"modelStatus": "Active"}, [("ok", "the custom model is Active")]),
+    ],
+)
+def test_a_dry_run_says_what_bedrock_says_of_the_base_model(
+    base: str, answer: dict[str, Any], found: list[tuple[str, str]]
+) -> None:
+    """A custom model must be ready; what a base model cannot do may be newer than Bedrock's list."""
+    conn = SimpleNamespace(
+        get_foundation_model=lambda **_: {"modelDetails": answer}, get_custom_model=lambda **_: answer
+    )
+    checked: Any = SimpleNamespace(_conn=conn, _region="us-east-1")
+    unknown, *rest = dry_run_module.DryRun._base_model(checked, {"baseModelIdentifier": base})
+    assert "has no entry" in unknown[1]
+    assert rest == found
+
+
 @pytest.mark.parametrize(("quota", "verdict"), [(4.0, "ok"), (3.0, "warning")])
 def test_a_dry_run_compares_the_running_jobs_with_the_quota(
     monkeypatch: pytest.MonkeyPatch, quota: float, verdict: str

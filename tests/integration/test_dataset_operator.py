@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from botocore.config import Config
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockDatasetCheckOperator
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
 from airflow_bedrock.storage import Storage
 from tests.live.postgres import postgres
@@ -108,6 +110,25 @@ def test_what_is_written_is_encrypted_with_the_users_key(s3: S3Client, bucket: s
         assert len(first) == 5
         assert all(mode == "aws:kms" for mode, *_ in first.values())
         assert prepare(key) == first
+
+
+@pytest.mark.parametrize("media_sizes", [True, False])
+def test_media_are_looked_up_on_request(s3: S3Client, bucket: str, tmp_path: Path, *, media_sizes: bool) -> None:
+    """An image that is not there is a problem of its record."""
+    image = {"image": {"format": "png", "source": {"s3Location": {"uri": f"s3://{bucket}/gone.png"}}}}
+    messages = [{"role": "user", "content": [{"text": "What?"}, image]}]
+    messages.append({"role": "assistant", "content": [{"text": "A cat."}]})
+    file = tmp_path / "train.jsonl"
+    file.write_text(json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages}))
+    found = BedrockDatasetCheckOperator(
+        task_id="check",
+        training_data_uri=str(file),
+        base_model_id="amazon.nova-lite-v1:0",
+        media_sizes=media_sizes,
+        fail_on_problems=False,
+        aws_conn_id="aws_local",
+    ).execute(Context())
+    assert ("media-access" in found["problems"]) == media_sizes
 
 
 def test_missing_source(s3: S3Client, bucket: str) -> None:

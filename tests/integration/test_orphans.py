@@ -299,8 +299,10 @@ def test_the_command(
     assert f"Job {doubt} is kept" in printed.err
     assert jobs.status(ended) == "InProgress"
 
-    assert main([*command, "--stop"]) == 0
-    assert f"Job {ended} is being stopped" in capsys.readouterr().out
+    assert main([*command, "--stop", "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    assert [(one["arn"], one["orphaned"]) for one in json.loads(printed.out)] == [(ended, True)]
+    assert f"Job {ended} is being stopped" in printed.err
     assert jobs.status(ended) == "Stopping"
     assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
 
@@ -309,7 +311,9 @@ def test_all_running_jobs_are_listed(jobs: Jobs, capsys: pytest.CaptureFixture[s
     """Without --orphans; and nothing but orphans can be stopped."""
     arn = jobs.asked("ended", ENDED)
     assert main(["jobs", "--airflow-url", "http://127.0.0.1:1"]) == 0
-    assert f"{arn}  20" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{arn}  20" in printed
+    assert "  nothing: " in printed
     with pytest.raises(SystemExit):
         main(["jobs", "--stop"])
 

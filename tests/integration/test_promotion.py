@@ -17,7 +17,7 @@ from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators import BedrockPromoteModelOperator
+from airflow_bedrock.operators import BedrockPromoteModelOperator, BedrockRetireModelsOperator
 from airflow_bedrock.shapes import missing_in_botocore
 from tests.trained_models import train
 
@@ -143,6 +143,10 @@ def test_a_mistake_breaks_the_dag(argument: str, value: Any, message: str) -> No
     given = {"deployment_name": "router", "model_arn": "{{ 1 }}", "registry_uri": "s3://bucket/registry"}
     with pytest.raises(ValueError, match=message):
         BedrockPromoteModelOperator(task_id="promote", **{**given, argument: value})
+    with pytest.raises(ValueError, match="keep_last must be"):
+        BedrockRetireModelsOperator(
+            task_id="retire", deployment_name="router", registry_uri="s3://bucket/registry", keep_last=-1
+        )
 
 
 def test_a_period_that_is_no_date_changes_nothing(bedrock: Any, models: list[str], line: str, registry: str) -> None:

@@ -40,7 +40,6 @@ _NAMING = {
 _TAGS = ("tags", "jobTags", "customModelTags", "targetModelTags")
 
 _S3_ACTIONS = {
-    "AbortMultipartUpload": ("AbortMultipartUpload",),
     "CompleteMultipartUpload": ("PutObject",),
     "CopyObject": ("PutObject",),
     "CreateMultipartUpload": ("PutObject",),

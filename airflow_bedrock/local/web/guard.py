@@ -103,8 +103,7 @@ def _only_shows(environ: WSGIEnvironment) -> bool:
 
 
 def _in_sandbox(start_response: StartResponse, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-    kept = [one for one in headers if one[0].lower() != "content-security-policy"]
-    return start_response(status, [*kept, ("Content-Security-Policy", "sandbox")], *more)
+    return start_response(status, [*headers, ("Content-Security-Policy", "sandbox")], *more)
 
 
 def _refuse(message: str, start_response: StartResponse) -> Iterable[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +54,7 @@ def test_every_record_is_answered(service: Service) -> None:
     arn = service.bedrock.create_model_invocation_job(**wanted)["jobArn"]
     job = ended(service, arn)
     assert job["status"] == "Completed", job
+    assert job["jobExpirationTime"] - job["submitTime"] == timedelta(hours=24)
     assert (job["totalRecordCount"], job["successRecordCount"], job["errorRecordCount"]) == (121, 120, 1)
     folder = f"batch/{arn.rpartition('/')[2]}"
     lines = read(service, f"{folder}/in.jsonl.out")

@@ -421,6 +421,12 @@ def test_simulate_custom_policy(enforcing: Service) -> None:
         True,
         False,
     ]
+    tagged = {"StringEquals": {"own:key": "a"}}
+    denied = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": tagged}
+    (one,) = iam.simulate_custom_policy(PolicyInputList=[document(allow("*"), denied)], ActionNames=["s3:GetObject"])[
+        "EvaluationResults"
+    ]
+    assert one["EvalDecision"] == "allowed", "a key that the context lacks meets no condition"
     with pytest.raises(ClientError, match=r"InvalidInput.*not valid JSON"):
         iam.simulate_custom_policy(PolicyInputList=["{"], ActionNames=["s3:GetObject"])
     for odd in ('{"Statement": ["x"]}', '{"Statement": {"Effect": "Allow", "Action": 5, "Resource": "*"}}', "[]"):

@@ -115,6 +115,8 @@ def test_invoked_stream_of_nova_calls_a_tool(service: Service) -> None:
     assert found[1]["contentBlockStart"]["start"]["toolUse"]["name"] == "find"
     assert found[2]["contentBlockDelta"]["delta"] == {"toolUse": {"input": "{}"}}
     assert found[4]["messageStop"] == {"stopReason": "tool_use"}
+    answer = service.ask(NOVA, "bucket", toolConfig=body["toolConfig"])
+    assert answer["output"]["message"]["content"][0]["toolUse"]["name"] == "find"
 
 
 def test_invoked_stream_of_claude(service: Service) -> None:
@@ -135,6 +137,7 @@ def test_invoked_stream_of_claude(service: Service) -> None:
     ]
     assert found[2]["delta"] == {"type": "text_delta", "text": "bucket"}
     assert found[4]["delta"]["stop_reason"] == "end_turn"
+    assert found[4]["usage"]["output_tokens"] > 0
 
 
 @pytest.mark.parametrize(
