@@ -113,7 +113,7 @@ def test_what_is_written_is_encrypted_with_the_users_key(s3: S3Client, bucket: s
 
 
 @pytest.mark.parametrize("media_sizes", [True, False])
-def test_media_are_looked_up_on_request(s3: S3Client, bucket: str, tmp_path: Path, *, media_sizes: bool) -> None:
+def test_media_are_checked_on_request(s3: S3Client, bucket: str, tmp_path: Path, *, media_sizes: bool) -> None:
     """An image that is not there is a problem of its record."""
     image = {"image": {"format": "png", "source": {"s3Location": {"uri": f"s3://{bucket}/gone.png"}}}}
     messages = [{"role": "user", "content": [{"text": "What?"}, image]}]
