@@ -315,7 +315,8 @@ def test_a_dry_run_says_what_bedrock_says_of_the_base_model(
     conn = SimpleNamespace(
         get_foundation_model=lambda **_: {"modelDetails": answer}, get_custom_model=lambda **_: answer
     )
-    checked: Any = SimpleNamespace(_conn=conn, _region="us-east-1")
+    service = SimpleNamespace(hook=SimpleNamespace(conn=conn))
+    checked: Any = SimpleNamespace(service=service, _region="us-east-1")
     unknown, *rest = dry_run_module.DryRun._base_model(checked, {"baseModelIdentifier": base})
     assert "has no entry" in unknown[1]
     assert rest == found
