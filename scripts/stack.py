@@ -120,7 +120,7 @@ def local_bedrock(home: Path, *arguments: str, port: int | None = None) -> Itera
     """Run Local Bedrock with its state below ``home``; yield its URL and the environment that it says to export."""
     port = port or free_port()
     log = home / "local-bedrock.log"
-    program = os.environ.get("AIRFLOW_BEDROCK_LOCAL", f"{BIN / 'airflow-bedrock'} local")
+    program = os.environ.get("AIRFLOW_BEDROCK_LOCAL", f"{shlex.quote(str(BIN / 'airflow-bedrock'))} local")
     command = [*shlex.split(program), "--port", str(port), "--state", str(home / "state"), *arguments]
     with process(command, os.environ, log) as child:
         url = f"http://127.0.0.1:{port}"

@@ -62,7 +62,7 @@ def _show(arguments: argparse.Namespace) -> int:
   Airflow        {airflow.url}   (no sign-in: anybody who reaches this loopback address is an admin)
   Local Bedrock  {bedrock}
   logs           {airflow.home}/standalone.log
-  second shell   . {exports}   (airflow, airflow-bedrock and the AWS CLI then reach both)
+  second shell   . {shlex.quote(str(exports))}   (airflow, airflow-bedrock and the AWS CLI then reach both)
 
 Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C ends everything.""",
                 flush=True,

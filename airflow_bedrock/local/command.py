@@ -113,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     time.add_argument(
         "--start",
-        type=datetime.fromisoformat,
+        type=_time,
         help="time at which its clock starts, e.g. 2026-06-01 (UTC): base models have an end of life (default: now)",
     )
     time.add_argument(
@@ -179,6 +179,14 @@ def _warning(host: str) -> str:
 
 def _quota(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
-    if name not in {one.name for one in fields(Quotas)} or not number.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a quota, '=' and a number")
+    known = [one.name for one in fields(Quotas)]
+    if name not in known or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, with one of these names: {', '.join(known)}")
     return name, int(number)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a time such as 2026-06-01 or 2026-06-01T12:00:00Z") from None

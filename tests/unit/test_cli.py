@@ -59,6 +59,23 @@ def test_an_option_takes_the_numbers_that_it_names(command: str, option: str, te
         assert getattr(parser.parse_args(arguments), option[2:].replace("-", "_")) == number
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--start", "tomorrow", "must be a time such as 2026-06-01"),
+        ("--quota", "jobs=3", "must be NAME=NUMBER, with one of these names: scheduled_jobs, training_jobs"),
+        ("--quota", "scheduled_jobs=many", "must be NAME=NUMBER"),
+    ],
+)
+def test_a_wrong_setting_of_local_bedrock_is_answered_with_a_right_one(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not start."""
+    with pytest.raises(SystemExit):
+        main(["local", option, value])
+    assert said in capsys.readouterr().err
+
+
 def test_without_a_command_the_help_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     """And the exit code is that of a wrong command line."""
     assert main([]) == 2

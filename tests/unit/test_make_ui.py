@@ -15,7 +15,7 @@ import pytest
 
 from airflow_bedrock.local.command import add_arguments
 from scripts import stack, ui
-from scripts.stack import BIN, Airflow
+from scripts.stack import BIN, Airflow, StartError
 
 
 def test_a_port_that_is_taken_is_replaced_by_a_free_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,3 +86,17 @@ def test_its_options_reach_both_programs(tmp_path: Path, monkeypatch: pytest.Mon
     assert exported["AIRFLOW__CORE__DAGS_FOLDER"] == str(tmp_path / "mine")
     assert exported["AIRFLOW__API__PORT"] == str(port)
     assert exported["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql://there"
+
+
+def test_local_bedrock_starts_in_a_checkout_whose_path_has_a_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is one word of the command."""
+    program = tmp_path / "my checkout" / "airflow-bedrock"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "started with $@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(stack, "BIN", program.parent)
+    monkeypatch.delenv("AIRFLOW_BEDROCK_LOCAL", raising=False)
+    with pytest.raises(StartError, match="started with local --port 4599"), stack.local_bedrock(tmp_path, port=4599):
+        pass
