@@ -340,8 +340,8 @@ ANY = CHAT | st.fixed_dictionaries({"messages": st.lists(FLAT, max_size=3)}, opt
 @pytest.mark.parametrize("model", [NOVA, CLAUDE, "meta.llama3-2-1b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0"])
 @settings(max_examples=60)
 @given(record=ANY | st.fixed_dictionaries({"prompt": TEXT, "completion": TEXT}))
-def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any]) -> None:
-    """What it takes, all rules take, and see the same prompt and answer in."""
+def test_plain_returns_only_good_records(model: str, record: dict[str, Any]) -> None:
+    """In what it returns all rules find no problem, and the same prompt and answer."""
     rules: Rules = rules_for(model)
     line = json.dumps(record).encode()
     plain = rules.plain(line)
@@ -352,8 +352,8 @@ def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any
         assert (whole.prompt, whole.completion) == plain
 
 
-def test_the_short_way_is_taken() -> None:
-    """A plain conversation needs no more, of one question or several."""
+def test_plain_returns_conversations_of_texts() -> None:
+    """Of one question or several."""
     rules = rules_for(NOVA)
     assert rules.plain(json.dumps(converse("Where?", system=[{"text": "Be brief."}])).encode()) == (
         "Be brief.\nWhere?",

@@ -38,21 +38,13 @@ def test_normalise_each_character() -> None:
             assert normalised(text) == definition(text), hex(code)
 
 
-def test_normalise_characters_that_are_inert() -> None:
-    """Every character among those that need no NFKC, and each of those beside some that they could join."""
-    inert = [chr(code) for code in [*range(0x80), *range(0xC0, 0x100), *range(0x400, 0x480), *range(0x4000, 0xA000)]]
-    known = set(inert)
-    for code in range(0x30000):
-        if not 0xD800 <= code < 0xE000 and known.issuperset(chr(code).casefold()):
-            text = f"Aß{chr(code)}Й字"
-            assert normalised(text) == definition(text), hex(code)
-    without_case = [chr(code) for code in range(0x800, 0x1000)]
-    for one in inert + without_case:
-        text = f"{one}{one}a{one}\n {one}e\xe9{one}"
-        assert normalised(text) == definition(text), hex(ord(one))
-
-
 SCRIPTS = ["plain ascii", "Grüße ÀÞ\xd7", "Ключ Ѐ", "मैं क़ाबू", "謝謝 字", "如\uff0c何", "“Ω”"]
+
+
+def counts_by_first_byte(text: str) -> list[int]:
+    firsts = [bytes.fromhex(one.first_bytes) for one in document().scripts]
+    counts = [sum(one.encode("utf-8", "surrogatepass")[0] in script for one in text) for script in firsts]
+    return [len(text) - sum(counts), *counts]
 
 
 @given(TEXT | st.sampled_from(SCRIPTS))
@@ -60,9 +52,14 @@ SCRIPTS = ["plain ascii", "Grüße ÀÞ\xd7", "Ключ Ѐ", "मैं क़�
 @example("\ud800 字")
 def test_characters_by_script(text: str) -> None:
     """A character's script is recognized by its first byte in UTF-8."""
-    firsts = [bytes.fromhex(one.first_bytes) for one in document().scripts]
-    counts = [sum(one.encode("utf-8", "surrogatepass")[0] in script for one in text) for script in firsts]
-    assert by_script(text) == [len(text) - sum(counts), *counts]
+    assert by_script(text) == counts_by_first_byte(text)
+
+
+def test_characters_of_one_kind() -> None:
+    """Of every size and first byte, beside ASCII and beside another kind."""
+    for code in range(0x80, 0x110000, 61):
+        for text in (f"a {chr(code) * 3}", f"{chr(code)}é字"):
+            assert by_script(text) == counts_by_first_byte(text), hex(code)
 
 
 @pytest.mark.parametrize(
