@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from airflow.sdk import BaseOperator
 
@@ -18,12 +18,19 @@ from airflow_bedrock.customization.console import region_of
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from airflow.sdk import BaseNotifier
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.operators.arguments import Arguments, Conflicts, Rule
     from airflow_bedrock.storage import Storage
 
 Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
+Notifiers: TypeAlias = "Sequence[BaseNotifier] | BaseNotifier"
+
+
+def listed(notifiers: Notifiers) -> Sequence[BaseNotifier]:
+    """Return one notifier, or several, as a sequence."""
+    return notifiers if isinstance(notifiers, Sequence) else [notifiers]
 
 
 class AwsOperator(BaseOperator, Generic[Hook]):

@@ -10,10 +10,10 @@ from airflow_bedrock import configuration
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
-from airflow_bedrock.operators.base import BedrockOperator
+from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseNotifier, Context
+    from airflow.sdk import Context
 
 
 def _regions(value: Any) -> list[str]:
@@ -66,14 +66,14 @@ class BedrockIdleCostOperator(BedrockOperator):
         regions: str | Sequence[str] | None = None,
         days: int | str = 14,
         end_of_life_days: int | str = 180,
-        notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
+        notifiers: Notifiers = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.regions = regions
         self.days = days
         self.end_of_life_days = end_of_life_days
-        self.notifiers = notifiers
+        self.notifiers = listed(notifiers)
         self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         self.log.info("%s", said)
         if idle or ending:
             more: Any = {**context, "idle_cost": result, "idle_cost_text": said}
-            for notifier in self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]:
+            for notifier in self.notifiers:
                 notifier(more)
         return result
 

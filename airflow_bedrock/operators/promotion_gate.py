@@ -13,7 +13,7 @@ from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, given, named, one_of, optional, real, rendered, text
-from airflow_bedrock.operators.base import BedrockOperator
+from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
 from airflow_bedrock.uris import file_uri
 
@@ -113,7 +113,7 @@ class BedrockPromotionGate(BedrockOperator):
         approvers: Sequence[str | Mapping[str, str]] = (),
         approval_timeout: float = 3 * 24 * 60 * 60,
         on_timeout: str = REJECT,
-        notifiers: Sequence[Any] = (),
+        notifiers: Notifiers = (),
         registry_uri: str | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -130,7 +130,7 @@ class BedrockPromotionGate(BedrockOperator):
         self.approvers = approvers
         self.approval_timeout = approval_timeout
         self.on_timeout = on_timeout
-        self.notifiers = notifiers
+        self.notifiers = listed(notifiers)
         self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
         self.report: Mapping[str, Any] = {}  # for the notifiers, while a person is asked
         self._arguments(_RULES, _conflicts).check_literals()

@@ -11,10 +11,10 @@ from airflow_bedrock import configuration, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
-from airflow_bedrock.operators.base import AwsOperator, Hook
+from airflow_bedrock.operators.base import AwsOperator, Hook, Notifiers, listed
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseNotifier, Context
+    from airflow.sdk import Context
 
     from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.hooks import BedrockHook
@@ -44,11 +44,11 @@ class SpendingOperator(AwsOperator[Hook]):
         over_budget: str | None = None,
         expected_cost: float | str | None = None,
         dry_run: bool | str = False,
-        notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
+        notifiers: Notifiers = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.notifiers = notifiers
+        self.notifiers = listed(notifiers)
         self.over_budget = over_budget
         self.expected_cost = expected_cost
         self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
@@ -136,8 +136,7 @@ class SpendingOperator(AwsOperator[Hook]):
 
     def _tell(self, waits: BedrockFatalError, context: Context) -> None:
         """Call the notifiers once per wait, even if it is resumed several times; if one fails, the task still waits."""
-        notifiers = self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]
-        for notifier in () if self._has_waited else notifiers:
+        for notifier in () if self._has_waited else self.notifiers:
             more: Any = {**context, "exception": waits}
             try:
                 notifier(more)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -82,7 +82,7 @@ class Gate:
             report_uri=f"s3://{self.local.bucket}/{self.key}",
             ask_approval=True,
             registry_uri=self.registry,
-            notifiers=[self.told.append],
+            notifiers=[cast("Any", self.told.append)],
             **{"approvers": ["ann"], **given},
         )
         return task.look_again(context) if self.told else task.execute(context)

@@ -228,7 +228,7 @@ class TestPerson:
     def test_the_person_is_asked_with_the_figures(self, gated: Any, airflow: Any) -> None:
         """By Airflow's own operator, whose answer comes back to this task."""
         told: list[Any] = []
-        raised = self.ask(gated, notifiers=[told.append])
+        raised = self.ask(gated, notifiers=told.append)
         assert vars(raised)["method_name"] == "execute_complete"
         asked = airflow.question
         assert (asked.ti_id, [one.id for one in asked.assigned_users]) == (TI_ID, ["ann"])
