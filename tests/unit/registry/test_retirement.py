@@ -12,6 +12,7 @@ import pytest
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
+from airflow_bedrock.operators import BedrockRetireModelsOperator
 from airflow_bedrock.prices import prices
 from airflow_bedrock.registry.models import described
 from airflow_bedrock.registry.register import NotPromotedError
@@ -221,6 +222,13 @@ def test_what_it_saves_a_month() -> None:
     storage, hour = (known.price(lite, figure, "us-east-1").usd for figure in ("storage", "model_unit"))
     assert saved == storage + 2 * 730 * hour > Decimal(2)
     assert without == [f"storage of of {unknown}"]
+
+
+def test_the_prices_are_those_of_the_region_of_the_calls() -> None:
+    """The connection has no region, so boto3's own configuration gives it, for the calls and for the prices."""
+    task = BedrockRetireModelsOperator(task_id="retire", deployment_name=NAME, registry_uri="s3://bucket/registry")
+    model = Model(arn="m", name="m", base_model_arn="amazon.nova-lite-v1:0", created=datetime.now(UTC), uses=[])
+    assert task._reported(Plan(retired=[model], kept={}), dry_run=True)["without_price"] == []
 
 
 def test_a_commitment_that_ends_at_this_moment_has_ended(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
