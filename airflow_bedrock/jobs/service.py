@@ -122,6 +122,7 @@ class Service:
         return is_transient(error)
 
     def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        arn = next((request[name] for name in (self.resource.identifier, "resourceARN") if name in request), "")
+        identifiers = (self.resource.identifier, "resourceARN", "modelIdentifier")
+        arn = next((request[name] for name in identifiers if name in request), "")
         response: dict[str, Any] = getattr(self.hook.at(arn).conn, xform_name(operation))(**request)
         return response

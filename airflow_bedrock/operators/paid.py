@@ -215,13 +215,17 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
     @contextmanager
     def _stopping(self, context: Context) -> Iterator[KillSwitch]:
-        """Stop the job of the task if the task is killed for good or times out."""
+        """Stop the job of the task if the task is killed for good, times out, or is interrupted by Ctrl-C."""
         self._arn, self._submission, self._is_ours = None, None, True
         try:
             with self._killable(context) as kill:
                 yield kill
         except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create, and in a kill
             raise self._timed_out(task_key_of(context)) from error
+        except KeyboardInterrupt:  # Ctrl-C in a terminal that runs the DAG by itself: nothing else waits for the job
+            if self.stop_on_kill:
+                self.log.warning("Interrupted. %s", self._stop_made(task_key_of(context)))
+            raise
 
     @contextmanager
     def _killable(self, context: Context) -> Iterator[KillSwitch]:

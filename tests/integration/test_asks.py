@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -755,6 +756,23 @@ def test_a_job_is_waited_for_and_stopped_in_its_own_region(airflow: Airflow, mon
     assert airflow.task().execute_complete(airflow.context(), event) == first
     assert sensor.execute_complete(airflow.context(), event)["job_arn"] == first
     assert set(airflow.statuses().values()) == {"Completed", "Stopped"}
+
+
+@pytest.mark.parametrize("stop_on_kill", [True, False])
+def test_ctrl_c_stops_the_job(
+    airflow: Airflow, stop_on_kill: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In `airflow dags test`, where no other process takes the task up again."""
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=interrupted, monotonic=time.monotonic))
+    with pytest.raises(KeyboardInterrupt):
+        airflow.ask(wait_for_completion=True, stop_on_kill=stop_on_kill)
+    [(arn, status)] = airflow.statuses().items()
+    assert status == ("Stopping" if stop_on_kill else "InProgress")
+    assert (f"Interrupted. Job {arn} is being stopped" in capsys.readouterr().out) == stop_on_kill
 
 
 def test_a_job_that_the_connection_no_longer_shows_may_be_billed(
