@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle, pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text, 
 _ONE = msgspec.Meta(min_length=1, max_length=1)
 _Role = Literal["user", "assistant"]
 _TURNS = ("user", "assistant")
+_MISSING: Any = None  # the default of a member that may be missing, but not null
 
 
 class _Text(msgspec.Struct):
@@ -51,9 +52,19 @@ class _Block(msgspec.Struct):
     reasoningContent: _Reasoning | None = None
 
 
+class _LlamaBlock(_Block):
+    text: str = _MISSING
+    image: _Media = _MISSING
+    video: _Media = _MISSING
+
+
 class _Message(msgspec.Struct):
     role: _Role
     content: Annotated[list[_Block], msgspec.Meta(min_length=1)]
+
+
+class _LlamaMessage(_Message):
+    content: Annotated[list[_LlamaBlock], msgspec.Meta(min_length=1)]  # type: ignore[assignment]  # it is only read
 
 
 class _Nova(msgspec.Struct):
@@ -63,7 +74,7 @@ class _Nova(msgspec.Struct):
 
 
 class _Llama(msgspec.Struct):
-    messages: list[_Message]
+    messages: list[_LlamaMessage]
     schemaVersion: Literal["bedrock-conversation-2024"] = "bedrock-conversation-2024"
     system: Annotated[list[_Text], _ONE] = []
 
