@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 ENTRY = Struct("<16s8sII")
-_REST = Struct("<IIII")
+_WRITTEN = Struct("<16sIIII")  # an entry, whose answer stands as its checksum and its length
 _DIGEST = blake2b(digest_size=16)  # copying it takes half the time of making one
 PARTS = 256
 """Files on disk; with a billion records each has 125 MB."""
@@ -55,8 +55,7 @@ class Leavings:
         digest.update(prompt)
         key = digest.digest()
         # Different answers to a question differ in length or checksum, except for one in 10^9.
-        rest = _REST.pack(crc32(completion), len(completion) & 0xFFFFFFFF, self._block, line)
-        self._parts[key[0]] += key + rest
+        self._parts[key[0]] += _WRITTEN.pack(key, crc32(completion), len(completion), self._block, line)
 
     def parts(self) -> dict[int, bytes]:
         """Return the entries, by part."""

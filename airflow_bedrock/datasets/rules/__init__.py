@@ -110,20 +110,19 @@ class Rules:
             plain: Plain | None = self._read_plain(self._decode_plain(line))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return plain if plain and self._is_fine(plain[0], plain[1]) else None
-
-    def _is_fine(self, prompt: str, answer: str) -> bool:
-        """Whether a prompt, with its system prompt, and an answer certainly break no limit."""
+        if plain is None:
+            return None
+        prompt, answer = plain
         if len(prompt) + len(answer) > self._max_length:
-            return False
+            return None
         for one in self.method.reserved_sequences:
             if one in prompt or one in answer:
-                return False
+                return None
         for one in self._rare:
             if one in prompt:
                 lower = prompt.lower()
-                return not any(word in lower for word in self._words)
-        return True
+                return None if any(word in lower for word in self._words) else plain
+        return plain
 
 
 def _rarest(word: str) -> str:
