@@ -100,3 +100,17 @@ def test_local_bedrock_starts_in_a_checkout_whose_path_has_a_space(
     monkeypatch.delenv("AIRFLOW_BEDROCK_LOCAL", raising=False)
     with pytest.raises(StartError, match="started with local --port 4599"), stack.local_bedrock(tmp_path, port=4599):
         pass
+
+
+def test_without_postgresql_it_says_so_and_uses_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Airflow then finds no other database in the environment."""
+
+    def none(_: Path) -> Any:
+        raise StartError("no PostgreSQL here")
+
+    monkeypatch.setattr(ui, "postgres", none)
+    with ui._database(tmp_path) as environment:
+        assert environment == {}
+    assert "Using SQLite, which a backfill beside it can lock: no PostgreSQL here" in capsys.readouterr().out
