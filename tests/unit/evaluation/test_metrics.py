@@ -173,6 +173,11 @@ def test_an_invalid_metric_is_refused(given_metric: Any, message: str) -> None:
         check(given_metric)
 
 
+def test_a_judge_may_be_an_inference_profile_where_that_is_allowed() -> None:
+    """Then its prompts and answers may leave the region."""
+    check({"name": "judge", "rubric": "5: right.", "model_id": "us.amazon.nova-pro-v1:0", "allow_cross_region": True})
+
+
 @pytest.mark.parametrize(
     ("said", "grade"),
     [
@@ -185,11 +190,6 @@ def test_an_invalid_metric_is_refused(given_metric: Any, message: str) -> None:
         ('{"score": ' + "[" * 10_000, 0.5),
     ],
 )
-def test_a_judge_may_be_an_inference_profile_where_that_is_allowed() -> None:
-    """Then its prompts and answers may leave the region."""
-    check({"name": "judge", "rubric": "5: right.", "model_id": "us.amazon.nova-pro-v1:0", "allow_cross_region": True})
-
-
 def test_what_a_judge_says(said: str, grade: float) -> None:
     """A grade is a whole number from 1 to 5; if an answer has no grade or two, all answers get the same."""
     one: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0"})
