@@ -14,6 +14,8 @@ import pytest
 
 from airflow_bedrock.cli import main
 from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock.converse import ConverseModel
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
@@ -127,6 +129,23 @@ def test_a_model_that_fails_its_smoke_test(bedrock: Any, models: list[str], line
     assert serves(registry, line) == models[0]
     register = BedrockModelRegistryHook(registry_uri=registry).get(line)
     assert (register.promotion, register.rejected) == (None, (models[1],))
+
+
+def test_a_smoke_test_has_its_system_prompt(
+    monkeypatch: pytest.MonkeyPatch, models: list[str], line: str, registry: str
+) -> None:
+    """As the model will be called by those who use it."""
+    questions: list[Any] = []
+
+    def answer(model: ConverseModel, question: Any, seconds: float) -> Answer:
+        questions.append(question)
+        return Answer("Hello.", "end_turn", 1)
+
+    monkeypatch.setattr(ConverseModel, "ask_when_ready", answer)
+    test = {"prompt": "Hi", "system": "Be brief.", "expect": "^Hello"}
+    promote(line, registry, models[0], "2026-01", smoke_test=test)
+    [question] = questions
+    assert (question["system"], question["messages"][0]["content"]) == ([{"text": "Be brief."}], [{"text": "Hi"}])
 
 
 @pytest.mark.parametrize(

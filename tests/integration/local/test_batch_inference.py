@@ -61,6 +61,7 @@ def test_every_record_is_answered(service: Service) -> None:
     assert lines[7]["recordId"] == "R7"
     assert lines[7]["modelOutput"]["output"]["message"]["content"] == [{"text": "bucket7"}]
     assert lines[120]["error"]["errorCode"] == 400
+    assert lines[120]["error"]["errorMessage"]
     (manifest,) = read(service, f"{folder}/manifest.json.out")
     assert (manifest["processedRecordCount"], manifest["outputTokenCount"]) == (121, 120)
     by_id = service.bedrock.get_model_invocation_job(jobIdentifier=arn.rpartition("/")[2])

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -107,6 +108,13 @@ def test_what_no_policy_allows_is_refused(enforcing: Service, user: User) -> Non
     )
     enforcing.bedrock.list_custom_models()
     assert user(allow("bedrock:List*")).bedrock.list_custom_models()["modelSummaries"] == []
+
+
+def test_who_has_not_signed_is_refused_by_s3(enforcing: Service) -> None:
+    """In S3's words; a bucket is open to nobody."""
+    config = Config(signature_version=UNSIGNED, s3={"addressing_style": "path"})
+    with closing(boto3.client("s3", endpoint_url=enforcing.local.endpoint_url, config=config)) as s3:
+        assert message(s3.get_object, Bucket="enforced", Key="train.jsonl") == "Missing Authentication Token"
 
 
 def test_role_has_to_be_passed(enforcing: Service, user: User) -> None:
