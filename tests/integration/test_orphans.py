@@ -69,7 +69,8 @@ class Jobs:
         """Add a job that a task has asked for in these runs."""
         tags: dict[str, str] = {}
         for run in runs:
-            task_key = TaskKey(dag_id="dag", task_id="t", run_id=run, map_index=map_index, environment=environment)
+            task_id = "t" if map_index < 0 else "mapped"
+            task_key = TaskKey(dag_id="dag", task_id=task_id, run_id=run, map_index=map_index, environment=environment)
             waiting = {tag["key"]: tag["value"] for tag in Waiter.of(task_key, waits=waits).tags(task_key)}
             tags = automatic_tags(task_key, "1") | tags | waiting
         return self.add(name, tags)
@@ -243,7 +244,7 @@ def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str
 
 @pytest.fixture
 def airflow_url() -> Iterator[str]:
-    """An API server that knows the tasks t and t[0] and the DAG runs, for who has the token."""
+    """An API server that knows the tasks t and mapped[0] and the DAG runs, for who has the token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -253,7 +254,7 @@ def airflow_url() -> Iterator[str]:
             states = {
                 path + rest: "running" if run == ALIVE else "failed"
                 for run, path in runs.items()
-                for rest in ("", "/taskInstances/t", "/taskInstances/t/0")
+                for rest in ("", "/taskInstances/t", "/taskInstances/mapped/0")
             }
             states["/api/v2/dags?limit=1"] = ""
             trusted = self.headers["Authorization"] == "Bearer secret"

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_bedrock.customization.job import Job, Outcome, ResourceState
 from airflow_bedrock.plugin.shapes import checked
-from airflow_bedrock.shown import EVALUATION, JOB, evaluation_shown, job_shown, pushed
+from airflow_bedrock.shown import EVALUATION, IDLE, JOB, PROMOTION, evaluation_shown, job_shown, pushed
 
 AWS = "https://bedrock.us-east-1.amazonaws.com"
 
@@ -33,6 +33,12 @@ def test_what_a_job_was_asked_for_reaches_the_views() -> None:
         "hyperparameters": {"epochCount": "2"},
         "training_data": {"s3Uri": "s3://bucket/train.jsonl"},
     }
+
+
+def test_the_views_find_what_earlier_releases_pushed() -> None:
+    """The keys of the XComs stay."""
+    found = [JOB, EVALUATION, PROMOTION, IDLE]
+    assert found == ["bedrock_job", "bedrock_evaluation", "bedrock_promotion", "bedrock_idle"]
 
 
 def test_a_job_that_was_just_created_reaches_the_views() -> None:
