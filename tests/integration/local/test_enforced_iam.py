@@ -110,8 +110,8 @@ def test_what_no_policy_allows_is_refused(enforcing: Service, user: User) -> Non
     assert user(allow("bedrock:List*")).bedrock.list_custom_models()["modelSummaries"] == []
 
 
-def test_who_has_not_signed_is_refused_by_s3(enforcing: Service) -> None:
-    """In S3's words; a bucket is open to nobody."""
+def test_s3_refuses_an_unsigned_request(enforcing: Service) -> None:
+    """With its own error code; no bucket is public."""
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": "path"})
     with closing(boto3.client("s3", endpoint_url=enforcing.local.endpoint_url, config=config)) as s3:
         assert message(s3.get_object, Bucket="enforced", Key="train.jsonl") == "Missing Authentication Token"
