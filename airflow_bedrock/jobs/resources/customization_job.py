@@ -119,7 +119,8 @@ CUSTOMIZATION_JOB = Resource(
     failure_message=failure_message,
     billed="is billed",
     stopped="the tokens trained until then are billed, and no model is made",
-    name_taken="A job's name cannot be used again: choose another one, or let ensure_unique_job_name=True add to it.",
+    name_taken="A job's name cannot be used again: choose another job_name. With "
+    "ensure_unique_job_name=True, the default, a digest of the request is added to it.",
     missing="Jobs cannot be deleted: check the region and the account of the connection, and the name, to which "
     "BedrockModelCustomizationOperator adds a digest: take its output, job_identifier=customize.output.",
 )
