@@ -352,6 +352,20 @@ def test_a_retry_that_finds_its_job_being_stopped_waits_for_its_end(airflow: Air
     assert airflow.statuses() == {arn: "Stopped"}
 
 
+def test_a_task_whose_adopted_job_is_stopped_makes_its_own(airflow: Airflow) -> None:
+    """The stop was meant for the other run, so this one does not fail, and waits for a job of its own."""
+    adopted = airflow.ask(reuse="dag")
+    task, context = airflow.task(reuse="dag", wait_for_completion=True, deferrable=True), airflow.context("run-2")
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
+    airflow.bedrock.stop_model_customization_job(jobIdentifier=adopted)
+    airflow.local.clock.advance(600)
+    event = {"kind": "ended", "job_identifier": adopted, "message": "Job is Stopped"}
+    with pytest.raises(TaskDeferred):
+        task.execute_complete(context, event)
+    assert sorted(airflow.statuses().values()) == ["InProgress", "Stopped"]
+
+
 @pytest.mark.parametrize("reuse", ["run", "dag"])
 def test_indexes_that_change_places_take_each_other_s_jobs(airflow: Airflow, reuse: str) -> None:
     """An expand whose order changed, cleared after its jobs have ended."""

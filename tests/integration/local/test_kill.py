@@ -206,6 +206,21 @@ def test_the_time_between_two_runs_does_not_count(service: Service, tmp_path: Pa
     assert (job["endTime"] - job["creationTime"]).total_seconds() >= 8 + 4
 
 
+def test_a_change_is_kept_before_it_is_acknowledged(service: Service, tmp_path: Path) -> None:
+    """A kill right after a response loses nothing; the state is also written twice a second, which is too late for it."""
+    role = "arn:aws:iam::123456789012:role/AirflowBedrockLocal"
+    with running(tmp_path, "--job-seconds", "0") as run:
+        run.s3.put_object(Bucket=run.bucket, Key="train.jsonl", Body=service.dataset(20).encode())
+        arn = run.bedrock.create_model_customization_job(**request(run, "tagged", role))["jobArn"]
+        until(lambda: run.job(arn)["status"] == "Completed", "the job completes")
+        run.bedrock.tag_resource(resourceARN=arn, tags=[{"key": "team", "value": "support"}])
+        run.kill()
+    with running(tmp_path) as run:
+        tags = run.bedrock.list_tags_for_resource(resourceARN=arn)["tags"]
+        run.kill()
+    assert tags == [{"key": "team", "value": "support"}]
+
+
 def test_two_cannot_use_one_directory(tmp_path: Path) -> None:
     """A second process with the same state directory is refused, and the first goes on."""
     with running(tmp_path) as run:
