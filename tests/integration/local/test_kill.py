@@ -207,7 +207,7 @@ def test_the_time_between_two_runs_does_not_count(service: Service, tmp_path: Pa
 
 
 def test_a_change_is_kept_before_it_is_acknowledged(service: Service, tmp_path: Path) -> None:
-    """A kill right after a response loses nothing; the state is also written twice a second, which is too late for it."""
+    """A kill right after a response loses nothing, although the state is also written twice a second."""
     role = "arn:aws:iam::123456789012:role/AirflowBedrockLocal"
     with running(tmp_path, "--job-seconds", "0") as run:
         run.s3.put_object(Bucket=run.bucket, Key="train.jsonl", Body=service.dataset(20).encode())
