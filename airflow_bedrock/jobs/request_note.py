@@ -1,8 +1,8 @@
-"""What an earlier try of a task wrote down of what it asked for: in Airflow's task state store, which a Clear keeps.
+"""A note in Airflow's task state store about what an earlier try of the task requested; a Clear keeps the store.
 
-The names are the state, and stay it: where there is no store (before Airflow 3.3), where it does not answer or was
-emptied, they decide alone. It tells what no name can: that a job was asked for in another account, region or
-environment, and under which name, where the name renders another time in each try.
+The names are the state: if the store is missing (before Airflow 3.3), does not respond or was emptied, they decide
+alone. The note has what no name has: the account, region and environment of the request, and the requested name, if it
+renders differently in each try.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Prepare training data for a base model: read any shape, drop unusable records, deduplicate, select, split.
 
-It does what BedrockDatasetPreparationOperator does, and writes the same files with the same manifest, without Airflow.
-It reads and writes S3 with boto3's own credentials. The exit code is 0 if the files are written, 1 if the data must not
-be trained on, and 2 if it cannot be read or an option is wrong; then nothing is written.
+It does what BedrockDatasetPreparationOperator does, and writes the same files with the same manifest. It needs no
+running Airflow. It reads and writes S3 with boto3's own credentials. The exit code is 0 if the files are written, 1 if
+the data must not be trained on, and 2 if it cannot be read or an option is wrong; then nothing is written.
 """
 
 from __future__ import annotations
