@@ -181,7 +181,7 @@ def _quota(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
     known = [one.name for one in fields(Quotas)]
     if name not in known or not number.isdigit():
-        raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, with one of these names: {', '.join(known)}")
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=NUMBER, with one of these names: {', '.join(known)}")
     return name, int(number)
 
 

@@ -92,15 +92,16 @@ def on_logs(local: LocalBedrock, folder: str, **more: Any) -> BedrockModelCustom
     )
 
 
-def context(run_id: str = "run-1") -> Any:
+def context(run_id: str = "run-1", *, try_number: int = 1) -> Any:
     pushed: dict[str, Any] = {}
     ti = SimpleNamespace(
         dag_id="dag",
         task_id="customize",
         run_id=run_id,
         map_index=-1,
-        max_tries=0,
-        try_number=1,
+        max_tries=1,
+        try_number=try_number,
+        task=SimpleNamespace(retries=1),
         xcom_push=lambda key, value: pushed.__setitem__(key, value),
     )
     return {"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}}
@@ -120,14 +121,14 @@ def test_a_job_learns_from_invocation_logs(local: LocalBedrock, folder: str) -> 
     first = on_logs(local, folder).execute(context())
     assert on_logs(local, folder).execute(context()) == first
     put(local, f"{folder}/logs/2.jsonl", logs(200))
-    assert on_logs(local, folder).execute(context()) == first  # an automatic retry, whatever differs
+    assert on_logs(local, folder).execute(context(try_number=2)) == first  # an automatic retry, whatever differs
     assert on_logs(local, folder).execute(context("run-2")) != first
     assert jobs(local, folder) == ["Completed", "Completed"]
 
 
 def test_no_logs_no_job(local: LocalBedrock, folder: str) -> None:
     """Nothing lies below the prefix."""
-    with pytest.raises(BedrockFatalError, match=f"There is no object under {folder}/logs/.*nothing was spent"):
+    with pytest.raises(BedrockFatalError, match=f"There is no object under {folder}/logs/.*spent nothing"):
         on_logs(local, folder).execute(context())
     assert jobs(local, folder) == []
 
@@ -310,9 +311,7 @@ def test_metrics_of_any_size_fail_nothing(
 def test_a_bucket_is_no_object(local: LocalBedrock, folder: str) -> None:
     """S3's own error would be that of a wrong parameter."""
     task = operator(local, folder, training_data_uri=f"s3://{local.bucket}")
-    with pytest.raises(
-        BedrockFatalError, match=f"s3://{local.bucket} names a bucket, but no object in it.*nothing was"
-    ):
+    with pytest.raises(BedrockFatalError, match=f"s3://{local.bucket} names a bucket, but no object.*spent nothing"):
         task.execute(context())
     with pytest.raises(LocationError):
         describe_data(S3Hook(), [f"s3://{local.bucket}/"])

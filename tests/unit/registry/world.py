@@ -52,7 +52,9 @@ class World:
         return Service(DEPLOYMENT, self.hook())
 
     def hook(self) -> Any:
-        return SimpleNamespace(conn=self, tags_of=self._tags_of)
+        hook = SimpleNamespace(conn=self, tags_of=self._tags_of)
+        hook.at = lambda _: hook  # one region
+        return hook
 
     def add_model(self, arn: str, name: str, created: datetime, tags: Mapping[str, str]) -> None:
         """Let there be a custom model."""
