@@ -1,4 +1,4 @@
-"""Parse URIs of files and folders: ``s3://bucket/key``, ``file:///path``, or a plain path. No I/O."""
+"""Parse ARNs, and URIs of files and folders: ``s3://bucket/key``, ``file:///path``, or a plain path. No I/O."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ _FILE_URI = (
     r"|file:(//(localhost)?/.*|(?!//).+)"
     r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, without a scheme
 )
+
+
+def region_of(arn: str) -> str:
+    """Return the region of an ARN; empty for a name."""
+    parts = arn.split(":", 4)
+    return parts[3] if parts[0] == "arn" and len(parts) == 5 else ""
 
 
 def file_uri(value: object) -> str:

@@ -22,12 +22,6 @@ _PAGES = {
 }
 
 
-def region_of(arn: str) -> str:
-    """Return the region of an ARN; empty for a name."""
-    parts = arn.split(":", 4)
-    return parts[3] if parts[0] == "arn" and len(parts) == 5 else ""
-
-
 def _home(arn: str, service: str) -> str | None:
     _, partition, _, region, *_ = arn.split(":")
     domain = _DOMAINS.get(partition)

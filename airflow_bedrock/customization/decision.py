@@ -37,9 +37,7 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
     :param adopted: whether its tags say that an earlier try of this ask adopted it from another ask, run or map index.
     """
     token = Token.read(found.token)
-    if not (adopted or _may_be_taken(token, identity, listed=listed)):
-        return Decision.CLASH
-    if is_foreign(token, identity):
+    if is_foreign(token, identity) or not (adopted or _may_be_taken(token, identity, listed=listed)):
         return Decision.CLASH
     # A job that was adopted and then stopped is requested again.
     stopped = found.outcome is Outcome.STOPPED or found.status == "Stopping"

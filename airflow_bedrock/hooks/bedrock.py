@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from botocore.exceptions import NoRegionError
 
-from airflow_bedrock.customization.console import region_of
+from airflow_bedrock.uris import region_of
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient

@@ -104,13 +104,14 @@ def _check_passing(service: Service, job_arn: str, error: Exception, left: str) 
 
 def _not_shown(service: Service, job: str) -> NotYetError:
     word = service.resource.word
-    gone = f"{word.capitalize()} {job} does not exist; there was nothing to stop."
     if service.resource.is_for_good(job):
         gone = (
             f"{word.capitalize()} {job} was NOT stopped, and may run and be billed on: connection "
             f"{service.hook.aws_conn_id} does not show it, and may lead to another account by now. Stop it in the AWS "
             "console if it is not needed."
         )
+    else:
+        gone = f"{word.capitalize()} {job} does not exist; there was nothing to stop."
     return NotYetError(f"Bedrock does not show {word} {job}.", SECONDS_UNTIL_MISSING, gone)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_bedrock.uris import region_of
+
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -74,8 +76,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
 
         :param arn: the resource's ARN; without it, the connection's region at this time.
         """
-        from airflow_bedrock.customization.console import region_of  # here, since a DAG file does not need them
-        from airflow_bedrock.jobs.connection import Connection
+        from airflow_bedrock.jobs.connection import Connection  # here, since a DAG file does not need it
 
         region = region_of(arn) or self.hook.conn_region_name
         return Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()

@@ -369,7 +369,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _running(self, task_key: TaskKey) -> list[str]:
         """Return the ARNs of the running jobs of earlier tries; none if they cannot be read."""
         try:
-            return self._made_by_earlier_tries(task_key) if task_key.try_number > 1 else []
+            return self._made_by_earlier_tries(task_key)
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError, TypeError):  # of arguments that are invalid
             return []
 

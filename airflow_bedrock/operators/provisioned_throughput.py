@@ -16,6 +16,7 @@ from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, m
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.paid import RULES
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
+from airflow_bedrock.uris import region_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -234,10 +235,9 @@ def _cost(found: Throughput, now: datetime, path: str | None) -> tuple[Decimal, 
     """Return the cost of throughput in US dollars, and the price; None if unknown."""
     from airflow_bedrock import prices as priced
 
-    _, _, _, region, *_ = found.arn.split(":")
     try:
         figure = priced.MODEL_UNITS[found.commitment]
-        price = priced.prices(path or configuration.prices()).find(found.base_model, figure, region)
+        price = priced.prices(path or configuration.prices()).find(found.base_model, figure, region_of(found.arn))
     except (priced.PriceFileError, KeyError):
         return None
     hours = Decimal(str(found.hours(now) * found.units))

@@ -209,15 +209,16 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     def _trigger(self) -> triggers.BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None
         seen = self._poller.seen if self._poller else None
+        identifier = seen.arn if seen else self._identifier
         return triggers.BedrockModelCustomizationTrigger(
-            job_identifier=seen.arn if seen else self._identifier,
+            job_identifier=identifier,
             poll_interval=min(self.poke_interval, longest or self.poke_interval),
             poll_interval_max=longest,
             backoff=self.exponential_backoff,
             no_response_timeout=0 if self.silent_fail else self.no_response_timeout,
             created=seen.created if seen else None,
             stop_on_kill=OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
-            **self._connection_of(seen.arn if seen else self._identifier),
+            **self._connection_of(identifier),
         )
 
     @property
