@@ -85,6 +85,9 @@ MODEL_UNITS: dict[str | None, Figure] = {
 }
 """What a model unit of provisioned throughput is paid for as, by its commitmentDuration."""
 
+HOURS_A_MONTH = 730
+"""As in AWS's price calculator."""
+
 
 class NoPriceError(LookupError):
     """The price is unknown; the message says how to give one."""

@@ -22,6 +22,9 @@ class Outcome(Enum):
     """A status that this version does not know. Never success: it fails closed."""
 
 
+NO_STATUS = "(none)"
+"""The status of a resource for which the service reports none."""
+
 # GetModelCustomizationJob, member `status`. Stopping is not terminal: the service may still bill.
 _OUTCOMES = {
     "InProgress": Outcome.RUNNING,
@@ -102,7 +105,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return cls(
             arn=response["jobArn"],
             name=response["jobName"],
-            status=response.get("status", "(none)"),
+            status=response.get("status", NO_STATUS),
             token=response.get("clientRequestToken"),
             failure_message=response.get("failureMessage"),
             base_model_arn=response.get("baseModelArn"),
@@ -167,6 +170,11 @@ class ResourceState:
 
     :param token: the clientRequestToken that created it, if the response shows it.
     :param model: the ARN of the model that it serves.
+    :param desired_model: the ARN of the model that replaces it during an update; otherwise the same.
+    :param base_model: the ARN of the base model of the model that it is or serves, which sets the price.
+    :param units: model units; 0 for all but provisioned throughput.
+    :param commitment: ``OneMonth`` or ``SixMonths``; None for none.
+    :param committed_until: the time before which it cannot be deleted.
     :param model_arn: the ARN of the model that it made.
     """
 
@@ -179,6 +187,11 @@ class ResourceState:
     token: str | None = None
     failure_message: str | None = None
     model: str | None = None
+    desired_model: str | None = None
+    base_model: str = ""
+    units: int = 0
+    commitment: str | None = None
+    committed_until: datetime | None = None
     model_arn: str | None = None
     model_name: str | None = None
 
@@ -186,6 +199,10 @@ class ResourceState:
     def progress(self) -> str:
         """What a log reports when it changes: the status."""
         return self.status
+
+    def hours(self, now: datetime) -> float:
+        """Return the hours since its creation, for which it is billed if it is billed by the hour."""
+        return max(0.0, (now - self.created).total_seconds() / 3600) if self.created else 0.0
 
 
 Seen = Job | ResourceState
@@ -202,7 +219,7 @@ def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:
         if (phase := details.get(member)) is not None:
             yield Phase(
                 name=name,
-                status=phase.get("status", "(none)"),
+                status=phase.get("status", NO_STATUS),
                 started=phase.get("creationTime"),
                 changed=phase.get("lastModifiedTime"),
             )

@@ -54,9 +54,12 @@ class Service:
             return found
         return replace(found, token=token_in(self.tags_of(found.arn)))
 
-    def list_all(self, name_contains: str = "", status: str = "") -> list[Seen]:
-        """Return all whose names contain the text, newest first; without their tokens."""
-        filters = {self.resource.name_contains: name_contains, self.resource.status_filter: status}
+    def list_all(self, name_contains: str = "", status: str = "", **more: Any) -> list[Seen]:
+        """Return all whose names contain the text, newest first; without their tokens.
+
+        :param more: further members of List's request.
+        """
+        filters = {self.resource.name_contains: name_contains, self.resource.status_filter: status, **more}
         pages = self.hook.conn.get_paginator(xform_name(self.resource.list_operation)).paginate(  # type: ignore[call-overload]  # any of the service's
             **{name: value for name, value in filters.items() if value},
             sortBy="CreationTime",

@@ -21,7 +21,7 @@ from airflow_bedrock.uris import region_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
+    from airflow_bedrock.customization.job import ResourceState
     from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateProvisionedModelThroughput"
@@ -231,7 +231,7 @@ def bill(found: Any, prices: str | None) -> str:
     return f"Billed: {said}, {cost[0]:.2f} USD at {cost[1]}."
 
 
-def _cost(found: Throughput, now: datetime, path: str | None) -> tuple[Decimal, object] | None:
+def _cost(found: ResourceState, now: datetime, path: str | None) -> tuple[Decimal, object] | None:
     """Return the cost of throughput in US dollars, and the price; None if unknown."""
     from airflow_bedrock import prices as priced
 

@@ -17,15 +17,17 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
 from airflow_bedrock.customization.identity import is_named_after
+from airflow_bedrock.customization.job import NO_STATUS
 from airflow_bedrock.customization.tags import is_of_dag
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping
 from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.prices import Prices
+from airflow_bedrock.prices import HOURS_A_MONTH, Prices
 from airflow_bedrock.registry import register as registers
 from airflow_bedrock.registry.register import Register
 from airflow_bedrock.registry.serving import Deployments, explained, name_for
@@ -35,7 +37,6 @@ log = logging.getLogger(__name__)
 
 PIN = "airflow-bedrock/keep"
 """The tag, with any value, that keeps a model."""
-_HOURS_A_MONTH = 730
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +44,11 @@ class Use:
     """A deployment, or provisioned throughput, that refers to a model.
 
     :param own: whether this DAG or this registry made it for the model, so that it is deleted with the model.
-    :param units: model units, which are billed by the hour; 0 for a deployment, which is free.
-    :param committed_until: the time before which it cannot be deleted.
     """
 
     resource: Resource
-    arn: str
-    name: str
-    created: datetime
+    found: Any
     own: bool
-    units: int = 0
-    committed_until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +89,8 @@ class Plan:
         """Return the monthly saving in US dollars, and what has no known price."""
         total, unknown = Decimal(0), []
         for model in self.retired:
-            units = sum(use.units for use in model.uses)
-            for figure, quantity in (("storage", 1), ("model_unit", units * _HOURS_A_MONTH)):
+            units = sum(use.found.units for use in model.uses)
+            for figure, quantity in (("storage", 1), ("model_unit", units * HOURS_A_MONTH)):
                 if quantity == 0:
                     continue
                 if price := prices.find(model.base_model_arn, figure, region):  # type: ignore[arg-type]  # two of them
@@ -143,12 +138,12 @@ def planned(
 def _keeping(model: Model, register: Register, keep: Keep, now: datetime) -> Iterator[str]:
     """Yield the reasons why uses of a model keep it."""
     for use in model.uses:
-        what = f"{use.resource.noun} {use.name}"
-        if not use.own or use.arn == register.deployment_arn or use.name == register.name:
+        found, what = use.found, f"{use.resource.noun} {use.found.name}"
+        if not use.own or found.arn == register.deployment_arn or found.name == register.name:
             yield f"{what} uses it"
-        elif use.committed_until and use.committed_until > now:
-            yield f"{what} is committed until {use.committed_until:%Y-%m-%d}"
-        elif _young(use.created, keep, now):
+        elif found.committed_until and found.committed_until > now:
+            yield f"{what} is committed until {found.committed_until:%Y-%m-%d}"
+        elif _young(found.created, keep, now):
             yield f"{what} is younger than {keep.younger_than}: a run may be using it"
 
 
@@ -219,7 +214,7 @@ class Retirer:
     def _delete(self, model: Model) -> None:
         for use in model.uses:
             service = Service(use.resource, self.hook)
-            stopping.delete(service, use.arn, delay=self.deployments.delay, max_polls=self.deployments.max_polls)
+            stopping.delete(service, use.found.arn, delay=self.deployments.delay, max_polls=self.deployments.max_polls)
         with explained(f"delete custom model {model.arn}"):
             try:
                 self.hook.conn.delete_custom_model(modelIdentifier=model.arn)
@@ -229,12 +224,10 @@ class Retirer:
         log.info("Retired custom model %s; its storage is no longer billed", model.arn)
 
     def _models(self, name: str) -> Iterator[Model]:
-        pages = self.hook.conn.get_paginator("list_custom_models").paginate(isOwned=True)
-        found = [
+        found: list[Any] = [
             one
-            for page in pages
-            for one in page["modelSummaries"]
-            if one.get("modelStatus", "Active") == "Active" and is_named_after(one["modelName"], self.model_name)
+            for one in Service(CREATED_MODEL, self.hook).list_all(isOwned=True)
+            if one.status in ("Active", NO_STATUS) and is_named_after(one.name, self.model_name)
         ]
         users: list[tuple[Resource, Any]] = [
             (resource, user)
@@ -242,31 +235,22 @@ class Retirer:
             for user in (Service(resource, self.hook).list_all() if found else ())
         ]
         for one in found:
-            arn, tags = one["modelArn"], self.hook.tags_of(one["modelArn"])
+            tags = self.hook.tags_of(one.arn)
             if not self._is_own(tags):
                 continue
             uses = [
                 Use(
                     resource=resource,
-                    arn=user.arn,
-                    name=user.name,
-                    created=user.created,
-                    own=user.name == one["modelName"]
-                    or (resource is DEPLOYMENT and user.name == name_for(name, arn))
+                    found=user,
+                    own=user.name == one.name
+                    or (resource is DEPLOYMENT and user.name == name_for(name, one.arn))
                     or self._is_own(self.hook.tags_of(user.arn)),
-                    units=getattr(user, "units", 0),
-                    committed_until=getattr(user, "committed_until", None),
                 )
                 for resource, user in users
-                if arn in (user.model, getattr(user, "desired_model", None))
+                if one.arn in (user.model, user.desired_model)
             ]
             yield Model(
-                arn=arn,
-                name=one["modelName"],
-                base_model_arn=one["baseModelArn"],
-                created=one["creationTime"],
-                tags=tags,
-                uses=uses,
+                arn=one.arn, name=one.name, base_model_arn=one.base_model, created=one.created, tags=tags, uses=uses
             )
 
     def _is_own(self, tags: Mapping[str, str]) -> bool:

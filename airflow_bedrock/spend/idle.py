@@ -8,27 +8,34 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.jobs.account import client_of
-from airflow_bedrock.prices import MODEL_UNITS
+from airflow_bedrock.jobs.resources import reads
+from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.prices import HOURS_A_MONTH, MODEL_UNITS
 from airflow_bedrock.spend.imported import rates_of, units_of
 
 if TYPE_CHECKING:
+    from airflow_bedrock.customization.job import ResourceState
     from airflow_bedrock.hooks.bedrock import BedrockHook
     from airflow_bedrock.prices import Price, Prices
 
-_HOURS = 730  # hours of a month, as in AWS's price calculator
 _QUERIES = 500  # maximum number in one GetMetricData
+_read_import = reads({}, arn="modelArn", name="modelName", created="creationTime")
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +113,7 @@ def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of
     try:
         region = _Region(hook, prices, days, now)
         return Found(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         raise kind_of(error)(
             f"Could not check what is idle in {hook.conn_region_name}: {error}. Allow the task to list models, "
             "deployments and provisioned throughput, and to call cloudwatch:GetMetricData."
@@ -119,112 +126,93 @@ class _Region:
     def __init__(self, hook: BedrockHook, prices: Prices, days: int, now: datetime) -> None:
         self._hook, self._prices, self._days, self._now = hook, prices, days, now
         self._region = hook.conn_region_name
-        self._throughputs = _listed(hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
-        self._deployments = _listed(hook, "list_custom_model_deployments", "modelDeploymentSummaries")
-        self._models = _listed(hook, "list_custom_models", "modelSummaries", isOwned=True)
+        self._throughputs: list[Any] = Service(PROVISIONED_THROUGHPUT, hook).list_all()
+        self._deployments: list[Any] = Service(DEPLOYMENT, hook).list_all()
+        self._models: list[Any] = Service(CREATED_MODEL, hook).list_all(isOwned=True)
+        self._imported: list[Any] = []
         self.unread: list[str] = []
         try:
-            self._imported = _listed(hook, "list_imported_models", "modelSummaries")
+            pages = hook.conn.get_paginator("list_imported_models").paginate()
+            self._imported = [_read_import(one) for page in pages for one in page["modelSummaries"]]
         except ClientError as error:
-            self._imported = []
             self.unread.append(f"Imported models in {self._region} were not checked: {error}")
 
     def idle(self) -> Iterator[Idle]:
-        served = {one["modelArn"] for one in (*self._throughputs, *self._deployments)}
-        served |= {one["desiredModelArn"] for one in self._throughputs}
-        throughputs = [one for one in self._throughputs if self._old(one["creationTime"])]
-        deployments = [one for one in self._deployments if self._old(one["createdAt"])]
-        arns = [one["provisionedModelArn"] for one in throughputs]
-        imported = [one for one in self._imported if self._old(one["creationTime"])]
-        arns += [one["modelArn"] for one in imported]
-        calls = self._calls([*arns, *(one["customModelDeploymentArn"] for one in deployments)])
-        yield from (self._throughput(one) for one in throughputs if not calls[one["provisionedModelArn"]])
-        yield from (self._deployment(one) for one in deployments if not calls[one["customModelDeploymentArn"]])
-        yield from (self._import(one) for one in imported if not calls[one["modelArn"]])
-        yield from (
-            self._model(one) for one in self._models if one["modelArn"] not in served and self._old(one["creationTime"])
-        )
+        serving = (*self._throughputs, *self._deployments)
+        served = {arn for one in serving for arn in (one.model, one.desired_model)}
+        old = [one for one in (*serving, *self._imported) if self._old(one.created)]
+        calls = self._calls(one.arn for one in old)
+        uncalled = {one.arn for one in old if not calls[one.arn]}
+        yield from (self._throughput(one) for one in self._throughputs if one.arn in uncalled)
+        yield from (self._deployment(one) for one in self._deployments if one.arn in uncalled)
+        yield from (self._import(one) for one in self._imported if one.arn in uncalled)
+        yield from (self._model(one) for one in self._models if one.arn not in served and self._old(one.created))
 
     def ending(self, days: int) -> Iterator[Ending]:
-        for kind, member, things in (
-            ("deployment", "customModelDeployment", self._deployments),
-            ("provisioned throughput", "provisionedModel", self._throughputs),
-        ):
-            for one in things:
-                base = base_model(one["modelArn"])
+        for resource, listed in ((DEPLOYMENT, self._deployments), (PROVISIONED_THROUGHPUT, self._throughputs)):
+            for one in listed:
+                base = base_model(one.model)
                 if base is None or base.ends is None or base.ends - self._now.date() > timedelta(days=days):
                     continue
                 yield Ending(
-                    kind=kind,
-                    name=one[f"{member}Name"],
-                    arn=one[f"{member}Arn"],
-                    model_arn=one["modelArn"],
+                    kind=resource.word,
+                    name=one.name,
+                    arn=one.arn,
+                    model_arn=one.model,
                     region=self._region,
                     base=base.name,
                     ends=base.ends,
                 )
 
-    def _throughput(self, one: Mapping[str, Any]) -> Idle:
-        until = one.get("commitmentExpirationTime")
-        figure = MODEL_UNITS.get(one.get("commitmentDuration"))
-        price = self._prices.find(one["foundationModelArn"], figure, self._region) if figure else None
+    def _throughput(self, one: ResourceState) -> Idle:
+        until, figure = one.committed_until, MODEL_UNITS.get(one.commitment)
         return self._idle(
             "provisioned throughput",
-            one["provisionedModelName"],
-            one["provisionedModelArn"],
-            one["creationTime"],
-            f"{one['modelUnits']} model units, not called for {self._days} days",
-            price,
-            _HOURS * one["modelUnits"],
+            one,
+            f"{one.units} model units, not called for {self._days} days",
+            self._prices.find(one.base_model, figure, self._region) if figure else None,
+            HOURS_A_MONTH * one.units,
             f"It cannot be deleted before {until:%Y-%m-%d}." if until else "Delete it, if nobody needs it.",
         )
 
-    def _deployment(self, one: Mapping[str, Any]) -> Idle:
+    def _deployment(self, one: ResourceState) -> Idle:
         return self._idle(
             "deployment",
-            one["customModelDeploymentName"],
-            one["customModelDeploymentArn"],
-            one["createdAt"],
+            one,
             f"not called for {self._days} days; it costs nothing itself, its model is billed for storage",
             None,
             0,
             "Delete it, and its model, if nobody needs them.",
         )
 
-    def _model(self, one: Mapping[str, Any]) -> Idle:
+    def _model(self, one: ResourceState) -> Idle:
         return self._idle(
             "custom model",
-            one["modelName"],
-            one["modelArn"],
-            one["creationTime"],
+            one,
             "nothing serves it",
-            self._prices.find(one["baseModelArn"], "storage", self._region),
+            self._prices.find(one.base_model, "storage", self._region),
             1,
             "Retire it, if no rollback needs it (BedrockRetireModelsOperator).",
         )
 
-    def _import(self, one: Mapping[str, Any]) -> Idle:
-        rates = rates_of(units_of(self._hook.conn, one["modelArn"]), self._prices, self._region)
+    def _import(self, one: ResourceState) -> Idle:
+        rates = rates_of(units_of(self._hook.conn, one.arn), self._prices, self._region)
         return self._idle(
             "imported model",
-            one["modelName"],
-            one["modelArn"],
-            one["creationTime"],
+            one,
             f"not called for {self._days} days; {rates.answering}",
             rates.storage if rates.units is not None else None,
             rates.units or 1,
             "Delete it (DeleteImportedModel), if nobody needs it.",
         )
 
-    def _idle(
-        self, kind: str, name: str, arn: str, created: datetime, why: str, price: Price | None, units: int, advice: str
-    ) -> Idle:
+    def _idle(self, kind: str, one: Any, why: str, price: Price | None, units: int, advice: str) -> Idle:
         return Idle(
             kind=kind,
-            name=name,
-            arn=arn,
+            name=one.name,
+            arn=one.arn,
             region=self._region,
-            created=created,
+            created=one.created,
             why=why,
             usd_a_month=price.cost(units) if price else (None if units else Decimal()),
             price=str(price) if price else ("no price is known" if units else ""),
@@ -248,11 +236,6 @@ class _Region:
                 for result in (result for page in pages for result in page["MetricDataResults"]):
                     calls[chunk[int(result["Id"][1:])][0]] += sum(result["Values"])
         return calls
-
-
-def _listed(hook: BedrockHook, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
-    pages = hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of four
-    return [one for page in pages for one in page[member]]
 
 
 def _query(number: int, model_id: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping, waiting
 from airflow_bedrock.jobs.orphans import running_jobs
-from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT, Throughput
+from airflow_bedrock.jobs.resources import ResourceState
+from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local.dag_test import prepare
 from airflow_bedrock.operators import (
@@ -101,7 +102,7 @@ def test_a_commitment_is_reported(world: World, monkeypatch: pytest.MonkeyPatch)
     provide(world, "committed")
     until = datetime.now(UTC) + timedelta(days=30)
     get = Service.get
-    monkeypatch.setattr(Service, "get", lambda *asked: replace(cast("Throughput", get(*asked)), committed_until=until))
+    monkeypatch.setattr(Service, "get", lambda *asked: replace(cast(ResourceState, get(*asked)), committed_until=until))
     with pytest.raises(BedrockFatalError, match=r"cannot be deleted before its commitment ends, at .* is billed until"):
         delete()
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.customization.job import NO_STATUS, Outcome
 from airflow_bedrock.customization.job import ResourceState as ResourceState
 from airflow_bedrock.customization.job import Seen as Seen
 from airflow_bedrock.customization.tags import token_in
@@ -140,7 +140,6 @@ def reads(
     *,
     tags: str | None = None,
     status: str = "status",
-    kind: Callable[..., Seen] = ResourceState,
     **members: str | tuple[str, ...],
 ) -> Read:
     """Return a function that reads a response of Get, or a summary, as a :class:`ResourceState`.
@@ -148,17 +147,16 @@ def reads(
     :param outcomes: what each status means; any other is unknown, and never success.
     :param tags: the member with its tags, one of which has the token.
     :param status: the member that holds the status.
-    :param kind: the class, if it has more members than ResourceState.
     :param members: for each attribute, the member of the response, or several if Get and List name it differently.
     """
     names = {own: (given,) if isinstance(given, str) else given for own, given in members.items()}
 
     def read(response: Mapping[str, Any]) -> Seen:
-        said = response.get(status, "(none)")
+        said = response.get(status, NO_STATUS)
         found = {own: response[name] for own, given in names.items() for name in given if response.get(name)}
         if tags is not None:
             found["token"] = token_in({tag["key"]: tag["value"] for tag in response.get(tags, ())})
-        return kind(status=said, outcome=outcomes.get(said, Outcome.UNKNOWN), **found)
+        return ResourceState(status=said, outcome=outcomes.get(said, Outcome.UNKNOWN), **found)
 
     return read
 

@@ -30,6 +30,7 @@ CREATED_MODEL = Resource(
         arn="modelArn",
         name="modelName",
         created="creationTime",
+        base_model="baseModelArn",
         failure_message="failureMessage",
     ),
     failure_message=failure(

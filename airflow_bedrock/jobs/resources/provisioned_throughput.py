@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, ResourceState, failure, reads
+from airflow_bedrock.jobs.resources import Resource, failure, reads
 
 # GetProvisionedModelThroughput, member `status`
 _OUTCOMES = {
@@ -19,29 +18,6 @@ _OUTCOMES = {
     "Failed": Outcome.FAILED,
 }
 _CREATION = timedelta(minutes=30)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Throughput(ResourceState):
-    """Provisioned throughput at one time.
-
-    :param model: the ARN of the model that it serves.
-    :param desired_model: the ARN of the model that replaces it during an update; otherwise the same.
-    :param base_model: the ARN of the base model of both, which sets the price.
-    :param units: model units.
-    :param commitment: ``OneMonth`` or ``SixMonths``; None for none.
-    :param committed_until: the time before which it cannot be deleted.
-    """
-
-    desired_model: str | None = None
-    base_model: str = ""
-    units: int = 0
-    commitment: str | None = None
-    committed_until: datetime | None = None
-
-    def hours(self, now: datetime) -> float:
-        """Return the hours for which it has been billed."""
-        return max(0.0, (now - self.created).total_seconds() / 3600) if self.created else 0.0
 
 
 def serves(found: Any, request: Mapping[str, Any]) -> bool:
@@ -96,7 +72,6 @@ PROVISIONED_THROUGHPUT = Resource(
     serves=serves,
     read=reads(
         _OUTCOMES,
-        kind=Throughput,
         arn="provisionedModelArn",
         name="provisionedModelName",
         created="creationTime",

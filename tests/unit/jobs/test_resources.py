@@ -15,7 +15,6 @@ from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources import Resource, ResourceState, declared, deployment, provisioned_throughput
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
 
 SERVICE: Any = botocore.session.get_session().get_service_model("bedrock")
 RESOURCES = declared()
@@ -95,8 +94,8 @@ MODEL, OTHER = (f"arn:aws:bedrock:us-east-1:123456789012:custom-model/{name}" fo
 BASE = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
 
 
-def throughput(status: str = "InService", **more: Any) -> Throughput:
-    return Throughput(arn="arn:t", name="t", status=status, outcome=Outcome.SUCCEEDED, units=1, **more)
+def throughput(status: str = "InService", **more: Any) -> ResourceState:
+    return ResourceState(arn="arn:t", name="t", status=status, outcome=Outcome.SUCCEEDED, units=1, **more)
 
 
 @pytest.mark.parametrize(

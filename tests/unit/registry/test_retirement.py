@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_bedrock.customization.job import Outcome, ResourceState
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.operators import BedrockRetireModelsOperator
@@ -212,7 +213,8 @@ def test_one_that_cannot_be_deleted_does_not_keep_the_others(line: Line) -> None
 def test_what_it_saves_a_month() -> None:
     """Storage, and model units by the hour; what has no price is named, and is not taken for free."""
     lite, unknown = "amazon.nova-lite-v1:0", "amazon.titan-text-lite-v1"
-    units = Use(resource=PROVISIONED_THROUGHPUT, arn="p", name="p", created=datetime.now(UTC), own=True, units=2)
+    throughput = ResourceState(arn="p", name="p", status="InService", outcome=Outcome.SUCCEEDED, units=2)
+    units = Use(resource=PROVISIONED_THROUGHPUT, found=throughput, own=True)
     models = [
         Model(arn=base, name=f"of {base}", base_model_arn=base, created=datetime.now(UTC), uses=uses)
         for base, uses in ((lite, [units]), (unknown, []))
@@ -245,6 +247,6 @@ def test_a_deployment_saves_no_model_units() -> None:
     line = Line(in_place=False)
     for number in range(1, 5):
         line.promote(f"m{number}", number)
-    units = [use.units for model in line.retire().retired for use in model.uses]
+    units = [use.found.units for model in line.retire().retired for use in model.uses]
     assert units
     assert set(units) == {0}
