@@ -17,7 +17,7 @@ from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import has_asked, is_waiter
 from airflow_bedrock.exceptions import nothing_spent
-from airflow_bedrock.jobs.request_note import RequestNote
+from airflow_bedrock.jobs.request_note import NO_NOTE, RequestNote
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.service import Service
 
@@ -38,7 +38,7 @@ class EarlierJobs:
     request: Mapping[str, Any]
     identity: Identity
     tagged: bool = True
-    note: RequestNote = field(default_factory=RequestNote)
+    note: RequestNote = NO_NOTE
     _adopted: dict[str, bool] = field(default_factory=dict, init=False)
     """By ARN: whether the tags of the job say that this ask adopted it."""
 

@@ -29,13 +29,13 @@ _KEY = "airflow_bedrock_job"
 class _Note(msgspec.Struct, frozen=True):
     """The stored note: the ask, the place and the name. A later release may add members.
 
-    :param environment: ``[bedrock] environment``, which is part of all names; None if the note does not say.
+    :param environment: ``[bedrock] environment``, which is part of all names.
     """
 
     ask: str
     place: str
     name: str
-    environment: str | None = None
+    environment: str
 
     def where(self, *, environment: bool) -> str:
         """Return the place for messages."""
@@ -51,9 +51,7 @@ class RequestNote:
     :param word: the word for the resource, such as ``job``.
     """
 
-    def __init__(
-        self, store: Any = None, task_key: TaskKey | None = None, place: str = "", part: str = "", word: str = "job"
-    ) -> None:
+    def __init__(self, store: Any, task_key: TaskKey, place: str = "", part: str = "", word: str = "job") -> None:
         self._store, self._task_key, self._place = store, task_key, place
         self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
         self.readable = store is not None
@@ -71,9 +69,9 @@ class RequestNote:
         :raises BedrockFatalError: an earlier try did, and its job cannot be seen from here.
         """
         before, here = self._before, self._note("")
-        if before is None or (before.place == here.place and before.environment in (None, here.environment)):
+        if before is None or (before.place, before.environment) == (here.place, here.environment):
             return
-        renamed = before.environment not in (None, here.environment)
+        renamed = before.environment != here.environment
         elsewhere = (
             f"{before.name} in {before.where(environment=renamed)}, but the connection, the role and the configuration "
             f"now lead to {here.where(environment=renamed)}"
@@ -88,16 +86,10 @@ class RequestNote:
         )
 
     def _is_of_ask(self, note: _Note) -> bool:
-        if self._task_key is None:
-            return False
-        asked_in = self._task_key.environment if note.environment is None else note.environment
-        return msgspec.structs.replace(self._task_key, environment=asked_in).ask_digest == note.ask
+        return msgspec.structs.replace(self._task_key, environment=note.environment).ask_digest == note.ask
 
     def _note(self, name: str) -> _Note:
-        task_key = self._task_key
-        return _Note(
-            task_key.ask_digest if task_key else "", self._place, name, task_key.environment if task_key else None
-        )
+        return _Note(self._task_key.ask_digest, self._place, name, self._task_key.environment)
 
     def write(self, name: str) -> None:
         """Write that this try requests, or adopts, the resource with this name."""
@@ -125,6 +117,10 @@ class RequestNote:
             return None
 
 
+NO_NOTE = RequestNote(None, TaskKey(dag_id="", task_id="", run_id=""))
+"""The note of a try for which nothing can be stored."""
+
+
 def note_of(
     context: Mapping[str, Any], task_key: TaskKey, service: Service, role_arn: str | None = None, part: str = ""
 ) -> RequestNote:
@@ -140,9 +136,9 @@ def note_of(
         arn = store is not None and (role_arn or caller_arn(service.hook))
     except CALL_ERRORS as error:
         log.info("Could not read the connection's account; the names of the jobs alone decide: %s", error)
-        return RequestNote()
+        return NO_NOTE
     if not arn:
-        return RequestNote()
+        return NO_NOTE
     place = f"account {arn.split(':')[4]}, region {service.hook.conn_region_name}"
     note = RequestNote(store, task_key, place, part, service.resource.word)
     note.check_place()

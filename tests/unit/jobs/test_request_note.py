@@ -20,8 +20,14 @@ TASK_KEY = TaskKey(
     dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3
 )
 HERE, THERE = "account 123456789012, region us-east-1", "account 123456789012, region eu-west-1"
-EARLIER_NOTE = {"ask": "3e18d0ad2122d8588374", "place": HERE, "name": "router-1"}
-NOTE = {"airflow_bedrock_job": {**EARLIER_NOTE, "environment": "prod"}}
+NOTE = {
+    "airflow_bedrock_job": {
+        "ask": "3e18d0ad2122d8588374",
+        "place": HERE,
+        "name": "router-1",
+        "environment": "prod",
+    }
+}
 
 
 def test_what_is_written_down_never_changes() -> None:
@@ -31,14 +37,6 @@ def test_what_is_written_down_never_changes() -> None:
     assert store == NOTE
     store["airflow_bedrock_job"]["more"] = "of a later release"
     assert RequestNote(store, replace(TASK_KEY, try_number=3), HERE).name_before == "router-1"
-
-
-def test_a_note_without_an_environment_is_read() -> None:
-    """It is of an earlier commit."""
-    store = Store({"airflow_bedrock_job": EARLIER_NOTE})
-    note = RequestNote(store, TASK_KEY, HERE)
-    note.check_place()
-    assert note.name_before == "router-1"
 
 
 def test_another_environment_fails_a_retry_and_is_reported_to_a_clear(caplog: pytest.LogCaptureFixture) -> None:
