@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -42,11 +42,16 @@ PHASES = {
 }
 
 
-class Phase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Phase(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    rename={"started": "creationTime", "changed": "lastModifiedTime"},
+):
     """One of the three phases of a job: validation, data processing, training."""
 
-    name: str
-    status: str
+    status: str = NO_STATUS
     started: datetime | None = None
     changed: datetime | None = None
 
@@ -57,18 +62,35 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return None
         return (self.changed - self.started).total_seconds()
 
-    def result(self) -> dict[str, str | None]:
+    def result(self, name: str) -> dict[str, str | None]:
         """Return the phase as plain JSON types: name, status, and its times in ISO 8601, UTC."""
         return {
-            "name": self.name,
+            "name": name,
             "status": self.status,
             "started": self.started.isoformat() if self.started else None,
             "changed": self.changed.isoformat() if self.changed else None,
         }
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A model customization job at one time.
+class Job(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    rename={
+        "arn": "jobArn",
+        "name": "jobName",
+        "token": "clientRequestToken",
+        "failure_message": "failureMessage",
+        "base_model_arn": "baseModelArn",
+        "model_arn": "customModelArn",
+        "model_name": "customModelName",
+        "created": "creationTime",
+        "ended": "endTime",
+        "details": "statusDetails",
+    },
+):
+    """A model customization job at one time. Decoded, it is a ModelCustomizationJobSummary.
 
     A triggerer keeps thousands of them. They have no reference cycles, so the garbage collector can skip them.
 
@@ -80,12 +102,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     :param model_arn: the custom model; None until the job has completed.
     :param training_loss: the final training loss; None until the job has completed.
     :param validation_losses: one loss for each validator; empty until the job has completed.
+    :param details: the phases by their members of ``statusDetails``.
     :param local_page: its page on Local Bedrock; empty if it runs on AWS.
     """
 
     arn: str
     name: str
-    status: str
+    status: str = NO_STATUS
     token: str | None = None
     failure_message: str | None = None
     base_model_arn: str | None = None
@@ -96,32 +119,27 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     validation_losses: tuple[float, ...] = ()
     created: datetime | None = None
     ended: datetime | None = None
-    phases: tuple[Phase, ...] = ()
+    details: dict[str, Phase] | None = None
     local_page: str = ""
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Job:
         """Read a GetModelCustomizationJob response, or a ModelCustomizationJobSummary, which has fewer members."""
-        return cls(
-            arn=response["jobArn"],
-            name=response["jobName"],
-            status=response.get("status", NO_STATUS),
-            token=response.get("clientRequestToken"),
-            failure_message=response.get("failureMessage"),
-            base_model_arn=response.get("baseModelArn"),
+        losses = (metric.get("validationLoss") for metric in response.get("validationMetrics", []))
+        return msgspec.structs.replace(
+            msgspec.convert(response, cls),
             model_arn=response.get("outputModelArn") or response.get("customModelArn"),
             model_name=response.get("outputModelName") or response.get("customModelName"),
             output_data_uri=response.get("outputDataConfig", {}).get("s3Uri"),
             training_loss=response.get("trainingMetrics", {}).get("trainingLoss"),
-            validation_losses=tuple(
-                metric["validationLoss"]
-                for metric in response.get("validationMetrics", [])
-                if metric.get("validationLoss") is not None
-            ),
-            created=response.get("creationTime"),
-            ended=response.get("endTime"),
-            phases=tuple(_phases(response.get("statusDetails") or {})),
+            validation_losses=tuple(loss for loss in losses if loss is not None),
         )
+
+    @property
+    def phases(self) -> dict[str, Phase]:
+        """The phases that the service reports, by name, in their order."""
+        details = self.details or {}
+        return {name: details[member] for member, name in PHASES.items() if member in details}
 
     @property
     def outcome(self) -> Outcome:
@@ -131,7 +149,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def progress(self) -> object:
         """What a log reports when it changes: the status of the job and of each phase."""
-        return self.status, self.phases
+        return self.status, self.details
 
     @property
     def region(self) -> str:
@@ -159,8 +177,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "artifacts_uri": self.artifacts_uri,
             "created": self.created.isoformat() if self.created else None,
             "ended": self.ended.isoformat() if self.ended else None,
-            "phase_seconds": {phase.name: phase.seconds for phase in self.phases},
-            "phases": [phase.result() for phase in self.phases],
+            "phase_seconds": {name: phase.seconds for name, phase in self.phases.items()},
+            "phases": [phase.result(name) for name, phase in self.phases.items()],
         }
 
 
@@ -214,17 +232,6 @@ def artifacts_uri(output_data_uri: str, job_arn: str) -> str:
     return f"{output_data_uri.rstrip('/')}/model-customization-job-{job_arn.rsplit('/', 1)[-1]}/"
 
 
-def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:
-    for member, name in PHASES.items():
-        if (phase := details.get(member)) is not None:
-            yield Phase(
-                name=name,
-                status=phase.get("status", NO_STATUS),
-                started=phase.get("creationTime"),
-                changed=phase.get("lastModifiedTime"),
-            )
-
-
 def changes(before: Seen | None, now: Seen, word: str = "job") -> str:
     """Say in one line what has changed since the last poll; empty if nothing has, so that a log has no line a poll.
 
@@ -235,11 +242,11 @@ def changes(before: Seen | None, now: Seen, word: str = "job") -> str:
     news = [f"is {now.status}"] if before is None or before.status != now.status else []
     phases: list[str] = []
     if isinstance(now, Job):
-        known = {phase.name: phase.status for phase in before.phases} if isinstance(before, Job) else {}
+        known = before.phases if isinstance(before, Job) else {}
         phases = [
-            f"{phase.name} {phase.status}{_times(phase)}"
-            for phase in now.phases
-            if phase.status not in (known.get(phase.name), "NotStarted")
+            f"{name} {phase.status}{_times(phase)}"
+            for name, phase in now.phases.items()
+            if phase.status != "NotStarted" and (name not in known or phase.status != known[name].status)
         ]
     if not news and not phases:
         return ""

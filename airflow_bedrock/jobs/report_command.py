@@ -69,7 +69,8 @@ def _text(job: Job, report: dict[str, Any]) -> str:
     }
     lines = [f"{name:<14} {value}\n" for name, value in members.items() if value]
     phases = [
-        (phase.name, phase.status, "" if phase.seconds is None else duration(phase.seconds)) for phase in job.phases
+        (name, phase.status, "" if phase.seconds is None else duration(phase.seconds))
+        for name, phase in job.phases.items()
     ]
     epochs = [
         (str(one["epoch"]), _loss(one["training_loss"]), _loss(one["validation_loss"]))

@@ -98,8 +98,8 @@ def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
 
 def _rate(job: Job, steps: dict[str, Any]) -> str:
     said = f"Step {steps['step']} of {steps['steps']}, training loss {steps['loss']:.4f}"
-    started = next((phase.started for phase in job.phases if phase.name == "training"), None)
-    seconds = time.time() - started.timestamp() if started else 0.0
+    training = job.phases.get("training")
+    seconds = time.time() - training.started.timestamp() if training and training.started else 0.0
     if seconds < 1 or not steps["step"]:
         return said
     left = seconds * (steps["steps"] - steps["step"]) / steps["step"]

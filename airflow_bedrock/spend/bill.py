@@ -68,7 +68,7 @@ def by_the_hour(entry: Entry, begun: datetime | None, ended: datetime | None) ->
 
 def _customization(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
     job = cast("Job", seen)
-    phases = {phase.name: phase for phase in job.phases if phase.status != "NotStarted"}
+    phases = {name: phase for name, phase in job.phases.items() if phase.status != "NotStarted"}
     once = entry.rates.get("once", Decimal())
     if job.outcome is not Outcome.SUCCEEDED and job.phases and "training" not in phases:
         return Bill(once if "data processing" in phases else Decimal(), "it ended before it trained")

@@ -6,13 +6,10 @@ for the garbage collector; botocore's own parser takes 250 ms.
 
 from __future__ import annotations
 
-from datetime import datetime
-from sys import intern
-
 import msgspec
 
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.customization.job import PHASES, Job, Outcome, Phase, Seen
+from airflow_bedrock.customization.job import Job, Outcome, Seen
 from airflow_bedrock.decoding import decoder
 from airflow_bedrock.jobs.resources import Resource
 
@@ -44,53 +41,8 @@ def failure_message(job: Seen) -> str:
     )
 
 
-# The members of ModelCustomizationJobSummary that are read. They have no cycles, so the collector can skip them.
-
-
-class _Phase(msgspec.Struct, gc=False, rename="camel"):
-    status: str = "(none)"
-    creation_time: datetime | None = None
-    last_modified_time: datetime | None = None
-
-
-class _Summary(msgspec.Struct, gc=False, rename="camel"):
-    job_arn: str
-    job_name: str
-    status: str = "(none)"
-    status_details: dict[str, _Phase] | None = None
-    base_model_arn: str | None = None
-    custom_model_arn: str | None = None
-    custom_model_name: str | None = None
-    creation_time: datetime | None = None
-    end_time: datetime | None = None
-
-    def job(self) -> Job:
-        details = self.status_details or {}
-        return Job(
-            arn=self.job_arn,
-            name=self.job_name,
-            # Thousands of jobs share these words; each is kept once.
-            status=intern(self.status),
-            base_model_arn=intern(self.base_model_arn) if self.base_model_arn else None,
-            model_arn=self.custom_model_arn,
-            model_name=self.custom_model_name,
-            created=self.creation_time,
-            ended=self.end_time,
-            phases=tuple(
-                Phase(
-                    name=name,
-                    status=intern(phase.status),
-                    started=phase.creation_time,
-                    changed=phase.last_modified_time,
-                )
-                for member, name in PHASES.items()
-                if (phase := details.get(member)) is not None
-            ),
-        )
-
-
 class _Page(msgspec.Struct, gc=False, rename="camel"):
-    model_customization_job_summaries: list[_Summary] = []
+    model_customization_job_summaries: list[Job] = []
     next_token: str | None = None
 
 
@@ -99,7 +51,7 @@ _PAGE = decoder(_Page)
 
 def _decode_page(body: bytes) -> tuple[list[Seen], str | None]:
     page = _PAGE.decode(body)
-    return [summary.job() for summary in page.model_customization_job_summaries], page.next_token
+    return [*page.model_customization_job_summaries], page.next_token
 
 
 CUSTOMIZATION_JOB = Resource(
