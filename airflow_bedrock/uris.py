@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 _FILE_URI = (
@@ -13,10 +14,20 @@ _FILE_URI = (
 )
 
 
-def region_of(arn: str) -> str:
-    """Return the region of an ARN; empty for a name."""
-    parts = arn.split(":", 4)
-    return parts[3] if parts[0] == "arn" and len(parts) == 5 else ""
+class Arn(NamedTuple):
+    """The parts of an ARN. All are empty for a name."""
+
+    partition: str = ""
+    service: str = ""
+    region: str = ""
+    account: str = ""
+    resource: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Arn:
+        """Return the parts of an ARN, or of a name."""
+        scheme, *parts = text.split(":", 5)
+        return cls(*parts) if scheme == "arn" and len(parts) == 5 else cls()
 
 
 def file_uri(value: object) -> str:

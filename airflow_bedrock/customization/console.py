@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from airflow_bedrock.uris import bucket_and_key, is_s3
+from airflow_bedrock.uris import Arn, bucket_and_key, is_s3
 
 _DOMAINS = {
     "aws": "console.aws.amazon.com",
@@ -20,12 +20,6 @@ _PAGES = {
     "model-import-job": "/import-models",
     "model-invocation-job": "/batch-inference",
 }
-
-
-def _home(arn: str, service: str) -> str | None:
-    _, partition, _, region, *_ = arn.split(":")
-    domain = _DOMAINS.get(partition)
-    return f"https://{region}.{domain}/{service}/home?region={region}" if domain else None
 
 
 def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
@@ -56,14 +50,14 @@ def object_page(endpoint_url: str, uri: str, region: str) -> str:
 
 def resource_url(arn: str) -> str:
     """Return the page of a resource, such as a customization job; empty if the partition has no known console."""
-    home, kind = _home(arn, "bedrock"), arn.split(":", 5)[5].partition("/")[0]
-    page = _PAGES.get(kind, "/custom-models/item/?arn={arn}").format(arn=quote(arn, safe=""))
-    return f"{home}#{page}" if home else ""
+    partition, _, region, _, name = Arn.of(arn)
+    page = _PAGES.get(name.partition("/")[0], "/custom-models/item/?arn={arn}").format(arn=quote(arn, safe=""))
+    domain = _DOMAINS.get(partition)
+    return f"https://{region}.{domain}/bedrock/home?region={region}#{page}" if domain else ""
 
 
 def s3_url(uri: str, job_arn: str) -> str:
     """Return the page of an S3 location, in the console of the job's partition and region."""
-    _, partition, _, region, *_ = job_arn.split(":")
-    domain = _DOMAINS.get(partition)
-    bucket, key = bucket_and_key(uri)
-    return f"https://{domain}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}" if domain else ""
+    job, (bucket, key) = Arn.of(job_arn), bucket_and_key(uri)
+    domain = _DOMAINS.get(job.partition)
+    return f"https://{domain}/s3/buckets/{bucket}?region={job.region}&prefix={quote(key)}" if domain else ""

@@ -152,11 +152,6 @@ class Job(
         return self.status, self.details
 
     @property
-    def region(self) -> str:
-        """The region, read from the ARN."""
-        return self.arn.split(":")[3]
-
-    @property
     def artifacts_uri(self) -> str | None:
         """The folder of the job's metrics files, under the output location."""
         return artifacts_uri(self.output_data_uri, self.arn) if self.output_data_uri is not None else None

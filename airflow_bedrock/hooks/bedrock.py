@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from botocore.exceptions import NoRegionError
 
-from airflow_bedrock.uris import region_of
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
@@ -67,7 +67,7 @@ class BedrockHook(_Hook):
 
         :param arn: its ARN; for a name, this hook is returned.
         """
-        if (region := region_of(arn)) in ("", self.conn_region_name):
+        if (region := Arn.of(arn).region) in ("", self.conn_region_name):
             return self
         if region not in self._elsewhere:
             self._elsewhere[region] = BedrockHook(

@@ -11,6 +11,7 @@ from botocore.config import Config
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.uris import Arn
 
 log = logging.getLogger(__name__)
 
@@ -58,5 +59,5 @@ def client_of(hook: BedrockHook, service: str) -> Any:
 
 def _account_of(arn: str) -> str:
     """Return the account, and its partition if that is not the public one."""
-    _, partition, _, _, account, *_ = arn.split(":")
+    partition, _, _, account, _ = Arn.of(arn)
     return account if partition == "aws" else f"{account} in partition {partition}"

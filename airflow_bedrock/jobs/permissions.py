@@ -15,6 +15,7 @@ from airflow_bedrock.base_models import foundation_model_id
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.account import caller_arn, client_of
+from airflow_bedrock.uris import Arn
 
 
 class Needed(NamedTuple):
@@ -26,7 +27,7 @@ class Needed(NamedTuple):
 
 def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
     """Return the actions that the connection needs to make, find, read, tag and stop the job."""
-    partition, account = _partition_and_account(request["roleArn"])
+    partition, _, _, account, _ = Arn.of(request["roleArn"])
     here = f"arn:{partition}:bedrock:{region}"
     base = request["baseModelIdentifier"]
     job = f"{here}:{account}:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -44,7 +45,7 @@ def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
 
 def needed_by_role(request: Mapping[str, Any]) -> list[Needed]:
     """Return the actions that the job's role needs to read the data, write the output and call the reward function."""
-    partition, _ = _partition_and_account(request["roleArn"])
+    partition = Arn.of(request["roleArn"]).partition
     output = request["outputDataConfig"]["s3Uri"].removeprefix("s3://").rstrip("/")
     data = [uri.removeprefix("s3://") for uri in data_uris(request)]
     needed = [Needed("s3:GetObject", f"arn:{partition}:s3:::{one}") for one in data if not one.endswith("/")]
@@ -70,7 +71,7 @@ def denied(hook: BedrockHook, request: Mapping[str, Any], region: str) -> dict[s
         caller = _principal(iam, caller_arn(hook))
         context = {
             "aws:RequestedRegion": region,
-            "aws:ResourceAccount": _partition_and_account(request["roleArn"])[1],
+            "aws:ResourceAccount": Arn.of(request["roleArn"]).account,
             "aws:ResourceTag/airflow/dag_id": "any",
             "iam:PassedToService": "bedrock.amazonaws.com",
         }
@@ -98,7 +99,7 @@ def _denied(iam: Any, principal: str, needed: list[Needed], context: Mapping[str
 
 def _principal(iam: Any, arn: str) -> str:
     """Return the user or the role whose policies count for a caller."""
-    _, _, service, _, _, name = arn.split(":", 5)
+    _, service, _, _, name = Arn.of(arn)
     if service == "iam" and name.startswith(("user/", "role/")):
         return arn
     kind, _, rest = name.partition("/")
@@ -106,8 +107,3 @@ def _principal(iam: Any, arn: str) -> str:
         raise ValueError(f"{arn} is neither a user nor a role")
     role: str = iam.get_role(RoleName=rest.partition("/")[0])["Role"]["Arn"]  # STS omits the role's path
     return role
-
-
-def _partition_and_account(arn: str) -> tuple[str, str]:
-    _, partition, _, _, account, _ = arn.split(":", 5)
-    return partition, account

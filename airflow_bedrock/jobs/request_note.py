@@ -17,6 +17,7 @@ from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.jobs.account import caller_arn
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from airflow_bedrock.jobs.service import Service
@@ -139,7 +140,7 @@ def note_of(
         return NO_NOTE
     if not arn:
         return NO_NOTE
-    place = f"account {arn.split(':')[4]}, region {service.hook.conn_region_name}"
+    place = f"account {Arn.of(arn).account}, region {service.hook.conn_region_name}"
     note = RequestNote(store, task_key, place, part, service.resource.word)
     note.check_place()
     return note

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from airflow.sdk import BaseOperator
 
-from airflow_bedrock.uris import region_of
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
@@ -78,7 +78,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         """
         from airflow_bedrock.jobs.connection import Connection  # here, since a DAG file does not need it
 
-        region = region_of(arn) or self.hook.conn_region_name
+        region = Arn.of(arn).region or self.hook.conn_region_name
         return Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
 
     def _arguments(self, rules: Mapping[str, Rule], *conflicts: Conflicts) -> Arguments:

@@ -13,6 +13,7 @@ from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,7 +103,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         try:
             return super()._found(submission, context)
         except BedrockFatalError as error:
-            owner = self.source_model_arn.split(":")[4]
+            owner = Arn.of(self.source_model_arn).account
             asked = jobs.aws_errors.error_code(error.__cause__)  # AWS has rejected the copy
             if not asked or self.source_aws_conn_id or owner == (account := self._account()):
                 raise
@@ -115,13 +116,13 @@ class BedrockModelCopyOperator(StoredModelOperator):
     def _account(self) -> str:
         """Return the account of the copy."""
         with nothing_spent("Reading the account of the copy (AWS STS)", "copy job"):
-            return jobs.account.caller_arn(self.hook).split(":")[4]
+            return Arn.of(jobs.account.caller_arn(self.hook)).account
 
     def _share(self, check: Any, task_key: TaskKey) -> None:
         """Share the model, right before it is copied."""
         check()
         account = self._account()
-        if account == self.source_model_arn.split(":")[4]:
+        if account == Arn.of(self.source_model_arn).account:
             raise BedrockFatalError(
                 f"Connection {self.aws_conn_id} belongs to the account in which model {self.source_model_arn} is. No "
                 "copy was made. Remove source_aws_conn_id, or use an aws_conn_id of the account of the copy."
@@ -133,7 +134,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     @property
     def _source(self) -> BedrockHook:
-        region = self.source_model_arn.split(":")[3]
+        region = Arn.of(self.source_model_arn).region
         where = {**self._hook_parameters, "aws_conn_id": self.source_aws_conn_id, "region_name": region}
         return jobs.connection.Connection.of(**where).bedrock()
 

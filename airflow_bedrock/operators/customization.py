@@ -20,7 +20,7 @@ from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, is_literal, one_of
 from airflow_bedrock.operators.paid import REUSE, RULES, PaidOperator
-from airflow_bedrock.uris import bucket_and_key
+from airflow_bedrock.uris import Arn, bucket_and_key
 
 if TYPE_CHECKING:
     import jinja2
@@ -464,5 +464,5 @@ class BedrockModelCustomizationOperator(PaidOperator):
         arn = self._model_arn
         return OperatorLineage(
             inputs=[Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in places],
-            outputs=[Dataset(namespace=f"bedrock://{arn.split(':')[3]}", name=arn)] if arn else [],
+            outputs=[Dataset(namespace=f"bedrock://{Arn.of(arn).region}", name=arn)] if arn else [],
         )

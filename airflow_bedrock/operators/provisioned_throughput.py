@@ -16,7 +16,7 @@ from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, m
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.paid import RULES
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
-from airflow_bedrock.uris import region_of
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -237,7 +237,7 @@ def _cost(found: ResourceState, now: datetime, path: str | None) -> tuple[Decima
 
     try:
         figure = priced.MODEL_UNITS[found.commitment]
-        price = priced.prices(path or configuration.prices()).find(found.base_model, figure, region_of(found.arn))
+        price = priced.prices(path or configuration.prices()).find(found.base_model, figure, Arn.of(found.arn).region)
     except (priced.PriceFileError, KeyError):
         return None
     hours = Decimal(str(found.hours(now) * found.units))

@@ -12,6 +12,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook, Notifiers, listed
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -95,7 +96,7 @@ class SpendingOperator(AwsOperator[Hook]):
             s3=self._s3,
             cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
             backfill=partial(jobs.task_state.backfill_to_go, task_key.dag_id, task_key.task_id) if backfill else None,
-            account=role_arn.split(":")[4] if role_arn else "",
+            account=Arn.of(role_arn or "").account,
         )
 
     @contextmanager

@@ -14,7 +14,7 @@ from airflow_bedrock.customization.job import duration
 from airflow_bedrock.plugin.airflow_api import Entry, Run
 from airflow_bedrock.plugin.charts import curve
 from airflow_bedrock.prices import Prices
-from airflow_bedrock.uris import region_of
+from airflow_bedrock.uris import Arn
 
 NONE = "-"
 """Shown for unknown values."""
@@ -148,7 +148,7 @@ def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | 
 
 def _storage(model_arn: str, prices: Prices | None) -> float | None:
     """Return the monthly storage cost of a custom model in US dollars; None if its price is unknown."""
-    price = prices.find(model_arn, "storage", region_of(model_arn)) if prices else None
+    price = prices.find(model_arn, "storage", Arn.of(model_arn).region) if prices else None
     return float(price.usd) if price else None
 
 

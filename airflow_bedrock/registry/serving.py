@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
@@ -109,8 +107,8 @@ def explained(doing: str) -> Iterator[None]:
     """Convert AWS errors to the errors of this package."""
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
-        in_conflict = isinstance(error, ClientError) and error_code(error) == "ConflictException"
+    except CALL_ERRORS as error:
+        in_conflict = error_code(error) == "ConflictException"
         raise (BedrockError if in_conflict else kind_of(error))(f"Could not {doing}: {error}") from error
 
 

@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.job import Job, Outcome, Seen
 from airflow_bedrock.jobs.resources.copy_job import COPY_JOB
 from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
@@ -112,7 +112,7 @@ def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
         return _storage(entry, seen, service, s3)
     try:
         units = units_of(service.hook.conn, str(seen.model_arn))
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         log.warning("The bill of %s is taken as reserved: Bedrock did not say its units: %s", seen.arn, error)
         units = None
     if units is None:

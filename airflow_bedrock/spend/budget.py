@@ -10,8 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -38,6 +37,7 @@ from airflow_bedrock.spend.ledger import (
     reserved,
     settled,
 )
+from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -216,8 +216,8 @@ def account_of(hook: BedrockHook) -> str:
     :raises BedrockError: AWS STS did not respond.
     """
     try:
-        return caller_arn(hook).split(":")[4]
-    except (BotoCoreError, ClientError) as error:
+        return Arn.of(caller_arn(hook)).account
+    except CALL_ERRORS as error:
         raise BedrockError(
             f"AWS STS did not return the connection's account, which the budget needs: {error}"
         ) from error
@@ -231,8 +231,8 @@ def settle(
     :param known: US dollars and their basis, if the caller knows them.
     :return: its cost, and the ledger; each None if unknown.
     """
-    _, _, _, region, account, *_ = seen.arn.split(":")
-    key = key_of(region, account, service.resource.noun, seen.name)
+    arn = Arn.of(seen.arn)
+    key = key_of(arn.region, arn.account, service.resource.noun, seen.name)
     bill: Bill | None = None
 
     def change(ledger: Ledger) -> Ledger:
@@ -246,7 +246,7 @@ def settle(
 
     try:
         ledger = books.change(change)
-    except (BedrockError, BotoCoreError, ClientError) as error:
+    except (BedrockError, *CALL_ERRORS) as error:
         log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
         return None, None
     if bill is not None:
@@ -274,7 +274,7 @@ def settle_open(
             continue
         try:
             change, what = _fate(entry, services[entry.kind], s3, now)
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             log.warning("Could not read what became of %s %s: %s", entry.kind, entry.name, error)
             continue
         if change is not None:
