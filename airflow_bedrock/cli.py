@@ -38,7 +38,11 @@ _COMMANDS = {
     "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }
-"""Subcommand → its module, which has ``add_arguments(parser)`` and ``run(arguments) -> exit code``; what it does."""
+"""Subcommand → its module, and what it does.
+
+The module has ``add_arguments(parser)`` and ``run(arguments) -> exit code``. It may also have ``FAILURES``: if ``run``
+raises one of these errors, its message is printed, and the exit code is 1.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             results().flush()
     except BrokenPipeError:  # as in `airflow-bedrock jobs | head`: nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # since Python flushes it again at exit
+        return 1
+    except getattr(module, "FAILURES", ()) as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     return code
 

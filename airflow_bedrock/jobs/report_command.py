@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -19,6 +18,8 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.s3 import read_losses
 from airflow_bedrock.jobs.service import Service
 
+FAILURES = (AirflowException, *CALL_ERRORS)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -28,19 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report, and return the exit code: 1 where the job does not exist, or AWS does not show it."""
+    """Print the report, and return the exit code."""
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
-    try:
-        job = Service(CUSTOMIZATION_JOB, hook).get(arguments.job)
-    except (AirflowException, *CALL_ERRORS) as error:
-        sys.stderr.write(f"Could not read job {arguments.job}: {error}\n")
-        return 1
+    job = Service(CUSTOMIZATION_JOB, hook).get(arguments.job)
     if not isinstance(job, Job):
-        sys.stderr.write(
+        raise AirflowException(
             f"There is no customization job {arguments.job} in region {hook.conn_region_name}. Check the region, the "
-            "account, and the name: BedrockModelCustomizationOperator adds a digest to its job_name.\n"
+            "account, and the name: BedrockModelCustomizationOperator adds a digest to its job_name."
         )
-        return 1
     report = described(job, S3Hook(arguments.aws_conn_id, region_name=arguments.region))
     report["console_url"] = local_page(hook.conn.meta.endpoint_url, job.arn) or resource_url(job.arn)
     results().write(f"{json.dumps(report, indent=2)}\n" if arguments.format == "json" else _text(job, report))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from typing import Any
 
@@ -25,6 +24,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.waiting import Poller
 
+FAILURES = (AirflowException, *CALL_ERRORS)
 _NO_RESPONSE_TIMEOUT = 3600.0  # seconds
 
 
@@ -39,11 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a line (or a JSON object) for each change until the job has ended. Return 1 if it made no model."""
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
-    try:
-        job = _follow(hook, arguments)
-    except (AirflowException, *CALL_ERRORS) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    job = _follow(hook, arguments)
     if arguments.format == "table":
         losses = described(job, S3Hook(hook.aws_conn_id, region_name=arguments.region))["losses_by_step"]
         if losses:

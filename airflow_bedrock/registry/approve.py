@@ -15,6 +15,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry.approval import Answer, Approvals
 from airflow_bedrock.registry.models import add_registry, connect
 
+FAILURES = (AirflowException,)
 _HEADER = ("ID", "UNTIL", "ASKED BY", "REPORT")
 
 
@@ -27,20 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer, or list the questions; return the exit code."""
-    try:
-        hook = connect(arguments)
-        if arguments.id is None:
-            results().write(_listed(hook.approvals))
-            return 0
-        question = hook.approvals.question(arguments.id)
-        if question is None:
-            raise BedrockFatalError(f"There is no question {arguments.id}. Without an id, this command lists them.")
-        sys.stderr.write(f"{question.body}\n\n")
-        answer = Answer(approved=not arguments.reject, by=hook.caller(), at=datetime.now(UTC))
-        hook.approvals.answer(question, answer)
-    except AirflowException as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    hook = connect(arguments)
+    if arguments.id is None:
+        results().write(_listed(hook.approvals))
+        return 0
+    question = hook.approvals.question(arguments.id)
+    if question is None:
+        raise BedrockFatalError(f"There is no question {arguments.id}. Without an id, this command lists them.")
+    sys.stderr.write(f"{question.body}\n\n")
+    answer = Answer(approved=not arguments.reject, by=hook.caller(), at=datetime.now(UTC))
+    hook.approvals.answer(question, answer)
     results().write(f"{answer.by} {'approved' if answer.approved else 'rejected'} {question.id}\n")
     return 0
 

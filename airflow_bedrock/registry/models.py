@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_bedrock import cli
-from airflow_bedrock.cli import results, table
+import msgspec
+
+from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.hooks.registry import BedrockModelRegistryHook
+from airflow_bedrock.registry.register import ModelVersion, Register
 
-if TYPE_CHECKING:
-    from airflow_bedrock.hooks.registry import BedrockModelRegistryHook
-    from airflow_bedrock.registry.register import ModelVersion, Register
-
+FAILURES = (AirflowException,)
 _HEADER = ("LINE", "STATE", "PERIOD", "SINCE", "PROMOTED BY", "APPROVED BY", "MODEL")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--name", help="name of one line of models (default: all)")
-    cli.add_format(parser)
+    add_format(parser)
     add_registry(parser)
 
 
@@ -33,26 +32,20 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry", metavar="S3_URI", help="the S3 prefix of the registry (default: [bedrock] registry_uri)"
     )
-    cli.add_connection(parser, "the deployments")
+    add_connection(parser, "the deployments")
 
 
 def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:
     """Return the hook for these options."""
-    from airflow_bedrock.hooks.registry import BedrockModelRegistryHook  # here, since it loads the amazon provider
-
     return BedrockModelRegistryHook(
         aws_conn_id=arguments.aws_conn_id, region_name=arguments.region, registry_uri=arguments.registry
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the lines, and return the exit code: 1 if the registry or a deployment could not be read."""
-    try:
-        registry = connect(arguments)
-        lines = [described(registry, name) for name in ([arguments.name] if arguments.name else registry.names())]
-    except AirflowException as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    """Print the lines, and return the exit code."""
+    registry = connect(arguments)
+    lines = [described(registry, name) for name in ([arguments.name] if arguments.name else registry.names())]
     if arguments.format == "json":
         results().write(f"{json.dumps(lines, indent=2)}\n")
     else:
@@ -79,8 +72,6 @@ def _versions(register: Register) -> list[ModelVersion]:
 
 
 def _version(register: Register, version: ModelVersion) -> dict[str, Any]:
-    import msgspec
-
     role = "before"
     if register.promotion and version is register.promotion.version:
         role = "promotion under way"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import sys
 
 from airflow_bedrock.cli import results
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.registry.models import add_registry, connect
+
+FAILURES = (AirflowException,)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +33,9 @@ def _user() -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Roll back, print what serves, and return the exit code."""
-    try:
-        register = connect(arguments).roll_back(
-            arguments.name, by=arguments.by, model_arn=arguments.to, delay=arguments.delay
-        )
-    except AirflowException as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    register = connect(arguments).roll_back(
+        arguments.name, by=arguments.by, model_arn=arguments.to, delay=arguments.delay
+    )
     model_arn = register.champion and register.champion.model_arn
     results().write(f"{model_arn} serves as {register.name}, by deployment {register.deployment_arn}\n")
     return 0

@@ -11,16 +11,19 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.spend.books import Books
+from airflow_bedrock.spend.budget import account_of, settle_open
 from airflow_bedrock.spend.ledger import Entry, dollars, month_of, totals
 
-if TYPE_CHECKING:
-    from airflow_bedrock.spend.books import Books
-
+FAILURES = (AirflowException, ValueError)
 _BY: dict[str, Callable[[Entry], str]] = {
     "dag": lambda entry: entry.dag_id,
     "model": lambda entry: entry.model or "(unknown)",
@@ -52,23 +55,13 @@ def _month(text: str) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Print the lines, and return the exit code."""
     month = arguments.month or month_of(datetime.now(UTC))
-    try:
-        entries = _books(arguments).month(month).entries.values()
-        found = described(month, arguments.by, entries, configuration.monthly_budget())
-    except (AirflowException, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    entries = _books(arguments).month(month).entries.values()
+    found = described(month, arguments.by, entries, configuration.monthly_budget())
     results().write(f"{json.dumps(found, indent=2)}\n" if arguments.format == "json" else _text(found))
     return 0
 
 
 def _books(arguments: argparse.Namespace) -> Books:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    from airflow_bedrock.hooks.bedrock import BedrockHook
-    from airflow_bedrock.spend.books import Books
-    from airflow_bedrock.spend.budget import account_of, settle_open
-
     where = {"aws_conn_id": arguments.aws_conn_id, "region_name": arguments.region}
     s3 = S3Hook(**where)
     uri = arguments.ledger or configuration.ledger_uri()
