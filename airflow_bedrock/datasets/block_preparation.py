@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,8 +24,6 @@ from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
 from airflow_bedrock.datasets.split import Split, Splitter
 
 MAX_DROPPED_LISTED = 100  # all are counted; the list shows where to find the errors
-MAX_LABELS = 100  # more than this many different completions are texts, not labels
-MAX_LABEL_LENGTH = 100  # characters
 SPLITS = tuple(Split)
 
 _MILLISECONDS = 1e12  # in seconds, after the year 9999; in milliseconds, the year 2001
@@ -85,16 +83,14 @@ class Part(NamedTuple):
     """The result of one block.
 
     :param splits: a byte for each line: the number of its split, from 1, or 0 if it is dropped.
-    :param labels: the completions of the kept lines, and which one each line has; None if they are texts rather than
-        labels.
     """
 
     read: int
     dropped: dict[str, int]
     listed: list[tuple[int, str]]
     splits: bytes
-    labels: tuple[list[str], bytes] | None
     leavings: dict[int, bytes]
+    keys: dict[int, bytes]
     bands: dict[int, bytes]
 
     def moved(self, split: Split) -> Part:
@@ -117,8 +113,7 @@ class _Work:
         self._read = reader(settings.fields, settings.form)
         self._decode = msgspec.json.Decoder(dict[str, Any]).decode
         self._lines: list[bytes] = []
-        self._keys: list[bytes] = []
-        self._labels = _Labels()
+        self._keys: defaultdict[int, bytes] = defaultdict(bytes)
 
     def done(self, spool: Path) -> Part:
         leavings = Leavings(self._block.number)
@@ -145,11 +140,9 @@ class _Work:
                 if signatures is not None:
                     signatures.add(number, key)
         spooled(spool, self._block.number, "jsonl").write_bytes(b"\n".join([*self._lines, b""]))
-        if self._settings.caps.wanted:
-            spooled(spool, self._block.number, "keys").write_bytes(b"".join(self._keys))
         read = len(source) - blank
         bands = signatures.put(spooled(spool, self._block.number, "near")) if signatures else {}
-        return Part(read, dict(dropped), listed, bytes(splits), self._labels.found(), leavings.parts(), bands)
+        return Part(read, dict(dropped), listed, bytes(splits), leavings.parts(), dict(self._keys), bands)
 
     def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
         """Store a record, and return its normalised question and answer, and its split."""
@@ -169,10 +162,10 @@ class _Work:
         group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
         split = Split.TEST if self._is_late(record) else settings.splitter.split_normalised(group)
         self._lines.append(written)
-        self._labels.add(answer)
         if settings.caps.wanted:
             place = Place(self._block.number, number)
-            self._keys.append(sample_key(asked, said, group, place, settings.splitter.seed))
+            drawn = sample_key(asked, said, group, place, settings.splitter.seed)
+            self._keys[drawn[0]] += drawn
         return asked, said, _NUMBERS[split]
 
     def _object(self, line: bytes) -> dict[str, Any]:
@@ -200,25 +193,6 @@ class _Work:
         """Whether a record is held out because of its time."""
         name, after = self._settings.time_field, self._test_after
         return name is not None and after is not None and moment(value_of(record, name), name) >= after
-
-
-class _Labels:
-    """The completions of a block, as long as they can be labels."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] | None = {}
-        self._of_lines = bytearray()
-
-    def add(self, completion: str) -> None:
-        if self._numbers is None:
-            return
-        if len(completion) > MAX_LABEL_LENGTH or (completion not in self._numbers and len(self._numbers) == MAX_LABELS):
-            self._numbers = None  # they are texts, not labels: counting them would keep them all in memory
-            return
-        self._of_lines.append(self._numbers.setdefault(completion, len(self._numbers)))
-
-    def found(self) -> tuple[list[str], bytes] | None:
-        return None if self._numbers is None else (list(self._numbers), bytes(self._of_lines))
 
 
 def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
@@ -272,5 +246,5 @@ def _from_text(text: str) -> float:
 
 
 def spooled(spool: Path, number: int, kind: str) -> Path:
-    """Return the temporary file of a block: its lines, the keys of its sample, or its signatures."""
+    """Return the temporary file of a block: its lines, or its signatures."""
     return spool / f"{number}.{kind}"

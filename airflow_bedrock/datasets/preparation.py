@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -21,7 +21,6 @@ import msgspec
 
 from airflow_bedrock.datasets.block_preparation import (
     MAX_DROPPED_LISTED,
-    MAX_LABELS,
     SPLITS,
     Part,
     Settings,
@@ -32,7 +31,7 @@ from airflow_bedrock.datasets.blocks import blocks, mapped, processes
 from airflow_bedrock.datasets.formats import check_system_prompt
 from airflow_bedrock.datasets.near import near
 from airflow_bedrock.datasets.repeats import Parts, Place, groups
-from airflow_bedrock.datasets.selection import KEY, OnConflict, Sample, chosen
+from airflow_bedrock.datasets.selection import OnConflict, chosen, left_out
 from airflow_bedrock.datasets.split import Split
 
 CONFLICT = "another answer to the same question"
@@ -53,12 +52,11 @@ class Source(NamedTuple):
 
 
 class SplitReport(msgspec.Struct, kw_only=True):
-    """What was written to one split: number of records, size in bytes, SHA-256 of the content, records by label."""
+    """What was written to one split: number of records, size in bytes, SHA-256 of the content."""
 
     records: int
     bytes: int
     sha256: str
-    labels: dict[str, int] | None
 
 
 class Dropped(msgspec.Struct):
@@ -166,13 +164,12 @@ class _Preparation:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
         self._folder = folder
-        self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
+        self._repeats, self._keys, self._bands = (Parts(folder / name) for name in ("repeats", "keys", "bands"))
         self._report = PreparationReport()
         self._dropped: Counter[str] = Counter()
         self._begins: list[tuple[str, int]] = []  # of each block: its file's name, and the number of its first line
         self._before: list[bytes] = []
         self._splits: list[bytearray] = []
-        self._labels: list[tuple[list[str], bytes] | None] = []
 
     def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO], workers: int) -> PreparationReport:
         todo = list(blocks((source, source.path) for source in sources))
@@ -201,8 +198,8 @@ class _Preparation:
             self._report.dropped_records.append(Dropped(f"{name}:{line + number}", rule))
         self._before.append(part.splits)
         self._splits.append(bytearray(part.splits))
-        self._labels.append(part.labels)
         self._repeats.add(part.leavings)
+        self._keys.add(part.keys)
         self._bands.add(part.bands)
 
     def _resolve(self) -> None:
@@ -233,55 +230,28 @@ class _Preparation:
                 self._report.near_duplicates += 1
 
     def _choose(self) -> None:
-        sample = Sample(self._settings.caps, self._folder / "sample")
-        for number, splits in enumerate(self._splits):
-            keys = spooled(self._folder, number, "keys").read_bytes()
-            found = (keys[begin : begin + KEY.size] for begin in range(0, len(keys), KEY.size))
-            sample.add(compress(found, compress(splits, self._before[number])))
-        for block, line in sample.left_out():
+        for block, line in left_out(self._keys, self._settings.caps, lambda block, line: self._splits[block][line]):
             self._splits[block][line] = _LEFT_OUT
             self._report.not_chosen += 1
 
     def _write(self, writers: Mapping[Split, BinaryIO]) -> dict[str, SplitReport]:
-        tallies = {split: _SplitTally() for split in SPLITS}
+        written = {split: SplitReport(records=0, bytes=0, sha256="") for split in SPLITS}
+        digests = {split: hashlib.sha256() for split in SPLITS}
         for number, splits in enumerate(self._splits):
             file = spooled(self._folder, number, "jsonl")
             lines = file.read_bytes().splitlines(keepends=True)
             file.unlink()
             of_lines = bytes(compress(splits, self._before[number]))
-            labels = self._labels[number]
             for which, split in enumerate(SPLITS, start=1):
                 mask = of_lines.translate(bytes(int(one == which) for one in range(256)))
                 content = b"".join(compress(lines, mask))
-                tallies[split].add(content, sum(mask), labels and (labels[0], compress(labels[1], mask)))
+                written[split].records += sum(mask)
+                written[split].bytes += len(content)
+                digests[split].update(content)
                 writers[split].write(content)
-        return {split.value: tally.report() for split, tally in tallies.items()}
-
-
-class _SplitTally:
-    """The totals of one split so far."""
-
-    def __init__(self) -> None:
-        self._records = 0
-        self._bytes = 0
-        self._sha256 = hashlib.sha256()
-        self._labels: Counter[str] | None = Counter()
-
-    def add(self, content: bytes, records: int, labels: tuple[list[str], Iterable[int]] | None) -> None:
-        self._records += records
-        self._bytes += len(content)
-        self._sha256.update(content)
-        if self._labels is None or not records:
-            return
-        if labels is not None:
-            names, numbers = labels
-            self._labels.update({names[number]: count for number, count in Counter(numbers).items()})
-        if labels is None or len(self._labels) > MAX_LABELS:
-            self._labels = None
-
-    def report(self) -> SplitReport:
-        labels = None if self._labels is None else dict(sorted(self._labels.items()))
-        return SplitReport(records=self._records, bytes=self._bytes, sha256=self._sha256.hexdigest(), labels=labels)
+        for split, report in written.items():
+            report.sha256 = digests[split].hexdigest()
+        return {split.value: report for split, report in written.items()}
 
 
 def _is_found_by_name(function: Callable[[str], str]) -> bool:

@@ -7,12 +7,11 @@ one.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from pathlib import Path
 from struct import Struct
 
 from airflow_bedrock.datasets.errors import DatasetError
@@ -85,46 +84,33 @@ def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: 
     return KEY.pack(sample, class_, blake2b(group, digest_size=8).digest(), *place)
 
 
-class Sample:
-    """Chooses records up to the caps.
+def left_out(keys: Parts, caps: Caps, has: Callable[[int, int], int]) -> Iterator[Place]:
+    """Yield the places of the records that are not chosen, of those that may be.
 
-    :param folder: a new folder with 32 bytes of free space per record.
+    :param keys: the :func:`sample_key` of each record.
+    :param has: whether the record at a block and line may be chosen.
     """
 
-    def __init__(self, caps: Caps, folder: Path) -> None:
-        self._caps = caps
-        self._keys = Parts(folder)
-        self._classes: Counter[bytes] = Counter()
+    def in_order() -> Iterator[tuple[bytes, bytes, Place]]:
+        for part in keys:
+            for key in sorted(part[begin : begin + KEY.size] for begin in range(0, len(part), KEY.size)):
+                _, class_, group, block, line = KEY.unpack(key)
+                if has(block, line):
+                    yield class_, group, Place(block, line)
 
-    def add(self, keys: Iterator[bytes]) -> None:
-        """Take the :func:`sample_key` of records that may be chosen."""
-        parts: defaultdict[int, bytearray] = defaultdict(bytearray)
-        for key in keys:
-            parts[key[0]] += key
-            self._classes[key[8:16]] += 1
-        self._keys.add({part: bytes(found) for part, found in parts.items()})
-
-    def left_out(self) -> Iterator[Place]:
-        """Yield the places of the records that are not chosen."""
-        caps, total = self._caps, 0
-        per_class = caps.per_class
-        if caps.balance and self._classes:
-            smallest = min(self._classes.values())
-            per_class = smallest if per_class is None else min(per_class, smallest)
-        classes: Counter[bytes] = Counter()
-        groups: Counter[bytes] = Counter()
-        for key in self._in_order():
-            _, class_, group, block, line = KEY.unpack(key)
-            full = (
-                (caps.records is not None and total >= caps.records)
-                or (per_class is not None and classes[class_] >= per_class)
-                or (caps.per_group is not None and groups[group] >= caps.per_group)
-            )
-            if full:
-                yield Place(block, line)
-            else:
-                total, classes[class_], groups[group] = total + 1, classes[class_] + 1, groups[group] + 1
-
-    def _in_order(self) -> Iterator[bytes]:
-        for part in self._keys:
-            yield from sorted(part[begin : begin + KEY.size] for begin in range(0, len(part), KEY.size))
+    total, per_class = 0, caps.per_class
+    if caps.balance and (sizes := Counter(class_ for class_, _, _ in in_order())):
+        smallest = min(sizes.values())
+        per_class = smallest if per_class is None else min(per_class, smallest)
+    classes: Counter[bytes] = Counter()
+    groups: Counter[bytes] = Counter()
+    for class_, group, place in in_order():
+        full = (
+            (caps.records is not None and total >= caps.records)
+            or (per_class is not None and classes[class_] >= per_class)
+            or (caps.per_group is not None and groups[group] >= caps.per_group)
+        )
+        if full:
+            yield place
+        else:
+            total, classes[class_], groups[group] = total + 1, classes[class_] + 1, groups[group] + 1

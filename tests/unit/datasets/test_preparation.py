@@ -225,39 +225,6 @@ def test_the_list_of_dropped_records_is_capped() -> None:
     assert (len(report.dropped_records), report.dropped) == (100, {"not a JSON object": 150})
 
 
-def test_labels_are_counted() -> None:
-    """Completions that repeat are labels, and counted by split; whole numbers are labels too."""
-    report, _ = run([{"prompt": f"question {n}", "completion": n % 2} for n in range(100)])
-    totals = [split.labels for split in report.splits.values()]
-    assert all(labels is not None and set(labels) == {"0", "1"} for labels in totals)
-    assert sum(sum(labels.values()) for labels in totals if labels) == 100
-
-
-@pytest.mark.parametrize(("different", "counted"), [(100, True), (101, False)])
-def test_a_hundred_different_completions_are_labels(different: int, counted: bool) -> None:
-    """One more, and they are texts."""
-    rows: list[Record] = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(different)]
-    report, _ = run(rows, replace(SETTINGS, splitter=Splitter(validation=0, test=0)))
-    assert (report.splits["train"].labels == {f"answer {n}": 1 for n in range(different)}) == counted
-    assert (report.splits["train"].labels is None) != counted
-
-
-@pytest.mark.parametrize(("length", "counted"), [(100, True), (101, False)])
-def test_a_label_is_short(length: int, counted: bool) -> None:
-    """A longer completion is a text."""
-    settings = replace(SETTINGS, splitter=Splitter(validation=0, test=0))
-    report, _ = run([{"prompt": "question", "completion": "x" * length}], settings)
-    assert (report.splits["train"].labels is not None) == counted
-
-
-def test_texts_are_not_labels() -> None:
-    """Completions that are texts are not kept."""
-    report, _ = run([{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(400)])
-    assert report.splits["train"].labels is None
-    report, _ = run([{"prompt": "question", "completion": "long " * 50}])
-    assert all(not split.labels for split in report.splits.values())
-
-
 def test_system_prompt_without_a_place_is_refused_at_once() -> None:
     """A system prompt that the format cannot hold fails before the first record is read."""
     settings = Settings(record_format=RecordFormat.PROMPT_COMPLETION, system_prompt="Be brief")
