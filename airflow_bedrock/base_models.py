@@ -99,7 +99,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         latin = self.characters_per_token or document().characters_per_token
         if text.isascii():
             return -(-len(text) // latin)
-        first, *others = by_script(text)
+        first, *others = by_script(text.encode("utf-8", "surrogatepass"), len(text))
         tokens = -(-first // latin)
         for count, script in zip(others, document().scripts, strict=True):
             tokens -= -count // min(script.characters_per_token, latin)
@@ -308,21 +308,23 @@ def document() -> Document:
     return _DOCUMENT.decode(Path(__file__).with_suffix(".json").read_bytes())
 
 
-def by_script(text: str) -> list[int]:
+def by_script(data: bytes, characters: int) -> list[int]:
     """Return how many characters of a text are Latin and others, and how many of each of ``scripts``.
 
     A character's script is recognized by its first byte in UTF-8, which can be counted fast.
+
+    :param data: the text in UTF-8.
+    :param characters: its length.
     """
     kinds, table, others = _first_bytes()
     counts = [0] * (len(document().scripts) + 1)
-    data = text.encode("utf-8", "surrogatepass")
     script, width, written = kinds.get(data.lstrip(_ASCII)[:1], (0, 2, _ASCII))
     if not data.translate(None, written):  # besides ASCII, one script: the number of characters follows from the sizes
-        counts[script] = beyond = (len(data) - len(text)) // (width - 1)
-        counts[0] += len(text) - beyond
+        counts[script] = beyond = (len(data) - characters) // (width - 1)
+        counts[0] += characters - beyond
         return counts
     firsts = data.translate(table, others)
-    return [len(text) - len(firsts), *(firsts.count(number) for number in range(1, len(counts)))]
+    return [characters - len(firsts), *(firsts.count(number) for number in range(1, len(counts)))]
 
 
 @cache

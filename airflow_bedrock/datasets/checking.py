@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import accumulate
 from operator import floordiv, neg
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +102,6 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     :param tokens: the estimated tokens of the training file: the lower and the upper end.
     :param media: what the records hold besides texts, such as ``image``; the estimate does not include its tokens.
     :param lengths: records of the training file by their tokens.
-    :param longest: the most tokens of a record, and its place.
     :param duplicates: the same question and answer came before in the file.
     :param conflicts: the same question came before in the file, with another answer.
     :param overlaps: records of validation and test data whose question is in the training data.
@@ -120,7 +118,6 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[int, int]
     media: list[str]
     lengths: list[Bucket]
-    longest: tuple[int, str]
     duplicates: Repeated
     conflicts: Repeated
     overlaps: Repeated
@@ -156,7 +153,6 @@ class _Found:
     lines: int
     characters: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    longest: tuple[int, int] = (0, 0)
     passed_over: int = 0
     bad: int = 0
     problems: Counter[str] = field(default_factory=Counter)
@@ -230,7 +226,6 @@ class _Check:
         self._findings: list[Finding] = []
         self._characters = [0] * (len(document().scripts) + 1)
         self._lengths: Counter[int] = Counter()
-        self._longest = (0, "")
         self._kinds: set[str] = set()
         self._begins: list[tuple[str, int]] = []  # of each block: its part, and the number of its first line
         self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
@@ -253,8 +248,6 @@ class _Check:
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
         self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
-        if found.longest[0] > self._longest[0]:
-            self._longest = (found.longest[0], self._place(part, first + found.longest[1]))
 
     def _note(self, part: str, line: int, problem: Problem, text: str | None) -> None:
         if len(self._findings) < self._listed:
@@ -297,7 +290,6 @@ class _Check:
             tokens=(sum(one.low for one in scripts), sum(one.high for one in scripts)),
             media=sorted(self._kinds),
             lengths=[Bucket((1 << bits) - 1, count) for bits, count in sorted(self._lengths.items())],
-            longest=self._longest,
             duplicates=duplicates,
             conflicts=conflicts,
             overlaps=overlaps,
@@ -402,7 +394,7 @@ class Answers:
     The answers are compared unchanged first. If two differ, both are read again and compared in normalised form, so not
     every answer has to be normalised.
 
-    :param folder: the folder with the file of line ends of each block.
+    :param folder: the folder with the file of the lengths of each block's lines.
     """
 
     def __init__(self, rules: Rules, todo: Sequence[Block], folder: Path) -> None:
@@ -422,16 +414,15 @@ class Answers:
 
     def _line(self, place: Place) -> bytes:
         block = self._blocks[place.block]
-        with _ends(self._folder, place.block).open("rb") as file:
-            file.seek(4 * place.line)
-            begin, end = array("I", file.read(8))
+        with _lengths(self._folder, place.block).open("rb") as file:
+            lengths = array("I", file.read(4 * (place.line + 1)))
         with Path(block.path).open("rb") as file:
-            file.seek(block.begin + begin)
-            return file.read(min(end, block.end - block.begin) - begin).removesuffix(b"\n")
+            file.seek(block.begin + sum(lengths[:-1]) + place.line)
+            return without_bom(file.read(lengths[-1]))
 
 
-def _ends(folder: Path, number: int) -> Path:
-    """Return the file of a block with the offsets of its lines and of the end, as 32-bit numbers."""
+def _lengths(folder: Path, number: int) -> Path:
+    """Return the file of a block with the lengths of its lines, as 32-bit numbers."""
     return folder / f"{number}.lines"
 
 
@@ -448,11 +439,13 @@ class _Scan:
         self._rules = options.rules
         self._number = block.number
         content = block.read()
-        self._bom = block.begin == 0 and content != without_bom(content)
-        self._lines = lines_of(without_bom(content) if self._bom else content)
-        first = len(content) - len(without_bom(content)) if self._bom else 0
-        ends = accumulate((len(line) + 1 for line in self._lines), initial=first)
-        _ends(Path(options.folder), block.number).write_bytes(array("I", ends))
+        text = without_bom(content) if block.begin == 0 else content
+        self._bom = len(content) - len(text)
+        self._lines = lines_of(text)
+        lengths = array("I", map(len, self._lines))
+        if lengths:
+            lengths[0] += self._bom
+        _lengths(Path(options.folder), block.number).write_bytes(lengths)
         self._found = _Found(len(self._lines))
         self._last_bad = -1
 
@@ -464,7 +457,7 @@ class _Scan:
         plain_of, leave = self._rules.plain, leavings.add
         scripts: list[list[int]] = []
         lengths = [0] * 40
-        ascii_only, longest = 0, (0, 0)
+        ascii_only = 0
         signatures = Signatures(self._number, len(self._lines)) if self._options.signatures else None
         if self._bom:
             message = "the file begins with a byte order mark: save it as UTF-8 without one"
@@ -479,8 +472,8 @@ class _Scan:
             else:
                 key, answer = plain
                 text = key
-            asked = normalised(key)
-            leave(number, asked, answer.encode())
+            asked, said = normalised(key), answer.encode()
+            leave(number, asked, said)
             if signatures is not None:
                 signatures.add(number, asked)
             if text.isascii() and answer.isascii():
@@ -488,12 +481,10 @@ class _Scan:
                 ascii_only += length
                 tokens = -(-length // latin)
             else:
-                scripts.append(counts := by_script(text + answer))
+                scripts.append(counts := by_script(text.encode() + said, len(text) + len(answer)))
                 tokens = -sum(map(floordiv, map(neg, counts), per_token))
             lengths[tokens.bit_length()] += 1
-            if tokens > longest[0]:
-                longest = (tokens, number)
-        found.lengths, found.longest = lengths, longest
+        found.lengths = lengths
         of_ascii = [ascii_only, *[0] * len(facts.scripts)]
         found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
         found.leavings = leavings.parts()

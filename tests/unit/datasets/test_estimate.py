@@ -36,7 +36,6 @@ def report(records: int = 100, tokens: tuple[int, int] = (1000, 2000), media: tu
         tokens=tokens,
         media=list(media),
         lengths=[Bucket(1, records)],
-        longest=(0, ""),
         duplicates=NONE,
         conflicts=NONE,
         overlaps=NONE,
