@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.base_models import Method, by_script, document
+from airflow_bedrock.base_models import by_script, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, packing_of, processes, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined
@@ -138,29 +138,36 @@ class _Options(NamedTuple):
     signatures: bool = False
 
 
-class _Shown(NamedTuple):
-    """An image, a video or a document, its line, and whether that line already has a problem."""
-
-    line: int
-    media: Media
-    bad: bool
-
-
 @dataclass(slots=True)
 class _Found:
-    """The result of one block."""
+    """The result of one block; lines are counted from 0.
+
+    :param bad: the lines with a problem.
+    :param listed: the first problems, with their lines, and the texts of these only if requested.
+    :param media: the images, videos and documents on S3, with their lines, if their sizes are to be checked.
+    """
 
     lines: int
     characters: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     passed_over: int = 0
-    bad: int = 0
+    bad: set[int] = field(default_factory=set)
     problems: Counter[str] = field(default_factory=Counter)
     listed: list[tuple[int, Problem, str | None]] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
-    media: list[_Shown] = field(default_factory=list)
+    media: list[tuple[int, Media]] = field(default_factory=list)
     leavings: dict[int, bytes] = field(default_factory=dict)
     bands: dict[int, bytes] = field(default_factory=dict)
+
+    def note(self, line: int, problems: Sequence[Problem], listed: int, text: str | None = None) -> None:
+        """Add the problems of a line.
+
+        :param listed: maximum number of listed problems.
+        """
+        if self.lines:  # a file with nothing but a byte order mark has none
+            self.bad.add(line)
+        self.problems.update(problem.rule for problem in problems)
+        self.listed += [(line, problem, text) for problem in problems[: listed - len(self.listed)]]
 
 
 def check(
@@ -214,11 +221,12 @@ class _Check:
         self, rules: Rules, names: Mapping[str, str | Joined], todo: Sequence[Block], folder: Path, s3: Any, listed: int
     ) -> None:
         self._rules = rules
-        self._answers = Answers(rules, todo, folder)
         self._names = names
+        self._blocks = todo
         self._folder = folder
         self._listed = listed
-        self._objects = Objects(rules.method, s3)
+        self._of_object = lru_cache(100_000)(partial(object_problem, rules.method, s3=s3))
+        self._answer = lru_cache(1000)(self._read_answer)
         self._lines: Counter[str] = Counter()
         self._passed_over: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
@@ -232,38 +240,35 @@ class _Check:
 
     def add(self, part: str, found: _Found) -> None:
         """Add the result of the next block."""
+        if found.media:
+            self._check_objects(found)
         first = self._lines[part] + 1
         self._begins.append((part, first))
         self._lines[part] += found.lines
         self._passed_over[part] += found.passed_over
-        self._bad[part] += found.bad
+        self._bad[part] += len(found.bad)
         self._problems.update(found.problems)
         self._kinds |= found.kinds
         self._repeats.add(found.leavings)
         self._bands.add(found.bands)
-        for line, problem, text in found.listed:
-            self._note(part, first + line, problem, text)
-        self._add_media(part, first, found.media)
+        for line, problem, text in found.listed[: self._listed - len(self._findings)]:
+            name, number = self._where(part, first + line)
+            message = problem.message.removeprefix("Invalid record: ")
+            self._findings.append(Finding(name, number, problem.where, problem.rule, message, text))
         if part != "training":
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
         self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
 
-    def _note(self, part: str, line: int, problem: Problem, text: str | None) -> None:
-        if len(self._findings) < self._listed:
-            name, number = self._where(part, line)
-            message = problem.message.removeprefix("Invalid record: ")
-            self._findings.append(Finding(name, number, problem.where, problem.rule, message, text))
-
-    def _add_media(self, part: str, first: int, media: list[_Shown]) -> None:
-        bad = set()
-        for (line, _, was_bad), problem in zip(media, self._objects.problems(media), strict=True):
-            if problem is not None:
-                self._problems[problem.rule] += 1
-                self._note(part, first + line, problem, None)
-                if not was_bad:
-                    bad.add(line)
-        self._bad[part] += len(bad)
+    def _check_objects(self, found: _Found) -> None:
+        """Note the images, videos and documents on S3 that cannot be read or are too large; each is asked for once."""
+        objects = [msgspec.structs.replace(media, where="$") for _, media in found.media]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            different = list(dict.fromkeys(objects))
+            problems = dict(zip(different, pool.map(self._of_object, different), strict=True))
+        for (line, media), one in zip(found.media, objects, strict=True):
+            if problem := problems[one]:
+                found.note(line, [problem._replace(where=media.where)], self._listed)
 
     def report(self, sizes: Mapping[str, int], near_overlaps: float | None) -> CheckReport:
         """Return the report."""
@@ -334,7 +339,7 @@ class _Check:
                     overlapping.add(entry.place)
                 elif part in first:
                     earlier = first[part]
-                    kind = "duplicate" if self._answers.same(earlier, entry) else "conflict"
+                    kind = "duplicate" if self._same_answer(earlier, entry) else "conflict"
                 else:
                     first[part] = entry
                     continue
@@ -346,6 +351,24 @@ class _Check:
             Repeated(counts[kind], examples.get(kind, [])) for kind in ("duplicate", "conflict", "overlap")
         )
         return duplicates, conflicts, overlaps
+
+    def _same_answer(self, one: Entry, other: Entry) -> bool:
+        """Whether two records have the same answer.
+
+        The answers are compared unchanged first. If they differ, both are read again and compared in normalised form,
+        so not every answer has to be normalised.
+        """
+        return one.completion == other.completion or self._answer(one.place) == self._answer(other.place)
+
+    def _read_answer(self, place: Place) -> bytes:
+        """Return the digest of the answer at a place."""
+        block = self._blocks[place.block]
+        with _lengths(self._folder, place.block).open("rb") as file:
+            lengths = array("I", file.read(4 * (place.line + 1)))
+        with Path(block.path).open("rb") as file:
+            file.seek(block.begin + sum(lengths[:-1]) + place.line)
+            record, _ = self._rules.check(without_bom(file.read(lengths[-1])))
+        return text_digest((record and record.completion) or "")
 
     def _near(self, threshold: float, same: set[Place]) -> Repeated:
         """Return the validation and test records whose question is similar to a training question."""
@@ -370,57 +393,6 @@ class _Check:
         return (name, line) if isinstance(name, str) else name.place(line)
 
 
-class Objects:
-    """The images, videos and documents on S3; the sizes of the last hundred thousand are remembered."""
-
-    def __init__(self, method: Method, s3: Any) -> None:
-        self._problem = lru_cache(100_000)(partial(object_problem, method, s3=s3))
-
-    def problems(self, shown: Sequence[_Shown]) -> Iterator[Problem | None]:
-        """Yield the problems of each."""
-        if not shown:
-            return
-        different = list({msgspec.structs.replace(one.media, where="$") for one in shown})
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = dict(zip(different, pool.map(self._problem, different), strict=True))
-        for one in shown:
-            problem = found[msgspec.structs.replace(one.media, where="$")]
-            yield problem and problem._replace(where=one.media.where)
-
-
-class Answers:
-    """Whether two records have the same answer.
-
-    The answers are compared unchanged first. If two differ, both are read again and compared in normalised form, so not
-    every answer has to be normalised.
-
-    :param folder: the folder with the file of the lengths of each block's lines.
-    """
-
-    def __init__(self, rules: Rules, todo: Sequence[Block], folder: Path) -> None:
-        self._rules = rules
-        self._blocks = todo
-        self._folder = folder
-        self._answer = lru_cache(1000)(self._read)
-
-    def same(self, one: Entry, other: Entry) -> bool:
-        """Whether the two are the same."""
-        return one.completion == other.completion or self._answer(one.place) == self._answer(other.place)
-
-    def _read(self, place: Place) -> bytes:
-        """Return the digest of the answer at a place."""
-        record, _ = self._rules.check(self._line(place))
-        return text_digest((record and record.completion) or "")
-
-    def _line(self, place: Place) -> bytes:
-        block = self._blocks[place.block]
-        with _lengths(self._folder, place.block).open("rb") as file:
-            lengths = array("I", file.read(4 * (place.line + 1)))
-        with Path(block.path).open("rb") as file:
-            file.seek(block.begin + sum(lengths[:-1]) + place.line)
-            return without_bom(file.read(lengths[-1]))
-
-
 def _lengths(folder: Path, number: int) -> Path:
     """Return the file of a block with the lengths of its lines, as 32-bit numbers."""
     return folder / f"{number}.lines"
@@ -428,88 +400,76 @@ def _lengths(folder: Path, number: int) -> Path:
 
 def scan_block(options: _Options, block: Block) -> _Found:
     """Check every line of a block against the rules."""
-    return _Scan(options, block).found()
-
-
-class _Scan:
-    """One block at work."""
-
-    def __init__(self, options: _Options, block: Block) -> None:
-        self._options = options
-        self._rules = options.rules
-        self._number = block.number
-        content = block.read()
-        text = without_bom(content) if block.begin == 0 else content
-        self._bom = len(content) - len(text)
-        self._lines = lines_of(text)
-        lengths = array("I", map(len, self._lines))
-        if lengths:
-            lengths[0] += self._bom
-        _lengths(Path(options.folder), block.number).write_bytes(lengths)
-        self._found = _Found(len(self._lines))
-        self._last_bad = -1
-
-    def found(self) -> _Found:
-        """Check the lines."""
-        facts, found, leavings = document(), self._found, Leavings(self._number)
-        latin = self._rules.method.characters_per_token or facts.characters_per_token
-        per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
-        plain_of, leave = self._rules.plain, leavings.add
-        scripts: list[list[int]] = []
-        lengths = [0] * 40
-        ascii_only = 0
-        signatures = Signatures(self._number, len(self._lines)) if self._options.signatures else None
-        if self._bom:
-            message = "the file begins with a byte order mark: save it as UTF-8 without one"
-            self._note(0, [Problem("bom", "$", message)], self._lines[0] if self._lines else b"")
-        for number, line in enumerate(self._lines):
-            plain = plain_of(line)
-            if plain is None:
-                record = self._look(number, line)
-                if record is None:
-                    continue
-                key, text, answer = record.key, record.prompt, record.completion or ""
-            else:
-                key, answer = plain
-                text = key
-            asked, said = normalised(key), answer.encode()
-            leave(number, asked, said)
-            if signatures is not None:
-                signatures.add(number, asked)
-            if text.isascii() and answer.isascii():
-                length = len(text) + len(answer)
-                ascii_only += length
-                tokens = -(-length // latin)
-            else:
-                scripts.append(counts := by_script(text.encode() + said, len(text) + len(answer)))
-                tokens = -sum(map(floordiv, map(neg, counts), per_token))
-            lengths[tokens.bit_length()] += 1
-        found.lengths = lengths
-        of_ascii = [ascii_only, *[0] * len(facts.scripts)]
-        found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
-        found.leavings = leavings.parts()
+    rules, facts = options.rules, document()
+    lines, found = _begun(options, block)
+    leavings = Leavings(block.number)
+    latin = rules.method.characters_per_token or facts.characters_per_token
+    per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
+    plain_of, leave = rules.plain, leavings.add
+    scripts: list[list[int]] = []
+    lengths = [0] * 40
+    ascii_only = 0
+    signatures = Signatures(block.number, len(lines)) if options.signatures else None
+    for number, line in enumerate(lines):
+        plain = plain_of(line)
+        if plain is None:
+            record = _looked_at(options, number, line, found)
+            if record is None:
+                continue
+            key, text, answer = record.key, record.prompt, record.completion or ""
+        else:
+            key, answer = plain
+            text = key
+        asked, said = normalised(key), answer.encode()
+        leave(number, asked, said)
         if signatures is not None:
-            found.bands = signatures.put(Path(self._options.folder, f"{self._number}.near"))
-        return found
+            signatures.add(number, asked)
+        if text.isascii() and answer.isascii():
+            length = len(text) + len(answer)
+            ascii_only += length
+            tokens = -(-length // latin)
+        else:
+            scripts.append(counts := by_script(text.encode() + said, len(text) + len(answer)))
+            tokens = -sum(map(floordiv, map(neg, counts), per_token))
+        lengths[tokens.bit_length()] += 1
+    found.lengths = lengths
+    of_ascii = [ascii_only, *[0] * len(facts.scripts)]
+    found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
+    found.leavings = leavings.parts()
+    if signatures is not None:
+        found.bands = signatures.put(Path(options.folder, f"{block.number}.near"))
+    return found
 
-    def _look(self, number: int, line: bytes) -> Record | None:
-        """Check a line against all rules."""
-        record, problems = self._rules.check(line)
-        if problems:
-            self._note(number, problems, line)
-        if record is not None:
-            self._found.kinds.update(one.kind for one in record.media)
-            if self._options.sizes:
-                self._found.media += [_Shown(number, one, bool(problems)) for one in record.media if is_s3(one.uri)]
-        elif not problems:
-            self._found.passed_over += 1
-        return record
 
-    def _note(self, number: int, problems: list[Problem], line: bytes) -> None:
-        found = self._found
-        if self._lines and number != self._last_bad:
-            found.bad, self._last_bad = found.bad + 1, number
-        found.problems.update(problem.rule for problem in problems)
-        text = line.decode("utf-8", "replace")[:EXCERPT] if self._options.show_text else None
-        room = self._options.listed - len(found.listed)
-        found.listed += [(number, problem, text) for problem in problems[:room]]
+def _begun(options: _Options, block: Block) -> tuple[list[bytes], _Found]:
+    """Return the lines of a block, with a byte order mark noted, and write down their lengths."""
+    content = block.read()
+    text = without_bom(content) if block.begin == 0 else content
+    lines = lines_of(text)
+    found = _Found(len(lines))
+    lengths = array("I", map(len, lines))
+    if mark := len(content) - len(text):
+        message = "the file begins with a byte order mark: save it as UTF-8 without one"
+        first = lines[0] if lines else b""
+        found.note(0, [Problem("bom", "$", message)], options.listed, _excerpt(options, first))
+        lengths[:1] = array("I", [len(first) + mark])
+    _lengths(Path(options.folder), block.number).write_bytes(lengths)
+    return lines, found
+
+
+def _looked_at(options: _Options, number: int, line: bytes, found: _Found) -> Record | None:
+    """Check a line against all rules."""
+    record, problems = options.rules.check(line)
+    if problems:
+        found.note(number, problems, options.listed, _excerpt(options, line))
+    if record is not None:
+        found.kinds.update(one.kind for one in record.media)
+        if options.sizes:
+            found.media += [(number, one) for one in record.media if is_s3(one.uri)]
+    elif not problems:
+        found.passed_over += 1
+    return record
+
+
+def _excerpt(options: _Options, line: bytes) -> str | None:
+    return line.decode("utf-8", "replace")[:EXCERPT] if options.show_text else None
