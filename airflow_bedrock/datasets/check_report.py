@@ -12,12 +12,20 @@ _BAR = 30  # length of the longest bar, in characters
 
 def markdown(report: CheckReport) -> str:
     """Return the report as Markdown; it has no text of a record unless that was requested."""
-    return "\n\n".join(_sections(report)) + "\n"
+    problems = "\n".join(f"- {_escaped_markdown(one)}" for one in report.dataset_problems)
+    tables = [f"### {title}\n\n{_table(columns, rows)}" for title, columns, rows in _tables(report)]
+    return "\n\n".join(filter(None, [f"## {verdict(report)}", problems, *tables])) + "\n"
 
 
 def text(report: CheckReport) -> str:
     """Return the report as tables and a histogram, for a terminal."""
-    return "\n".join(filter(None, _blocks(report)))
+    tables = [
+        f"{title}\n{''.join(map(_listed, rows)) if columns is _FINDINGS else _aligned(columns, rows)}"
+        for title, columns, rows in _tables(report)
+    ]
+    return "\n".join(
+        [*tables, "".join(f"{_printable(line)}\n" for line in (*report.dataset_problems, verdict(report)))]
+    )
 
 
 def verdict(report: CheckReport) -> str:
@@ -35,27 +43,27 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-_FILES = ("part", "file", "records", "with a problem", "bytes")
-_RULES = ("rule", "problems")
+Rows = Sequence[Sequence[object]]
+
 _FINDINGS = ("line", "where", "rule", "problem", "text")
-_TOKENS = ("script", "characters", "tokens from", "to")
-_LENGTHS = ("up to", "records", "")
-_REPEATS = ("", "records", "the first")
 
 
-def _blocks(report: CheckReport) -> Iterator[str]:
-    yield _titled(f"{report.model}, {report.format}", _FILES, _files(report))
-    yield _titled("Problems by rule", _RULES, [(rule, f"{count:,}") for rule, count in report.problems.items()])
-    yield "".join(map(_listed, _findings(report)))
-    yield _titled("Estimated tokens of the training data", _TOKENS, _tokens(report))
-    yield _titled("Records by tokens", _LENGTHS, _lengths(report))
-    yield _titled("Repeated questions", _REPEATS, _repeats(report))
-    yield "".join(f"{_printable(line)}\n" for line in (*report.dataset_problems, verdict(report)))
+def _tables(report: CheckReport) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    """Yield the title, the columns and the rows of each table that has rows."""
+    by_rule = [(rule, f"{count:,}") for rule, count in report.problems.items()]
+    tables: list[tuple[str, Sequence[str], Rows]] = [
+        (f"{report.model}, {report.format}", ("part", "file", "records", "with a problem", "bytes"), _files(report)),
+        ("Problems by rule", ("rule", "problems"), by_rule),
+        ("Problems", _FINDINGS, _findings(report)),
+        ("Estimated tokens of the training data", ("script", "characters", "tokens from", "to"), _tokens(report)),
+        ("Records by tokens", ("up to", "records", ""), _lengths(report)),
+        ("Repeated questions", ("", "records", "the first"), _repeats(report)),
+    ]
+    yield from (table for table in tables if table[2])
 
 
-def _titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    cells = [[_printable(cell) for cell in row] for row in rows]
-    return f"{title}\n{table([name.upper() for name in columns], cells)}" if rows else ""
+def _aligned(columns: Sequence[str], rows: Rows) -> str:
+    return table([name.upper() for name in columns], [[_printable(cell) for cell in row] for row in rows])
 
 
 def _listed(finding: Sequence[object]) -> str:
@@ -63,23 +71,7 @@ def _listed(finding: Sequence[object]) -> str:
     return "  ".join(said).rstrip() + (f"\n    {of_record}\n" if of_record else "\n")
 
 
-def _sections(report: CheckReport) -> Iterator[str]:
-    yield f"## {verdict(report)}"
-    yield _table(_FILES, _files(report))
-    if report.dataset_problems:
-        yield "\n".join(f"- {_escaped_markdown(one)}" for one in report.dataset_problems)
-    if report.problems:
-        yield _table(_RULES, list(report.problems.items()))
-        yield _table(_FINDINGS, _findings(report))
-    yield "### Estimated tokens of the training data"
-    yield _table(_TOKENS, _tokens(report))
-    yield _table(_LENGTHS, _lengths(report))
-    if rows := _repeats(report):
-        yield "### Repeated questions"
-        yield _table(_REPEATS, rows)
-
-
-def _files(report: CheckReport) -> list[Sequence[object]]:
+def _files(report: CheckReport) -> Rows:
     return [
         (part, _file(one), f"{one.records:,}", f"{one.bad:,}", f"{one.bytes:,}") for part, one in report.files.items()
     ]
@@ -90,7 +82,7 @@ def _file(one: FileSummary) -> str:
     return f"{one.name} ({one.passed_over:,} other logs)" if one.passed_over else one.name
 
 
-def _findings(report: CheckReport) -> list[Sequence[object]]:
+def _findings(report: CheckReport) -> Rows:
     rows: list[Sequence[object]] = [
         (f"{one.file}:{one.line}", one.where, one.rule, one.message, one.text or "") for one in report.findings
     ]
@@ -98,7 +90,7 @@ def _findings(report: CheckReport) -> list[Sequence[object]]:
     return [*rows, (f"and {more:,} more", "", "", "", "")] if more else rows
 
 
-def _tokens(report: CheckReport) -> list[Sequence[object]]:
+def _tokens(report: CheckReport) -> Rows:
     rows: list[Sequence[object]] = [
         (one.name, f"{one.characters:,}", f"{one.low:,}", f"{one.high:,}") for one in report.scripts
     ]
@@ -107,14 +99,14 @@ def _tokens(report: CheckReport) -> list[Sequence[object]]:
     return [*rows, ("in all", f"{characters:,}", f"{low:,}", f"{high:,}")] if rows else []
 
 
-def _lengths(report: CheckReport) -> list[Sequence[object]]:
+def _lengths(report: CheckReport) -> Rows:
     most = max((one.records for one in report.lengths), default=0)
     return [
         (f"{one.up_to:,}", f"{one.records:,}", "█" * max(1, round(_BAR * one.records / most))) for one in report.lengths
     ]
 
 
-def _repeats(report: CheckReport) -> list[Sequence[object]]:
+def _repeats(report: CheckReport) -> Rows:
     named: list[tuple[str, Repeated]] = [
         ("duplicates: the same answer", report.duplicates),
         ("conflicts: another answer", report.conflicts),
@@ -128,7 +120,7 @@ def _repeats(report: CheckReport) -> list[Sequence[object]]:
     ]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _table(columns: Sequence[str], rows: Rows) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(map(_escaped_markdown, line)) + " |" for line in lines)
 

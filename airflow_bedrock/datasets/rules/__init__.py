@@ -1,8 +1,8 @@
 """The rules of a valid record, for each base model and each customization type.
 
-Each family of formats is declared in a file of its own: ``converse``, ``claude``, ``texts``, ``reinforcement``,
-``logs``. The limits are data, ``base_models.toml``. :class:`Rules` combines both. The check of a dataset, its
-preparation, and Local Bedrock's jobs all use it, so they agree.
+The formats are declared in ``converse``, ``texts`` and ``logs``. The limits are data, ``base_models.toml``.
+:class:`Rules` combines both. The check of a dataset, its preparation, and Local Bedrock's jobs all use it, so they
+agree.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING, Method, base_model, base_models
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.rules.claude import CLAUDE
 from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
-from airflow_bedrock.datasets.rules.form import Form, Plain
 from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, object_problem, unreadable_problem
 from airflow_bedrock.datasets.rules.logs import read_log
-from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text
-from airflow_bedrock.datasets.rules.reinforcement import REINFORCEMENT
+from airflow_bedrock.datasets.rules.record import Form, Media, Plain, Problem, Record, Text
 from airflow_bedrock.datasets.rules.shape import decoded
-from airflow_bedrock.datasets.rules.texts import CAPTION, PRE_TRAINING, PROMPT_COMPLETION
+from airflow_bedrock.datasets.rules.texts import CAPTION, CLAUDE, PRE_TRAINING, PROMPT_COMPLETION, REINFORCEMENT
 
 __all__ = [
     "LogRules",

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from airflow_bedrock.datasets.rules.form import Form, Plain
-from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text, conversation
+from airflow_bedrock.datasets.rules.record import Form, Media, Plain, Problem, Record, Text, conversation
 
 _ONE = msgspec.Meta(min_length=1, max_length=1)
 _Role = Literal["user", "assistant"]
