@@ -61,7 +61,7 @@ def live_aws_conn_id() -> str:
 
 def monthly_budget() -> Decimal | None:
     """Return the monthly limit in US dollars: ``[bedrock] monthly_budget``; None, the default, for no limit."""
-    return dollars("[bedrock] monthly_budget", _text("monthly_budget"))
+    return _dollars("monthly_budget", _text("monthly_budget"))
 
 
 def dag_budgets() -> dict[str, Decimal]:
@@ -73,7 +73,7 @@ def dag_budgets() -> dict[str, Decimal]:
         given = text
     if not isinstance(given, dict):
         raise ValueError(f"[bedrock] dag_budgets must be a JSON object of DAG ids and US dollars; got {given!r}")
-    found = {dag_id: dollars(f"[bedrock] dag_budgets of {dag_id}", usd) for dag_id, usd in given.items()}
+    found = {dag_id: _dollars(f"dag_budgets of {dag_id}", usd) for dag_id, usd in given.items()}
     return {dag_id: usd for dag_id, usd in found.items() if usd is not None}
 
 
@@ -94,17 +94,10 @@ def ledger_kms_key_id() -> str | None:
 
 def over_budget() -> str:
     """Return what a task does when it is over a budget, ``fail`` or ``wait``: ``[bedrock] over_budget``."""
-    return over_budget_choice(_text("over_budget", "fail"))
-
-
-def over_budget_choice(value: object) -> str:
-    """Return the value, if it is a choice.
-
-    :raises ValueError: it is not one of the choices.
-    """
-    if value not in ("fail", "wait"):
-        raise ValueError(f"over_budget must be fail or wait; got {value!r}")
-    return str(value)
+    choice = _text("over_budget", "fail")
+    if choice not in ("fail", "wait"):
+        raise ValueError(f"[bedrock] over_budget must be fail or wait; got {choice!r}")
+    return choice
 
 
 def _text(name: str, default: str = "") -> str:
@@ -112,20 +105,26 @@ def _text(name: str, default: str = "") -> str:
     return configured.strip()
 
 
-def dollars(name: str, value: object) -> Decimal | None:
-    """Return an amount of US dollars; None if it is not set.
+def _dollars(name: str, value: object) -> Decimal | None:
+    try:
+        return dollars(value)
+    except ValueError as error:
+        raise ValueError(f"[bedrock] {name} {error}; got {value!r}") from None
 
-    :param name: what it is called, for the error.
+
+def dollars(value: object) -> Decimal | None:
+    """Return an amount of US dollars; None if it is not set, or a template that finds nothing has rendered None.
+
     :raises ValueError: it is not a number, not finite, or less than 0.
     """
-    if value is None or str(value).strip() == "":
+    if str(value).strip() in ("", "None"):
         return None
     try:
         usd = Decimal(str(value).strip())
     except InvalidOperation:
         usd = Decimal("nan")
     if isinstance(value, bool) or not usd.is_finite() or usd < 0:
-        raise ValueError(f"{name} must be a number of US dollars, 0 or more; got {value!r}")
+        raise ValueError("must be a number of US dollars, 0 or more")
     return usd
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -72,7 +71,6 @@ class BedrockModelRegistryHook(BedrockHook):
         *,
         compared_with: str | None = None,
         smoke_test: Mapping[str, str] | None = None,
-        lease: timedelta = timedelta(hours=1),
         delay: float = 30,
         max_polls: int = 120,
     ) -> Register:
@@ -81,7 +79,7 @@ class BedrockModelRegistryHook(BedrockHook):
         :param compared_with: the ARN of the model that it was compared with; None if it was not compared.
         :param smoke_test: ``prompt``, ``expect`` and ``system``; None for no smoke test.
         """
-        register = self._promoter(smoke_test, lease, delay, max_polls).promote(name, version, compared_with)
+        register = self._promoter(smoke_test, delay, max_polls).promote(name, version, compared_with)
         self._tag(register)
         return register
 
@@ -89,7 +87,7 @@ class BedrockModelRegistryHook(BedrockHook):
         self, name: str, *, by: str, model_arn: str | None = None, delay: float = 30, max_polls: int = 120
     ) -> Register:
         """Put an earlier model back, and return the register; see :meth:`Promoter.roll_back`."""
-        register = self._promoter(None, timedelta(0), delay, max_polls).roll_back(name, by, model_arn)
+        register = self._promoter(None, delay, max_polls).roll_back(name, by, model_arn)
         self._tag(register)
         return register
 
@@ -111,15 +109,13 @@ class BedrockModelRegistryHook(BedrockHook):
             **retirer,
         )
 
-    def _promoter(
-        self, smoke_test: Mapping[str, str] | None, lease: timedelta, delay: float, max_polls: int
-    ) -> Promoter:
+    def _promoter(self, smoke_test: Mapping[str, str] | None, delay: float, max_polls: int) -> Promoter:
         def ask(deployment_arn: str) -> None:
             if smoke_test:
                 self._ask(deployment_arn, smoke_test)
 
         deployments = self._deployments(delay=delay, max_polls=max_polls)
-        return Promoter(store=self._store, deployments=deployments, smoke_test=ask, lease=lease)
+        return Promoter(store=self._store, deployments=deployments, smoke_test=ask)
 
     def _deployments(self, *, delay: float, max_polls: int) -> Deployments:
         return Deployments(Service(DEPLOYMENT, self), delay=delay, max_polls=max_polls)

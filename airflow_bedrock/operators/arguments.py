@@ -6,11 +6,9 @@ A rule takes a value and returns it in its type, or raises a ValueError that say
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
-
-import msgspec
 
 from airflow_bedrock import customization
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -18,8 +16,6 @@ from airflow_bedrock.shapes import input_shape, problems
 
 Choice = TypeVar("Choice", bound=Enum)
 Rule = Callable[[Any], Any]
-Conflicts = Callable[[Mapping[str, Any]], Iterator[str]]
-"""Returns what is wrong with the arguments together, from those that are valid on their own, by name."""
 
 
 class ArgumentError(BedrockFatalError, ValueError):
@@ -29,52 +25,11 @@ class ArgumentError(BedrockFatalError, ValueError):
     """
 
 
-class Arguments(msgspec.Struct, frozen=True, kw_only=True):
-    """The arguments of an operator.
-
-    :param task_id: the task's id, for errors.
-    :param values: the arguments by name: as written when the DAG is parsed, rendered when the task runs.
-    :param templated: the names of the templated arguments.
-    :param rules: the rules by name of the argument.
-    :param conflicts: checks arguments against each other.
-    """
-
-    task_id: str
-    values: Mapping[str, Any]
-    templated: Collection[str]
-    rules: Mapping[str, Rule]
-    conflicts: Collection[Conflicts] = ()
-
-    def check_literals(self) -> None:
-        """Check the arguments that are final when the DAG is parsed: literals, and all that are not templated.
-
-        :raises ArgumentError: lists everything that is wrong.
-        """
-        final = {n: r for n, r in self.rules.items() if n not in self.templated or is_literal(self.values[n])}
-        msgspec.structs.replace(self, rules=final).checked()
-
-    def checked(self) -> dict[str, Any]:
-        """Return the arguments that have a rule, converted to their types, by name.
-
-        :raises ArgumentError: lists everything that is wrong.
-        """
-        found, wrong = {}, []
-        for name, rule in self.rules.items():
-            value = self.values[name]
-            try:
-                found[name] = rule(value)
-            except ValueError as error:
-                template = isinstance(value, str) and not is_literal(value) and name not in self.templated
-                called = name.removeprefix("is_")  # dry_run is a method of every operator
-                wrong.append(
-                    f"{called} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}"
-                )
-        wrong += [text for conflict in self.conflicts for text in conflict(found)]
-        if wrong:
-            raise ArgumentError(
-                f"Task {self.task_id} cannot run: {'. '.join(wrong)}. Nothing was done and nothing was spent."
-            )
-        return found
+def problem(name: str, value: object, error: ValueError, *, is_templated: bool) -> str:
+    """Return what is wrong with an argument, from the error of its rule."""
+    template = isinstance(value, str) and not is_literal(value) and not is_templated
+    called = name.removeprefix("is_")  # dry_run is a method of every operator
+    return f"{called} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}"
 
 
 def is_literal(value: object) -> bool:

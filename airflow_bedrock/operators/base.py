@@ -6,13 +6,14 @@ again and again, each time in a new process, and would import it each time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_bedrock.operators.arguments import ArgumentError, Rule, is_literal, problem
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.operators.arguments import Arguments, Conflicts, Rule
     from airflow_bedrock.storage import Storage
 
 Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
@@ -42,8 +42,10 @@ class AwsOperator(BaseOperator, Generic[Hook]):
     :param botocore_config: configuration for the botocore client.
     """
 
-    aws_hook_class: str | type[Hook] = "airflow_bedrock.hooks:BedrockHook"
-    """The hook's class, or its place as ``module:name``."""
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    """The hook's class: ``module:name``."""
+    rules: ClassVar[Mapping[str, Rule]] = {}
+    """The rules of the arguments by name. A subclass declares its own, and inherits the others."""
 
     template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
 
@@ -61,6 +63,46 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.rules = {name: rule for one in reversed(cls.__mro__) for name, rule in vars(one).get("rules", {}).items()}
+
+    def _check_literals(self) -> None:
+        """Check the arguments that are final when the DAG is parsed: literals, and all that are not templated.
+
+        :raises ArgumentError: lists everything that is wrong.
+        """
+        self._checked(
+            name for name in self.rules if name not in self.template_fields or is_literal(getattr(self, name))
+        )
+
+    def _checked(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the arguments that have a rule, converted to their types, by name.
+
+        :param names: only these.
+        :raises ArgumentError: lists everything that is wrong.
+        """
+        found, wrong = {}, []
+        for name in self.rules if names is None else names:
+            value = getattr(self, name)
+            try:
+                found[name] = self.rules[name](value)
+            except ValueError as error:
+                wrong.append(problem(name, value, error, is_templated=name in self.template_fields))
+        wrong += self._conflicts(found)
+        if wrong:
+            raise ArgumentError(
+                f"Task {self.task_id} cannot run: {'. '.join(wrong)}. Nothing was done and nothing was spent."
+            )
+        return found
+
+    def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what is wrong with the arguments together.
+
+        :param found: those that are valid on their own, converted, by name.
+        """
+        return iter(())
 
     @property
     def _hook_parameters(self) -> dict[str, Any]:
@@ -81,23 +123,10 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         region = Arn.of(arn).region or self.hook.conn_region_name
         return Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
 
-    def _arguments(self, rules: Mapping[str, Rule], *conflicts: Conflicts) -> Arguments:
-        """Return the arguments for the check."""
-        from airflow_bedrock.operators.arguments import Arguments  # here, since operators without rules do not need it
-
-        return Arguments(
-            task_id=self.task_id,
-            values={name: getattr(self, name) for name in rules},
-            templated=self.template_fields,
-            rules=rules,
-            conflicts=conflicts,
-        )
-
     @cached_property
     def hook(self) -> Hook:
         """The hook for the task's calls of AWS."""
-        where = self.aws_hook_class
-        hook_class: type[Hook] = resolve_name(where) if isinstance(where, str) else where
+        hook_class: type[Hook] = resolve_name(self.aws_hook_class)
         return hook_class(**self._hook_parameters)
 
     @cached_property

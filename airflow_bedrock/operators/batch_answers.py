@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
 
@@ -22,10 +22,10 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
-from airflow_bedrock.operators.arguments import DELAY, Rule, flag, member, named, optional, text, whole
+from airflow_bedrock.operators.arguments import Rule, member, named, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
+from airflow_bedrock.operators.questions import QuestionsOperator, model, parameters_of
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
@@ -62,26 +62,6 @@ def _model(value: Any) -> str:
     except ValueError:  # Converse does not accept a custom model, nor a batch job a deployment
         taken = _TAKEN(value)
     return taken
-
-
-_RULES: Mapping[str, Rule] = {
-    **RULES,
-    "model_id": _model,
-    "role_arn": member("bedrock", _CREATE, "roleArn", "the ARN of a role"),
-    "output_uri": s3_uri,
-    "answers_uri": file_uri,
-    "job_name": text,
-    "records_per_job": whole(MIN_RECORDS),
-    "stop_on_kill": flag,
-    "stop_on_timeout": flag,
-    "waiter_delay": optional(DELAY),
-}
-
-
-def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the problem if the installed botocore is too old."""
-    if "modelInvocationType" not in input_shape("bedrock", _CREATE).members:
-        yield missing_in_botocore(f"{_CREATE}.modelInvocationType")
 
 
 @dataclass
@@ -140,26 +120,31 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelInvocationJob.html
 
-    :param test_data_uri: the held-out records, as for the evaluation. (templated)
+    Every parameter is templated.
+
+    :param test_data_uri: the held-out records, as for the evaluation.
     :param model_id: a base model's id or a custom model's ARN. For the ARN of a deployment or provisioned throughput,
-        the model behind it is used, since batch inference takes no deployment. (templated)
-    :param role_arn: the role that Bedrock assumes, to read the questions and write the answers. (templated)
-    :param output_uri: the folder on S3 for the questions and answers of the jobs. (templated)
-    :param answers_uri: the folder in which answers are kept. (templated)
-    :param job_name: the start of the jobs' names. (templated)
+        the model behind it is used, since batch inference takes no deployment.
+    :param role_arn: the role that Bedrock assumes, to read the questions and write the answers.
+    :param output_uri: the folder on S3 for the questions and answers of the jobs.
+    :param answers_uri: the folder in which answers are kept.
+    :param job_name: the start of the jobs' names.
     :param max_cost: US dollars: if the records without an answer may cost more, or no price is known, the task fails
-        before it makes a job. (templated)
+        before it makes a job.
     :param records_per_job: maximum number of records in a job, at least 100; AWS's default quota is 50,000.
     """
 
     kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"
     arn_key = None
-    template_fields: Sequence[str] = (
-        *QuestionsOperator.template_fields,
-        "model_id",
-        "role_arn",
-        "job_name",
-    )
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "model_id": _model,
+        "role_arn": member("bedrock", _CREATE, "roleArn", "the ARN of a role"),
+        "output_uri": s3_uri,
+        "answers_uri": file_uri,
+        "job_name": text,
+        "records_per_job": rendered(whole(MIN_RECORDS)),
+    }
+    template_fields: Sequence[str] = (*QuestionsOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(),)
 
     def __init__(
@@ -179,7 +164,11 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         self.role_arn = role_arn
         self.job_name = job_name
         self.records_per_job = records_per_job
-        self._arguments(_RULES, _conflicts).check_literals()
+        self._check_literals()
+
+    def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
+        if "modelInvocationType" not in input_shape("bedrock", _CREATE).members:
+            yield missing_in_botocore(f"{_CREATE}.modelInvocationType")
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Find or make the jobs, one after the other, wait for them, and keep their answers.
@@ -446,7 +435,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
 
     @contextmanager
     def _work(self) -> Iterator[_Work]:
-        arguments = self._arguments(_RULES, _conflicts).checked()
+        arguments = self._checked()
         from airflow_bedrock.converse import ConverseModel
         from airflow_bedrock.evaluation.bill import Bill
         from airflow_bedrock.evaluation.run import Evaluation
@@ -486,7 +475,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                     lines=lines,
                     storage=storage,
                     folder=folder,
-                    size=self.records_per_job,
+                    size=arguments["records_per_job"],
                     content=content.hexdigest(),
                     max_cost=arguments["max_cost"],
                     dry_run=arguments["is_dry_run"],

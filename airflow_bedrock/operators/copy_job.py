@@ -12,7 +12,7 @@ from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import task_key_of
-from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator
+from airflow_bedrock.operators.stored_model import StoredModelOperator
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCopyJob.html
 
-    :param source_model_arn: the ARN of the custom model that is copied. (templated)
-    :param target_model_name: the start of the copy's name, or with ``ensure_unique_name=False`` all of it. (templated)
-    :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region. (templated)
+    Every parameter is templated, but for ``prices``.
+
+    :param source_model_arn: the ARN of the custom model that is copied.
+    :param target_model_name: the start of the copy's name, or with ``ensure_unique_name=False`` all of it.
+    :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region.
     :param source_aws_conn_id: the Airflow connection to the account of the model, if it is another account.
-        (templated)
     :param prices: a file with prices for this task: a budget reserves a month of the copy's storage. (default:
         ``[bedrock] prices``)
     """
@@ -60,15 +61,8 @@ class BedrockModelCopyOperator(StoredModelOperator):
         ),
         "source_aws_conn_id": given(text),
         "tags": tags_rule(_CREATE, "targetModelTags"),
-        **RULES,
     }
-    template_fields: Sequence[str] = (
-        *StoredModelOperator.template_fields,
-        "source_model_arn",
-        "target_model_name",
-        "model_kms_key_id",
-        "source_aws_conn_id",
-    )
+    template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(), CustomModelLink())
 
     def __init__(
@@ -85,7 +79,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         self.target_model_name = target_model_name
         self.model_kms_key_id = model_kms_key_id
         self.source_aws_conn_id = source_aws_conn_id
-        self._arguments(self.rules).check_literals()
+        self._check_literals()
 
     def _members(self) -> dict[str, Any]:
         key = {"modelKmsKeyId": self.model_kms_key_id} if self.model_kms_key_id else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import jobs
 from airflow_bedrock.exceptions import kind_of
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 _IDENTIFIER = member("bedrock", "DeleteCustomModel", "modelIdentifier", "the ARN or the name of a custom model")
-_RULES: Mapping[str, Rule] = {"model_identifier": named(_IDENTIFIER)}
 
 
 class BedrockDeleteCustomModelOperator(BedrockOperator):
@@ -27,12 +26,13 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
         finds nothing renders None. (templated)
     """
 
-    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "model_identifier")
+    rules: ClassVar[Mapping[str, Rule]] = {"model_identifier": named(_IDENTIFIER)}
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
 
     def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model_identifier = model_identifier
-        self._arguments(_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> None:
         """Delete the model.
@@ -40,7 +40,7 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
         :raises BedrockFatalError: the service rejected it, e.g. since a deployment still uses the model.
         :raises BedrockError: a transient error occurred.
         """
-        self._arguments(_RULES).checked()
+        self._checked()
         try:
             self.hook.conn.delete_custom_model(modelIdentifier=self.model_identifier)
         except jobs.aws_errors.CALL_ERRORS as error:

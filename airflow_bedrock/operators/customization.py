@@ -12,14 +12,15 @@ from airflow.sdk import Asset
 
 from airflow_bedrock import customization, jobs, shown, spend, triggers
 from airflow_bedrock.compat import conf, renamed
+from airflow_bedrock.configuration import dollars
 from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, is_literal, one_of
-from airflow_bedrock.operators.paid import REUSE, RULES, PaidOperator
+from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, one_of
+from airflow_bedrock.operators.paid import REUSE, PaidOperator
 from airflow_bedrock.uris import Arn, bucket_and_key
 
 if TYPE_CHECKING:
@@ -150,12 +151,12 @@ class BedrockModelCustomizationOperator(PaidOperator):
     kind = "airflow_bedrock.jobs.resources.customization_job:CUSTOMIZATION_JOB"
     arn_key = "job_arn"
     rules: ClassVar[Mapping[str, Rule]] = {
-        **RULES,
         "quota_timeout": SECONDS,
         "reuse": REUSE,
         "superseded": one_of(*get_args(Superseded)),
         "content": CONTENT,
         "ensure_unique_job_name": flag,
+        "max_cost": dollars,
     }
     template_fields: Sequence[str] = (
         *PaidOperator.template_fields,
@@ -270,10 +271,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self.no_response_timeout: float | None = renamed(
             "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
         )
-        self._arguments(self.rules).check_literals()
+        self._check_literals()
         job_request.check_when_parsed(self.asked)
-        if is_literal(max_cost):
-            pricing.limit(max_cost)
 
     @property
     def asked(self) -> job_request.Asked:
@@ -337,7 +336,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return pricing.estimated(request, report, self.hook.conn_region_name, self.prices)
 
     def _check_cost(self) -> None:
-        if (most := pricing.limit(self.max_cost)) is not None:
+        if (most := dollars(self.max_cost)) is not None:
             pricing.check_cost(self._estimate(), most)
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
@@ -355,7 +354,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
             s3=self._s3,
             storage=self._files(),
             waiter=self._waiter(task_key),
-            max_cost=self.max_cost,
+            max_cost=arguments["max_cost"],
             prices=self.prices,
             budget=lambda cost: self._budget(task_key, self._resource.noun, self.hook, cost=cost),
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -74,37 +74,6 @@ def _function(value: Any) -> Callable[[str], str]:
 
 _FRACTION = rendered(real(0, 1))
 _COUNT = optional(rendered(whole(1)))
-_RULES: Mapping[str, Rule] = {
-    "source_uri": optional(file_uri),
-    "source_sql": optional(text),
-    "source_conn_id": optional(named(text)),
-    "source_manifests": optional(_manifests),
-    "customization_type": text,
-    "time_field": optional(text),
-    "test_after": optional(text),
-    "on_conflict": choice(OnConflict),
-    "near_duplicate_threshold": optional(_FRACTION),
-    "max_records": _COUNT,
-    "max_records_per_class": _COUNT,
-    "max_records_per_group": _COUNT,
-    "balance_classes": flag,
-    "min_characters": rendered(whole(0)),
-    "max_characters": _COUNT,
-    "redact": optional(_function),
-    "output_uri": file_uri,
-    "base_model_id": optional(_text_or_empty),
-    "record_format": given(choice(RecordFormat)),
-    "prompt_field": text,
-    "completion_field": text,
-    "system_prompt": optional(_text_or_empty),
-    "group_field": optional(text),
-    "validation_fraction": _FRACTION,
-    "test_fraction": _FRACTION,
-    "seed": _seed,
-    "max_dropped_fraction": _FRACTION,
-    "part": flag,
-    "kms_key_id": optional(named(text)),
-}
 
 
 class UnfitDataError(BedrockFatalError):
@@ -132,7 +101,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated, but for ``redact``, the flags and the last two.
+    Every parameter is templated, but for ``redact`` and the last one.
 
     :param source_uri: one file, on S3 or local, or with a slash at its end every file under it: JSON Lines, a JSON
         array, CSV, TSV or Parquet, each also as ``.gz`` and ``.zst``; a plain text file only as one file. Files that
@@ -181,9 +150,40 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         ``task.output["training_data_uri"]`` works. (default: True)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "source_uri": optional(file_uri),
+        "source_sql": optional(text),
+        "source_conn_id": optional(named(text)),
+        "source_manifests": optional(_manifests),
+        "customization_type": text,
+        "time_field": optional(text),
+        "test_after": optional(text),
+        "on_conflict": choice(OnConflict),
+        "near_duplicate_threshold": optional(_FRACTION),
+        "max_records": _COUNT,
+        "max_records_per_class": _COUNT,
+        "max_records_per_group": _COUNT,
+        "balance_classes": flag,
+        "min_characters": rendered(whole(0)),
+        "max_characters": _COUNT,
+        "redact": optional(_function),
+        "output_uri": file_uri,
+        "base_model_id": optional(_text_or_empty),
+        "record_format": given(choice(RecordFormat)),
+        "prompt_field": text,
+        "completion_field": text,
+        "system_prompt": optional(_text_or_empty),
+        "group_field": optional(text),
+        "validation_fraction": _FRACTION,
+        "test_fraction": _FRACTION,
+        "seed": _seed,
+        "max_dropped_fraction": _FRACTION,
+        "part": flag,
+        "kms_key_id": optional(named(text)),
+    }
     template_fields: Sequence[str] = (
         *BedrockOperator.template_fields,
-        *(name for name in _RULES if name not in ("balance_classes", "redact", "part")),
+        *(name for name in rules if name != "redact"),  # Airflow would call it
     )
 
     def __init__(
@@ -251,7 +251,11 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         self.max_dropped_fraction = max_dropped_fraction
         self.part = part
         self.kms_key_id = kms_key_id
-        self._arguments(_RULES, _conflicts).check_literals()
+        self._check_literals()
+
+    def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
+        yield from _of_the_source(found)
+        yield from _of_the_records(found)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Prepare the data, and return its URIs.
@@ -269,7 +273,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         :raises BedrockFatalError: the data cannot be read, or the settings are wrong.
         :raises BedrockError: the storage failed with a transient error.
         """
-        arguments = self._arguments(_RULES, _conflicts).checked()
+        arguments = self._checked()
         storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as scratch:
             folder = Path(scratch)
@@ -374,22 +378,6 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         return uri
 
 
-def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the arguments together."""
-    yield from _of_the_source(found)
-    if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
-        yield "give base_model_id, or record_format"
-    if {"validation_fraction", "test_fraction"} <= found.keys():
-        try:
-            Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
-        except DatasetError as error:
-            yield str(error)
-    if {"time_field", "test_after"} <= found.keys() and (found["time_field"] is None) != (found["test_after"] is None):
-        yield "time_field and test_after must be given together"
-    if {"test_after", "test_fraction"} <= found.keys() and found["test_after"] and found["test_fraction"]:
-        yield "test_after says what is held out: set test_fraction to 0"
-
-
 def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
     if {"source_uri", "output_uri"} <= found.keys() and found["source_uri"]:
         source, output = found["source_uri"], found["output_uri"]
@@ -414,6 +402,20 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
             yield "max_records_per_group needs the groups, which prepared records do not have: set it for each part"
         if found["source_conn_id"] and not found["source_sql"]:
             yield "source_conn_id needs source_sql"
+
+
+def _of_the_records(found: Mapping[str, Any]) -> Iterator[str]:
+    if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
+        yield "give base_model_id, or record_format"
+    if {"validation_fraction", "test_fraction"} <= found.keys():
+        try:
+            Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
+        except DatasetError as error:
+            yield str(error)
+    if {"time_field", "test_after"} <= found.keys() and (found["time_field"] is None) != (found["test_after"] is None):
+        yield "time_field and test_after must be given together"
+    if {"test_after", "test_fraction"} <= found.keys() and found["test_after"] and found["test_fraction"]:
+        yield "test_after says what is held out: set test_fraction to 0"
 
 
 def _settings(arguments: Mapping[str, Any]) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
@@ -39,19 +39,6 @@ def _config(value: Any) -> Mapping[str, Any]:
     return value
 
 
-_RULES: Mapping[str, Rule] = {
-    "training_data_uri": file_uri,
-    "invocation_logs_config": optional(_config),
-    "media_sizes": flag,
-    "near_overlap_threshold": optional(rendered(real(0, 1))),
-    "validation_data_uri": optional(_file),
-    "test_data_uri": optional(_file),
-    "base_model_id": text,
-    "customization_type": text,
-    "fail_on_problems": flag,
-}
-
-
 class BedrockDatasetCheckOperator(BedrockOperator):
     """Check training data against every rule and limit of its base model, in constant memory.
 
@@ -65,7 +52,7 @@ class BedrockDatasetCheckOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated, but for the last three.
+    Every parameter is templated, but for the last one.
 
     :param training_data_uri: one JSON Lines file, on S3 or local, or a folder, with a slash at its end, of model
         invocation logs.
@@ -82,10 +69,18 @@ class BedrockDatasetCheckOperator(BedrockOperator):
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
     """
 
-    template_fields: Sequence[str] = (
-        *BedrockOperator.template_fields,
-        *(name for name in _RULES if name not in ("media_sizes", "fail_on_problems")),
-    )
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "training_data_uri": file_uri,
+        "invocation_logs_config": optional(_config),
+        "media_sizes": flag,
+        "near_overlap_threshold": optional(rendered(real(0, 1))),
+        "validation_data_uri": optional(_file),
+        "test_data_uri": optional(_file),
+        "base_model_id": text,
+        "customization_type": text,
+        "fail_on_problems": flag,
+    }
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
 
     def __init__(
         self,
@@ -112,7 +107,7 @@ class BedrockDatasetCheckOperator(BedrockOperator):
         self.near_overlap_threshold = near_overlap_threshold
         self.media_sizes = media_sizes
         self.fail_on_problems = fail_on_problems
-        self._arguments(_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the data, push the report, and return the summary.
@@ -122,11 +117,12 @@ class BedrockDatasetCheckOperator(BedrockOperator):
         """
         from airflow_bedrock.datasets.check_report import markdown, verdict
 
-        report = self._check(self._arguments(_RULES).checked())
+        arguments = self._checked()
+        report = self._check(arguments)
         self.log.info("%s: %s", self.training_data_uri, verdict(report))
         if task_instance := context.get("ti"):
             task_instance.xcom_push(key="report", value=markdown(report))
-        if self.fail_on_problems and not report.ok:
+        if arguments["fail_on_problems"] and not report.ok:
             raise BedrockFatalError(_text(self.training_data_uri, report))
         return outputs(_summary(report))
 

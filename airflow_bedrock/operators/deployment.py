@@ -12,9 +12,18 @@ from airflow_bedrock.customization.identity import Identity, TaskKey, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
-from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, MODEL_ARN, POLLS, Rule, given, member, named, tags_rule
+from airflow_bedrock.operators.arguments import (
+    DEPLOYMENT_NAME,
+    MODEL_ARN,
+    POLLS,
+    Rule,
+    flag,
+    given,
+    member,
+    named,
+    tags_rule,
+)
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.operators.paid import RULES
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
@@ -36,16 +45,15 @@ _DEPLOYMENT = member(
 
 def _replacing(value: Any) -> bool:
     """Accept True only if botocore can replace the model."""
-    if value:
+    if replaces := flag(value):
         try:
             input_shape("bedrock", "UpdateCustomModelDeployment")
         except UnknownOperationError as error:
             raise ValueError(f"cannot be done: {error}") from error
-    return bool(value)
+    return replaces
 
 
 _WITHOUT_EFFECT = {"over_budget", "expected_cost", "notifiers", "prices"}
-_DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
 
 
 class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
@@ -78,14 +86,8 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         "description": given(member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")),
         "tags": tags_rule(_CREATE, "tags"),
         "replace_model": _replacing,
-        **RULES,
     }
-    template_fields: Sequence[str] = (
-        *SharedResourceOperator.template_fields,
-        "model_arn",
-        "deployment_name",
-        "description",
-    )
+    template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, *rules)
     operator_extra_links = JOB_LINKS
 
     def __init__(
@@ -114,7 +116,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         self.description = description
         self.tag_resources = tag_resources
         self.replace_model = replace_model
-        self._arguments(self.rules).check_literals()
+        self._check_literals()
 
     def _members(self) -> dict[str, Any]:
         description = {"description": self.description} if self.description else {}
@@ -133,7 +135,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         return {**self._members(), **({"tags": tags} if tags else {})}
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
-        return super()._ask(context, arguments, update=self.replace_model, **how)
+        return super()._ask(context, arguments, update=arguments["replace_model"], **how)
 
     def _reserving(self, *_: Any) -> None:
         return None  # a deployment costs nothing
@@ -179,6 +181,7 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
     :param waiter_max_attempts: maximum number of polls, both while it cannot be deleted yet and until it is gone.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "deployment_arn")
 
     def __init__(
@@ -188,7 +191,7 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
         self.deployment_arn = deployment_arn
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
-        self._arguments(_DELETION_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> None:
         """Delete the deployment.
@@ -196,7 +199,7 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
         :raises BedrockFatalError: the service rejected it.
         :raises BedrockError: it was not gone in time, or a transient error occurred.
         """
-        self._arguments(_DELETION_RULES).checked()
+        self._checked()
         deployments = jobs.service.Service(jobs.deployment.DEPLOYMENT, self.hook)
         jobs.stopping.delete(
             deployments, self.deployment_arn, delay=self.waiter_delay, max_polls=self.waiter_max_attempts

@@ -29,6 +29,8 @@ from airflow_bedrock.jobs.quota import active_jobs
 from airflow_bedrock.operators import job_request, pricing
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
@@ -65,7 +67,6 @@ class DryRun:
 
     :param asked: the operator's rendered arguments.
     :param waiter: the task that would wait for the job.
-    :param max_cost: the operator's rendered ``max_cost``.
     :param prices: the task's own file with prices.
     :param budget: returns the budget for a job of this cost; None if none is set.
     """
@@ -76,7 +77,7 @@ class DryRun:
     s3: S3Hook
     storage: Storage
     waiter: Waiter
-    max_cost: object
+    max_cost: Decimal | None
     prices: str | None
     budget: Callable[[Callable[[], Cost]], Budget | None]
     estimate: Estimate | None = field(default=None, init=False)
@@ -217,12 +218,11 @@ class DryRun:
     def _price(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         from airflow_bedrock.datasets.estimate import dollars, verdict
 
-        most = pricing.limit(self.max_cost)
         if self._report is None:
-            yield ("unknown" if most is None else "problem"), "unknown, since the data was not read"
+            yield ("unknown" if self.max_cost is None else "problem"), "unknown, since the data was not read"
             return
         self.estimate = made = pricing.estimated(request, self._report, self._region, self.prices)
-        refused = pricing.refusal(made, most) if self._creates is not False else None
+        refused = pricing.refusal(made, self.max_cost) if self._creates is not False else None
         if refused:
             yield "problem", refused
         else:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn
 
 import msgspec
 
@@ -19,9 +19,8 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import SECONDS, Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
-from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
-from airflow_bedrock.operators.spending import is_limited
-from airflow_bedrock.uris import file_uri, join, same
+from airflow_bedrock.operators.questions import QuestionsOperator, model, parameters_of
+from airflow_bedrock.uris import join, same
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,26 +66,6 @@ def _losses(value: Any) -> list[Mapping[str, Any]]:
     return list(value)
 
 
-_RULES: Mapping[str, Rule] = {
-    **RULES,
-    "candidate_model_id": model,
-    "baseline_model_id": model,
-    "other_models": _models,
-    "output_uri": file_uri,
-    "answers_uri": optional(file_uri),
-    "concurrency": whole(1),
-    "metrics": _metrics,
-    "alpha": rendered(real(0, 1, between=True)),
-    "minimum_gain": rendered(real(0)),
-    "slice_by": optional(text),
-    "max_slice_loss": optional(rendered(real(0))),
-    "losses_by_epoch": optional(_losses),
-    "show_texts": flag,
-    "ready_timeout": SECONDS,
-    "no_response_timeout": optional(SECONDS),
-}
-
-
 class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     """Ask models the same held-out questions, and report which one is better, by how much, and how certain that is.
 
@@ -109,27 +88,28 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-evaluation-prompt-datasets-judge.html
 
+    Every parameter is templated, but for ``metrics`` and the last one.
+
     :param test_data_uri: the held-out records, on S3 or local, in the training format, e.g. the ``test_data_uri`` of
-        :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`. (templated)
-    :param candidate_model_id: the ARN of the custom model's deployment, or another id that Converse takes. (templated)
-    :param baseline_model_id: the model to compare with: the one in use, or the base model. (templated)
+        :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`.
+    :param candidate_model_id: the ARN of the custom model's deployment, or another id that Converse takes.
+    :param baseline_model_id: the model to compare with: the one in use, or the base model.
     :param other_models: more models to compare the candidate with, by name; they do not influence the verdict.
-        (templated)
-    :param output_uri: the folder to write to, on S3 or local; checked before the first question. (templated)
+    :param output_uri: the folder to write to, on S3 or local; checked before the first question.
     :param answers_uri: the folder in which answers are kept; use one for all evaluations. (default: ``answers`` in
-        ``output_uri``) (templated)
+        ``output_uri``)
     :param concurrency: maximum number of questions in flight for each model; fewer while it throttles.
     :param metrics: one or several of ``exact_match``, ``accuracy``, ``macro_f1``, ``token_f1``, ``rouge_l``, ``chrf``,
         ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``, ``judge``,
         ``embedding_similarity``; a mapping of ``name`` and the metric's parameters; or a function of answer and
         reference. The first one decides.
-    :param alpha: significance level of the verdict, between 0 and 1. (templated)
-    :param minimum_gain: the minimum gain of the candidate in the first metric. (templated)
+    :param alpha: significance level of the verdict, between 0 and 1.
+    :param minimum_gain: the minimum gain of the candidate in the first metric.
     :param slice_by: the field whose values divide the records into slices, e.g. ``language``; a dot reads a nested
         field; ``reference`` is the reference answer.
-    :param max_slice_loss: the maximum loss of the candidate in the first metric on any slice. (templated)
+    :param max_slice_loss: the maximum loss of the candidate in the first metric on any slice.
     :param losses_by_epoch: the losses of the training job, for the report: ``losses_by_epoch`` of the customization's
-        result. (templated)
+        result.
     :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
         most.
     :param ready_timeout: seconds to wait for a model that is not ready yet.
@@ -141,15 +121,24 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
     operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "candidate_model_id": model,
+        "baseline_model_id": model,
+        "other_models": _models,
+        "concurrency": rendered(whole(1)),
+        "metrics": _metrics,
+        "alpha": rendered(real(0, 1, between=True)),
+        "minimum_gain": rendered(real(0)),
+        "slice_by": optional(text),
+        "max_slice_loss": optional(rendered(real(0))),
+        "losses_by_epoch": optional(_losses),
+        "show_texts": flag,
+        "ready_timeout": rendered(SECONDS),
+        "no_response_timeout": optional(rendered(SECONDS)),
+    }
     template_fields: Sequence[str] = (
         *QuestionsOperator.template_fields,
-        "candidate_model_id",
-        "baseline_model_id",
-        "other_models",
-        "alpha",
-        "minimum_gain",
-        "max_slice_loss",
-        "losses_by_epoch",
+        *(name for name in rules if name != "metrics"),  # Airflow would call a function, and render braces of a rubric
     )
 
     def __init__(
@@ -189,7 +178,19 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         self.show_texts = show_texts
         self.ready_timeout = ready_timeout
         self.no_response_timeout = no_response_timeout
-        self._arguments(_RULES, _conflicts).check_literals()
+        self._check_literals()
+
+    def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
+        if {"test_data_uri", "output_uri"} <= found.keys():
+            source, output = found["test_data_uri"], found["output_uri"]
+            roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
+            if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), *_REPORTS)):
+                yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another location"
+        pairwise = any(isinstance(one, Mapping) and one.get("pairwise") for one in found.get("metrics", ()))
+        if pairwise and found.get("other_models"):
+            yield "a pairwise judge compares only candidate and baseline: leave other_models out"
+        if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
+            yield "max_slice_loss needs slice_by, which names the slices"
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, compare, write, and return the verdict.
@@ -198,7 +199,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         :raises BedrockError: a model did not respond, but may later.
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
-        arguments = self._arguments(_RULES, _conflicts).checked()
+        arguments = self._checked()
         from airflow_bedrock import shown
 
         storage = self._files(arguments["kms_key_id"])
@@ -255,7 +256,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             return self._rate(one.itself, embeds=isinstance(one.model, EmbeddingModel))
 
         bill = Bill(rate, arguments["max_cost"])
-        runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
+        runtime = stack.enter_context(closing(self._client(arguments["concurrency"] * len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
         inference = self._inferences(
@@ -294,10 +295,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         self, context: Context, evaluation: Evaluation, cost: Callable[[], Cost], missing: int
     ) -> Callable[[Decimal], None]:
         """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
-        if not (is_limited() and (missing or evaluation.asks_metrics)):
-            return lambda usd: None
         task_key, budget = task_key_of(context), self._evaluation_budget(context, cost)
-        if budget is None:
+        if budget is None or not (missing or evaluation.asks_metrics):
             return lambda usd: None
         from airflow_bedrock.spend.ledger import month_of
 
@@ -339,13 +338,11 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         (folder / "report.md").write_text(report.markdown(title, sections), encoding="utf-8")
         (folder / "report.html").write_text(report.page(title, sections), encoding="utf-8")
 
-    def _client(self, models: int) -> BedrockRuntimeClient:
+    def _client(self, connections: int) -> BedrockRuntimeClient:
         """Return a client without retries, unless the user configured them: the caller needs to see throttling."""
         from botocore.config import Config
 
-        config = Config(
-            max_pool_connections=self.concurrency * models, retries={"total_max_attempts": 1}, read_timeout=300
-        )
+        config = Config(max_pool_connections=connections, retries={"total_max_attempts": 1}, read_timeout=300)
         client: BedrockRuntimeClient = self.hook.get_client_type(
             region_name=self.hook.region_name, config=config.merge(self.hook.config)
         )
@@ -396,20 +393,6 @@ def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
         BASELINE: arguments["baseline_model_id"],
         **arguments["other_models"],
     }
-
-
-def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the arguments together."""
-    if {"test_data_uri", "output_uri"} <= found.keys():
-        source, output = found["test_data_uri"], found["output_uri"]
-        roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
-        if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), *_REPORTS)):
-            yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another location"
-    pairwise = any(isinstance(one, Mapping) and one.get("pairwise") for one in found.get("metrics", ()))
-    if pairwise and found.get("other_models"):
-        yield "a pairwise judge compares only candidate and baseline: leave other_models out"
-    if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
-        yield "max_slice_loss needs slice_by, which names the slices"
 
 
 def _write(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.console import resource_url
@@ -21,13 +21,6 @@ def _regions(value: Any) -> list[str]:
     if not isinstance(given, (list, tuple)) or not given or not all(isinstance(one, str) and one for one in given):
         raise ValueError("must be a region or a list of regions")
     return list(given)
-
-
-_RULES: Mapping[str, Rule] = {
-    "regions": optional(_regions),
-    "days": rendered(whole(1)),
-    "end_of_life_days": rendered(whole(0)),
-}
 
 
 class BedrockIdleCostOperator(BedrockOperator):
@@ -51,14 +44,21 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
-    :param regions: a region or several. (default: that of the connection) (templated)
-    :param days: number of days without a call after which a resource counts as idle. (templated)
+    Every parameter is templated, but for ``notifiers``.
+
+    :param regions: a region or several. (default: that of the connection)
+    :param days: number of days without a call after which a resource counts as idle.
     :param end_of_life_days: number of days before the end of life of its base model from which a serving model is
-        reported. (templated)
+        reported.
     :param notifiers: Airflow notifiers that are called if something is idle or near its end of life.
     """
 
-    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "regions", "days", "end_of_life_days")
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "regions": optional(_regions),
+        "days": rendered(whole(1)),
+        "end_of_life_days": rendered(whole(0)),
+    }
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         self.days = days
         self.end_of_life_days = end_of_life_days
         self.notifiers = listed(notifiers)
-        self._arguments(_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report, log it, and notify.
@@ -89,7 +89,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         from airflow_bedrock.prices import PriceFileError, prices
         from airflow_bedrock.spend.idle import as_dict, check_regions, found
 
-        given, now = self._arguments(_RULES).checked(), datetime.now(UTC)
+        given, now = self._checked(), datetime.now(UTC)
         try:
             known = prices(configuration.prices())
         except PriceFileError as error:

@@ -20,7 +20,7 @@ from airflow_bedrock.operators.arguments import (
     text,
     whole,
 )
-from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator
+from airflow_bedrock.operators.stored_model import StoredModelOperator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -38,11 +38,7 @@ def _folder(value: Any) -> str:
     return str(value)
 
 
-_COMMON: Mapping[str, Rule] = {
-    "model_data_uri": named(_folder),
-    "content": CONTENT,
-    **RULES,
-}
+_COMMON: Mapping[str, Rule] = {"model_data_uri": named(_folder), "content": CONTENT}
 
 
 class BedrockModelImportOperator(StoredModelOperator):
@@ -57,16 +53,18 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelImportJob.html
 
-    :param job_name: the start of the job's name. (templated)
-    :param imported_model_name: the start of the model's name. (templated)
-    :param role_arn: the role that Bedrock assumes, to read the files. (templated)
-    :param model_data_uri: the folder on S3 with the model's files. (templated)
-    :param kms_key_id: id, ARN or alias of the KMS key that encrypts the imported model. (templated)
-    :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``. (templated)
+    Every parameter is templated, but for ``prices``.
+
+    :param job_name: the start of the job's name.
+    :param imported_model_name: the start of the model's name.
+    :param role_arn: the role that Bedrock assumes, to read the files.
+    :param model_data_uri: the folder on S3 with the model's files.
+    :param kms_key_id: id, ARN or alias of the KMS key that encrypts the imported model.
+    :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``.
     :param content: ``identify`` the model by the content of its files, so that other files in the same location are
         another model; or ``ignore`` the content, if the connection may not read the files.
     :param custom_model_units: the maximum number of custom model units of a copy of the model: with a budget, a month
-        of their storage is reserved. Bedrock reports the number when it has imported the model. (templated)
+        of their storage is reserved. Bedrock reports the number when it has imported the model.
     :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
     """
 
@@ -83,16 +81,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         "custom_model_units": optional(rendered(whole(1))),
         "tags": tags_rule(_IMPORT, "jobTags"),
     }
-    template_fields: Sequence[str] = (
-        *StoredModelOperator.template_fields,
-        "job_name",
-        "imported_model_name",
-        "role_arn",
-        "model_data_uri",
-        "kms_key_id",
-        "vpc_config",
-        "custom_model_units",
-    )
+    template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(),)
 
     def __init__(
@@ -117,7 +106,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         self.vpc_config = vpc_config
         self.content = content
         self.custom_model_units = custom_model_units
-        self._arguments(self.rules).check_literals()
+        self._check_literals()
 
     def _members(self) -> dict[str, Any]:
         optional = {"importedModelKmsKeyId": self.kms_key_id, "vpcConfig": self.vpc_config}
@@ -174,13 +163,14 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateCustomModel.html
 
-    :param model_name: the start of the model's name. (templated)
-    :param model_data_uri: the folder on S3 with the checkpoint. (templated)
-    :param role_arn: the role that Bedrock assumes, to read the files. (templated)
-    :param kms_key_arn: the ARN of the KMS key that encrypts the model. (templated)
+    Every parameter is templated, but for ``prices``.
+
+    :param model_name: the start of the model's name.
+    :param model_data_uri: the folder on S3 with the checkpoint.
+    :param role_arn: the role that Bedrock assumes, to read the files.
+    :param kms_key_arn: the ARN of the KMS key that encrypts the model.
     :param content: as for :class:`BedrockModelImportOperator`.
     :param base_model_id: the base model of the checkpoint: with a budget, a month of its storage is reserved.
-        (templated)
     :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
     """
 
@@ -193,14 +183,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
         "base_model_id": given(text),
         "tags": tags_rule(_CREATE, "modelTags"),
     }
-    template_fields: Sequence[str] = (
-        *StoredModelOperator.template_fields,
-        "model_name",
-        "model_data_uri",
-        "role_arn",
-        "kms_key_arn",
-        "base_model_id",
-    )
+    template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(), CustomModelLink())
 
     def __init__(
@@ -221,7 +204,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
         self.kms_key_arn = kms_key_arn
         self.content = content
         self.base_model_id = base_model_id
-        self._arguments(self.rules).check_literals()
+        self._check_literals()
 
     def _members(self) -> dict[str, Any]:
         optional = {"roleArn": self.role_arn, "modelKmsKeyArn": self.kms_key_arn}

@@ -17,7 +17,7 @@ from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
 from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, one_of, optional, whole
+from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, one_of, optional, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.spending import SpendingOperator, explained
 from airflow_bedrock.shown import pushed
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.spend.settling import Spent
 
-RULES: Mapping[str, Rule] = {
-    "waiter_delay": optional(DELAY),
-    "waiter_max_attempts": optional(whole(1)),
-    "no_response_timeout": optional(SECONDS),
-    "is_dry_run": flag,
-}
-"""The rules of the common arguments."""
 REUSE = one_of(*get_args(Reuse))
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 
@@ -60,8 +53,11 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     """The declaration of the resource (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
     arn_key: ClassVar[str | None] = "arn"
     """The key of the XCom with its ARN; None if the jobs are found by their tags."""
-    rules: ClassVar[Mapping[str, Rule]]
-    """The rules of all arguments: ``RULES``, and its own."""
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "waiter_delay": optional(DELAY),
+        "waiter_max_attempts": optional(whole(1)),
+        "no_response_timeout": optional(SECONDS),
+    }
 
     superseded: Superseded = "stop"
     wait_for_completion = True
@@ -121,7 +117,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         with self._stopping(context) as kill:
-            arguments = self._arguments(self.rules).checked()
+            arguments = self._checked()
             with explained():  # the configuration too, before anything is paid for
                 _ = self._delay, self._no_response_timeout
             if not arguments["is_dry_run"]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.uris import bucket_of
 
 if TYPE_CHECKING:
@@ -23,20 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KEPT = "No job was made and nothing was spent."
-
-
-def limit(max_cost: object, name: str = "max_cost") -> Decimal | None:
-    """Return ``max_cost`` in US dollars; None if there is no limit.
-
-    :param name: the name of the argument.
-
-    :raises ArgumentError: it is not a number, or less than 0.
-    """
-    try:
-        # A template renders a parameter that is not set as "None".
-        return configuration.dollars(name, None if max_cost == "None" else max_cost)
-    except ValueError as error:
-        raise ArgumentError(f"{error}. {_KEPT}") from None
 
 
 def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
-from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, real, text
-from airflow_bedrock.operators.registry import RULES, RegistryOperator
+from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, text
+from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,20 +39,6 @@ def _smoke_test(value: Any) -> Mapping[str, str]:
     return {**SMOKE_TEST, **value}
 
 
-_RULES: Mapping[str, Rule] = {
-    **RULES,
-    "model_arn": MODEL_ARN,
-    "period": _optional,
-    "compared_with": _optional,
-    "smoke_test": _smoke_test,
-    "job_arn": _optional,
-    "dataset": _optional,
-    "evaluation": _optional,
-    "approved_by": _optional,
-    "lease": real(0, between=True),
-}
-
-
 class BedrockPromoteModelOperator(RegistryOperator):
     """Put a custom model behind a stable deployment, in place of the champion.
 
@@ -67,32 +53,32 @@ class BedrockPromoteModelOperator(RegistryOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_UpdateCustomModelDeployment.html
 
-    :param model_arn: the challenger's ARN. (templated)
-    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None if models have no order. (templated)
+    Every parameter is templated.
+
+    :param model_arn: the challenger's ARN.
+    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None if models have no order.
     :param compared_with: the ARN of the model that the evaluation compared it with, or the id of the base model; None
-        if it was not compared. (templated)
+        if it was not compared.
     :param smoke_test: ``prompt``, and optionally ``expect``, a regular expression that the answer must match somewhere,
-        and ``system``. (templated)
-    :param job_arn: the customization job that made the model, for the registry. (templated)
+        and ``system``.
+    :param job_arn: the customization job that made the model, for the registry.
     :param dataset: the URI of its dataset's manifest, and ``#`` with the digest, or one of them, for the registry.
-        (templated)
-    :param evaluation: the URI of its evaluation, for the registry. (templated)
-    :param approved_by: the approver of the promotion, for the registry and the model's tags. (templated)
-    :param lease: seconds after which a promotion that has not ended counts as abandoned.
+    :param evaluation: the URI of its evaluation, for the registry.
+    :param approved_by: the approver of the promotion, for the registry and the model's tags.
     """
 
     operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)
-    template_fields: Sequence[str] = (
-        *RegistryOperator.template_fields,
-        "model_arn",
-        "period",
-        "compared_with",
-        "smoke_test",
-        "job_arn",
-        "dataset",
-        "evaluation",
-        "approved_by",
-    )
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "model_arn": MODEL_ARN,
+        "period": _optional,
+        "compared_with": _optional,
+        "smoke_test": _smoke_test,
+        "job_arn": _optional,
+        "dataset": _optional,
+        "evaluation": _optional,
+        "approved_by": _optional,
+    }
+    template_fields: Sequence[str] = (*RegistryOperator.template_fields, *rules)
 
     def __init__(
         self,
@@ -105,7 +91,6 @@ class BedrockPromoteModelOperator(RegistryOperator):
         dataset: str | None = None,
         evaluation: str | None = None,
         approved_by: str | None = None,
-        lease: float = 3600,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -117,8 +102,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         self.dataset = dataset
         self.evaluation = evaluation
         self.approved_by = approved_by
-        self.lease = lease
-        self._arguments(_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Promote the model, and return what serves.
@@ -128,7 +112,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         :raises BedrockFatalError: the model failed its smoke test, or the service rejected a call.
         :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
-        given = self._arguments(_RULES).checked()
+        given = self._checked()
         from airflow_bedrock.registry.register import NotPromotedError, start_of
 
         if given["period"]:
@@ -140,7 +124,6 @@ class BedrockPromoteModelOperator(RegistryOperator):
                 self._version(given, context),
                 compared_with=given["compared_with"],
                 smoke_test=given["smoke_test"],
-                lease=timedelta(seconds=given["lease"]),
                 delay=given["waiter_delay"],
                 max_polls=given["waiter_max_attempts"],
             )

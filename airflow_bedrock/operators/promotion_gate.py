@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
@@ -14,7 +14,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, given, named, one_of, optional, real, rendered, text
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
-from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
+from airflow_bedrock.operators.registry import registry_uri_rule
 from airflow_bedrock.uris import file_uri
 
 if TYPE_CHECKING:
@@ -36,22 +36,6 @@ def _approvers(value: Any) -> list[dict[str, str]]:
     return [dict(user) for user in users]
 
 
-_RULES: Mapping[str, Rule] = {
-    "report_uri": named(file_uri),
-    "metric": optional(text),
-    "minimum_gain": rendered(real(0)),
-    "max_slice_loss": optional(rendered(real(0))),
-    "max_latency_ms": optional(rendered(real(0))),
-    "max_cost": optional(rendered(real(0))),
-    "base_model_id": optional(named(text)),
-    "ask_approval": flag,
-    "approvers": _approvers,
-    "approval_timeout": real(0, between=True),
-    "on_timeout": one_of(APPROVE, REJECT),
-    "registry_uri": given(REGISTRY_RULES["registry_uri"]),
-}
-
-
 class BedrockPromotionGate(BedrockOperator):
     """Let a challenger pass by the report of its evaluation, and optionally by the decision of a person.
 
@@ -64,40 +48,45 @@ class BedrockPromotionGate(BedrockOperator):
 
     Returns (XCom) a mapping: ``approved_by``, the person's name or None, and ``report_uri``.
 
+    Every parameter is templated, but for ``notifiers`` and the last one.
+
     :param report_uri: ``report.json`` of :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`:
-        ``evaluate.output["report_uri"]``. (templated)
+        ``evaluate.output["report_uri"]``.
     :param metric: the metric whose difference counts; None takes the one that decided the evaluation.
-    :param minimum_gain: the whole interval of the difference must lie above it. (templated)
-    :param max_slice_loss: the maximum loss of the candidate on any slice. (templated)
-    :param max_latency_ms: the maximum latency of 9 of 10 of the candidate's answers, in milliseconds. (templated)
+    :param minimum_gain: the whole interval of the difference must lie above it.
+    :param max_slice_loss: the maximum loss of the candidate on any slice.
+    :param max_latency_ms: the maximum latency of 9 of 10 of the candidate's answers, in milliseconds.
     :param max_cost: the maximum cost of 1,000 answers of the candidate, in US dollars, by the evaluation's tokens and
-        the on-demand price of custom models of ``base_model_id``. (templated)
-    :param base_model_id: the candidate's base model; needed for ``max_cost``. (templated)
-    :param ask_approval: ask a person if the model passes the rules. (templated)
+        the on-demand price of custom models of ``base_model_id``.
+    :param base_model_id: the candidate's base model; needed for ``max_cost``.
+    :param ask_approval: ask a person if the model passes the rules.
     :param approvers: who may answer: ids of Airflow's users, or mappings with ``id`` and ``name``; empty for all who
         may edit the DAG's runs. Before 3.1: ARNs of AWS callers or names of IAM users; empty for all who may write
-        answers below the registry. (templated)
+        answers below the registry.
     :param approval_timeout: seconds to wait for an answer.
     :param on_timeout: the decision if nobody answers in time: ``Reject`` or ``Approve``.
     :param notifiers: Airflow notifiers that are called when the question is asked.
     :param registry_uri: the S3 prefix of the registry, where question and answer are kept before Airflow 3.1.
-        (templated; default: ``[bedrock] registry_uri``)
+        (default: ``[bedrock] registry_uri``)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
     """
 
     operator_extra_links = (EvaluationReportLink(),)
-    template_fields: Sequence[str] = (
-        *BedrockOperator.template_fields,
-        "report_uri",
-        "minimum_gain",
-        "max_slice_loss",
-        "max_latency_ms",
-        "max_cost",
-        "base_model_id",
-        "ask_approval",
-        "approvers",
-        "registry_uri",
-    )
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "report_uri": named(file_uri),
+        "metric": optional(text),
+        "minimum_gain": rendered(real(0)),
+        "max_slice_loss": optional(rendered(real(0))),
+        "max_latency_ms": optional(rendered(real(0))),
+        "max_cost": optional(rendered(real(0))),
+        "base_model_id": optional(named(text)),
+        "ask_approval": flag,
+        "approvers": _approvers,
+        "approval_timeout": rendered(real(0, between=True)),
+        "on_timeout": one_of(APPROVE, REJECT),
+        "registry_uri": given(registry_uri_rule),
+    }
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
 
     def __init__(
         self,
@@ -133,7 +122,11 @@ class BedrockPromotionGate(BedrockOperator):
         self.notifiers = listed(notifiers)
         self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
         self.report: Mapping[str, Any] = {}  # for the notifiers, while a person is asked
-        self._arguments(_RULES, _conflicts).check_literals()
+        self._check_literals()
+
+    def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
+        if found.get("max_cost") is not None and not found.get("base_model_id"):
+            yield "max_cost needs base_model_id, whose price it uses"
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Apply the rules, and ask a person if configured.
@@ -141,7 +134,7 @@ class BedrockPromotionGate(BedrockOperator):
         :raises AirflowSkipException: the challenger does not pass; the message says why.
         :raises BedrockFatalError: the report cannot be read.
         """
-        given = self._arguments(_RULES, _conflicts).checked()
+        given = self._checked()
         report = self.report = self._report()
         if reasons := self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens)):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
@@ -300,8 +293,3 @@ def can_ask() -> bool:
     from packaging.version import Version
 
     return Version(__version__) >= Version("3.1")
-
-
-def _conflicts(found: Mapping[str, Any]) -> Any:
-    if found.get("max_cost") is not None and not found.get("base_model_id"):
-        yield "max_cost needs base_model_id, whose price it uses"

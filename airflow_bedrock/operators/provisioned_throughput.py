@@ -14,7 +14,6 @@ from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.operators.paid import RULES
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 from airflow_bedrock.uris import Arn
 
@@ -37,9 +36,6 @@ def _model(value: Any) -> Any:
     if "." not in checked:
         raise ValueError("must be the id of a base model, or the ARN of a custom model")
     return checked
-
-
-_DELETION_RULES: Mapping[str, Rule] = {"provisioned_model_id": named(_IDENTIFIER), **POLLS}
 
 
 class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
@@ -75,15 +71,8 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         "model_id": named(_model),
         "commitment_duration": given(member("bedrock", _CREATE, "commitmentDuration", "OneMonth or SixMonths")),
         "tags": tags_rule(_CREATE, "tags"),
-        **RULES,
     }
-    template_fields: Sequence[str] = (
-        *SharedResourceOperator.template_fields,
-        "model_units",
-        "provisioned_model_name",
-        "model_id",
-        "commitment_duration",
-    )
+    template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(),)
 
     def __init__(
@@ -102,7 +91,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         self.model_id = model_id
         self.commitment_duration = commitment_duration
         self.replace_model = replace_model
-        self._arguments(self.rules).check_literals()
+        self._check_literals()
 
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
@@ -170,6 +159,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
     :param prices: a file with prices for this task, for the bill. (default: ``[bedrock] prices``)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {"provisioned_model_id": named(_IDENTIFIER), **POLLS}
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "provisioned_model_id")
 
     def __init__(
@@ -186,7 +176,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
         self.prices = prices
-        self._arguments(_DELETION_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Delete the throughput, and return what it has cost.
@@ -194,7 +184,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         :raises BedrockFatalError: it is committed, or the service rejected it.
         :raises BedrockError: it was not gone in time, or a transient error occurred.
         """
-        self._arguments(_DELETION_RULES).checked()
+        self._checked()
         service = jobs.service.Service(jobs.provisioned_throughput.PROVISIONED_THROUGHPUT, self.hook)
         try:
             found: Any = service.get(self.provisioned_model_id)

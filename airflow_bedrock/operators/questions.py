@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import Hook
 from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.uris import file_uri, join
@@ -42,48 +42,38 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-RULES: Mapping[str, Rule] = {
-    "test_data_uri": file_uri,
-    "answers_days": whole(1),
-    "max_records": optional(rendered(whole(1))),
-    "max_tokens": rendered(whole(1)),
-    "temperature": optional(real(0, 1)),
-    "inference_config": _mapping,
-    "additional_model_request_fields": optional(_mapping),
-    "max_cost": optional(rendered(real(0))),
-    "kms_key_id": optional(named(text)),
-    "is_dry_run": flag,
-}
-"""The rules of the common arguments."""
-
-
 class QuestionsOperator(SpendingOperator[Hook]):
     """Ask models held-out questions. A question with an answer under ``answers_uri`` is not asked or paid for again.
 
+    Every parameter is templated.
+
     :param answers_days: days after which an answer is no longer used, and is deleted.
     :param max_records: maximum number of records to ask, chosen by their hash: the same file gives the same ones. None
-        asks all. (templated)
+        asks all.
     :param max_tokens: maximum tokens of an answer; a longer one is cut off, and counted by its stop reason in the
-        report. (templated)
+        report.
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
     :param inference_config: other members of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
     :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
     :param max_cost: US dollars: if the questions without an answer may cost more, the task fails before it asks the
-        first one. Prices are those of the package and of ``[bedrock] prices``. (templated)
+        first one. Prices are those of the package and of ``[bedrock] prices``.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
-        (templated)
     """
 
-    template_fields: Sequence[str] = (
-        *SpendingOperator.template_fields,
-        "test_data_uri",
-        "output_uri",
-        "answers_uri",
-        "max_records",
-        "max_tokens",
-        "max_cost",
-        "kms_key_id",
-    )
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "test_data_uri": file_uri,
+        "output_uri": file_uri,
+        "answers_uri": optional(file_uri),
+        "answers_days": rendered(whole(1)),
+        "max_records": optional(rendered(whole(1))),
+        "max_tokens": rendered(whole(1)),
+        "temperature": optional(rendered(real(0, 1))),
+        "inference_config": _mapping,
+        "additional_model_request_fields": optional(_mapping),
+        "max_cost": optional(rendered(real(0))),
+        "kms_key_id": optional(named(text)),
+    }
+    template_fields: Sequence[str] = (*SpendingOperator.template_fields, *rules)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
 from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, POLLS, Rule
@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
 
 
-def _registry_uri(value: Any) -> str:
+def registry_uri_rule(value: Any) -> str:
+    """Accept a prefix on S3."""
     if not isinstance(value, str) or not bucket_of(value):
         raise ValueError("must be s3://bucket/prefix; set it, or [bedrock] registry_uri in Airflow's configuration")
     return value
-
-
-RULES: Mapping[str, Rule] = {"deployment_name": DEPLOYMENT_NAME, "registry_uri": _registry_uri, **POLLS}
 
 
 class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
@@ -34,6 +32,11 @@ class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "deployment_name": DEPLOYMENT_NAME,
+        "registry_uri": registry_uri_rule,
+        **POLLS,
+    }
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "deployment_name", "registry_uri", "kms_key_id")
 
     def __init__(

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
-from airflow_bedrock.operators.arguments import Rule, flag, named, real, text, whole
-from airflow_bedrock.operators.registry import RULES, RegistryOperator
+from airflow_bedrock.operators.arguments import Rule, flag, named, real, rendered, text, whole
+from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.registry.retirement import Plan
-
-
-_RULES: Mapping[str, Rule] = {
-    **RULES,
-    "custom_model_name": named(text),
-    "models_dag_id": named(text),
-    "keep_last": whole(0),
-    "keep_rollbacks": whole(1),
-    "keep_younger_than": real(0),
-    "delete": flag,
-}
 
 
 class BedrockRetireModelsOperator(RegistryOperator):
@@ -45,22 +34,27 @@ class BedrockRetireModelsOperator(RegistryOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
 
-    :param custom_model_name: ``custom_model_name`` of the task that makes the models. (templated; default:
+    Every parameter is templated.
+
+    :param custom_model_name: ``custom_model_name`` of the task that makes the models. (default:
         ``deployment_name``)
-    :param models_dag_id: the DAG that makes the models. (templated; default: this DAG)
+    :param models_dag_id: the DAG that makes the models. (default: this DAG)
     :param keep_last: number of the newest models to keep.
     :param keep_rollbacks: number of models that served before to keep, at least 1.
     :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
         may be evaluating them. (default: a day)
-    :param delete: delete them; False is a dry run, which only lists them. (templated; default: False)
+    :param delete: delete them; False is a dry run, which only lists them. (default: False)
     """
 
-    template_fields: Sequence[str] = (
-        *RegistryOperator.template_fields,
-        "custom_model_name",
-        "models_dag_id",
-        "delete",
-    )
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "custom_model_name": named(text),
+        "models_dag_id": named(text),
+        "keep_last": rendered(whole(0)),
+        "keep_rollbacks": rendered(whole(1)),
+        "keep_younger_than": rendered(real(0)),
+        "delete": flag,
+    }
+    template_fields: Sequence[str] = (*RegistryOperator.template_fields, *rules)
 
     def __init__(
         self,
@@ -81,7 +75,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
         self.keep_rollbacks = keep_rollbacks
         self.keep_younger_than = keep_younger_than
         self.delete = delete
-        self._arguments(_RULES).check_literals()
+        self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Retire the models, or list those that would be retired.
@@ -90,7 +84,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
             transient error occurred; another try continues.
         :raises BedrockFatalError: the service rejected a call.
         """
-        given = self._arguments(_RULES).checked()
+        given = self._checked()
         from airflow_bedrock.registry.retirement import Keep
 
         retirer = {

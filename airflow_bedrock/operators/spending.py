@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs, spend
+from airflow_bedrock.configuration import dollars
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators import pricing
-from airflow_bedrock.operators.arguments import is_literal
+from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional
 from airflow_bedrock.operators.base import AwsOperator, Hook, Notifiers, listed
 from airflow_bedrock.uris import Arn
 
@@ -36,7 +36,12 @@ class SpendingOperator(AwsOperator[Hook]):
         in their context, like those of ``on_failure_callback`` if it fails.
     """
 
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost", "is_dry_run")
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "over_budget": optional(one_of("fail", "wait")),
+        "expected_cost": dollars,
+        "is_dry_run": flag,
+    }
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, *rules)
     _has_waited = False  # for the budget; the notifiers were called
 
     def __init__(
@@ -53,10 +58,6 @@ class SpendingOperator(AwsOperator[Hook]):
         self.over_budget = over_budget
         self.expected_cost = expected_cost
         self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
-        if over_budget is not None and is_literal(over_budget):
-            configuration.over_budget_choice(over_budget)
-        if is_literal(expected_cost):
-            pricing.limit(expected_cost, "expected_cost")
 
     def _budget(
         self,
@@ -81,11 +82,11 @@ class SpendingOperator(AwsOperator[Hook]):
         if (limits := _limits(task_key.dag_id)) is None:
             return None
         with explained():
-            _ = self._over_budget
+            configuration.over_budget()
         from airflow_bedrock.spend.budget import Budget
         from airflow_bedrock.spend.ledger import Cost
 
-        expected = pricing.limit(self.expected_cost, "expected_cost")
+        expected = dollars(self.expected_cost)
         backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
         return Budget(
             books=spend.settling.books_of(self._s3),
@@ -115,7 +116,7 @@ class SpendingOperator(AwsOperator[Hook]):
         try:
             yield
         except BudgetError as error:
-            if self._over_budget == "fail" or budget.retry_at is None:
+            if (self.over_budget or configuration.over_budget()) == "fail" or budget.retry_at is None:
                 raise type(error)(
                     f"{error} Raise the budget, ask for less, or set over_budget='wait', and clear this task."
                 ) from error
@@ -131,10 +132,6 @@ class SpendingOperator(AwsOperator[Hook]):
             )
         self._has_waited = False
 
-    @property
-    def _over_budget(self) -> str:
-        return configuration.over_budget_choice(self.over_budget or configuration.over_budget())
-
     def _tell(self, waits: BedrockFatalError, context: Context) -> None:
         """Call the notifiers once per wait, even if it is resumed several times; if one fails, the task still waits."""
         for notifier in () if self._has_waited else self.notifiers:
@@ -148,15 +145,6 @@ class SpendingOperator(AwsOperator[Hook]):
         """Request the resource again, after a wait for the budget."""
         self._has_waited = True
         return self.execute(context)
-
-
-def is_limited() -> bool:
-    """Whether any budget is set.
-
-    :raises BedrockFatalError: the configuration of the budget is wrong.
-    """
-    with explained():
-        return configuration.has_budget()
 
 
 @contextmanager

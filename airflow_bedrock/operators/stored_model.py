@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.identity import Identity, Reuse, TaskKey, identify
 from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.paid import REUSE
-from airflow_bedrock.operators.paid import RULES as PAID_RULES
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 
 if TYPE_CHECKING:
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
-
-RULES: Mapping[str, Rule] = {"reuse": REUSE, "ensure_unique_name": flag, **PAID_RULES}
-"""The rules of the common arguments."""
 
 
 class StoredModelOperator(SharedResourceOperator):
@@ -34,7 +30,8 @@ class StoredModelOperator(SharedResourceOperator):
         are, and a name that is used up fails the task.
     """
 
-    template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, "reuse")
+    rules: ClassVar[Mapping[str, Rule]] = {"reuse": REUSE, "ensure_unique_name": flag}
+    template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, *rules)
 
     def __init__(self, *, reuse: Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

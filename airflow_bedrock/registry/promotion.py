@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -27,13 +27,11 @@ class Promoter:
     """Puts models behind the deployment of their line.
 
     :param smoke_test: tests the deployment with the ARN; raises BedrockFatalError if the answer is wrong.
-    :param lease: how long a promotion may take before another one may replace it.
     """
 
     store: RegisterStore
     deployments: Deployments
     smoke_test: Callable[[str], None]
-    lease: timedelta = timedelta(hours=1)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def promote(self, name: str, version: ModelVersion, compared_with: str | None = None) -> Register:
@@ -49,7 +47,7 @@ class Promoter:
         if register.promotion is None and register.champion and register.champion.model_arn == version.model_arn:
             return self._settle(register)
         try:
-            intent = registers.proposed(register, version, self.now(), lease=self.lease, compared_with=compared_with)
+            intent = registers.proposed(register, version, self.now(), compared_with=compared_with)
         except NotPromotedError:
             self._settle(register)
             raise

@@ -20,6 +20,9 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 BY_HAND = "not by this registry"
 """``promoted_by`` of a model that was deployed by hand."""
 
+LEASE = timedelta(hours=1)
+"""How long a promotion may take before it counts as abandoned, and another one may replace it."""
+
 
 class NotPromotedError(Exception):
     """The challenger does not take the champion's place; the message says why. Nothing was changed."""
@@ -96,12 +99,9 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
         return self.promotion.version
 
 
-def proposed(
-    register: Register, version: ModelVersion, now: datetime, *, lease: timedelta, compared_with: str | None = None
-) -> Register:
+def proposed(register: Register, version: ModelVersion, now: datetime, *, compared_with: str | None = None) -> Register:
     """Return the register with the version about to serve.
 
-    :param lease: how long a promotion may take before it counts as abandoned.
     :param compared_with: the model that the version was compared with; None if it was not compared.
     :raises NotPromotedError: the champion's period is newer, or it is not the model that the version was compared with;
         or the version was rejected before.
@@ -112,7 +112,7 @@ def proposed(
         raise NotPromotedError(f"{version.model_arn} does not replace the champion of {register.name}: {reason}")
     unfinished = register.unfinished
     if (other := register.promotion) is not None and _is_another(other, version):
-        if now - other.since < lease:
+        if now - other.since < LEASE:
             raise BedrockError(
                 f"{other.version.promoted_by} has been promoting {other.version.model_arn} to {register.name} since "
                 f"{other.since:%Y-%m-%d %H:%M} UTC. Nothing was changed; a retry of this task goes on after that."

@@ -132,7 +132,9 @@ class Hook(BedrockHook):
 class Task(BedrockModelCustomizationOperator):
     """The operator, in one process."""
 
-    aws_hook_class = Hook
+    @cached_property
+    def hook(self) -> Any:
+        return Hook()
 
     @cached_property
     def _s3(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import (
     ArgumentError,
-    Arguments,
     flag,
     is_literal,
     optional,
@@ -21,6 +20,7 @@ from airflow_bedrock.operators.arguments import (
     text,
     whole,
 )
+from airflow_bedrock.operators.base import AwsOperator
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet="ab }%")
 
@@ -92,13 +92,16 @@ def test_no_whole_numbers(value: Any) -> None:
 
 def test_every_mistake_is_reported_at_once() -> None:
     """One error names each argument, and is one that Airflow does not retry; what may be a prompt is not shown."""
-    rules = {"name": text, "size": whole(1), "prompt": text, "note": optional(text)}
-    values = {"name": "", "size": 0, "prompt": ["secret"], "note": None}
+
+    class Operator(AwsOperator[Any]):
+        rules: ClassVar = {"name": text, "size": whole(1), "prompt": text, "note": optional(text)}
+        name, size, prompt, note = "", 0, ("secret",), None
+
     with pytest.raises(ArgumentError) as caught:
-        Arguments(task_id="t", values=values, templated=(), rules=rules).checked()
+        Operator(task_id="t")._checked()
     assert isinstance(caught.value, BedrockFatalError)
     assert isinstance(caught.value, ValueError)
     assert str(caught.value) == (
         "Task t cannot run: name must be text, and not empty; got ''. size must be a whole number, 1 or more; got 0. "
-        "prompt must be text, and not empty; got a list. Nothing was done and nothing was spent."
+        "prompt must be text, and not empty; got a tuple. Nothing was done and nothing was spent."
     )

@@ -23,3 +23,16 @@ def test_what_the_docstring_calls_templated_is_a_template_field(kind: Any) -> No
     templated = {"is_dry_run" if name == "dry_run" else name for name, text in told if "(templated)" in text}
     assert templated - set(kind.template_fields) == set()
     assert {"aws_conn_id", "region_name", "verify"} <= set(kind.template_fields)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_parameter_is_templated_where_the_docstring_says_so(kind: Any) -> None:
+    """But for those that it excepts, by name or as the last one."""
+    for one in kind.__mro__:
+        documented = inspect.getdoc(one) or ""
+        if said := re.search(r"^Every parameter is templated(.*)\.$", documented, flags=re.MULTILINE):
+            excepted = re.findall(r"``(\w+)``", said[1])
+            parameters = re.findall(r"^:param (\w+):", documented, flags=re.MULTILINE)
+            excepted += parameters[-1:] if "the last one" in said[1] else []
+            assert set(parameters) - set(excepted) <= set(kind.template_fields)
+            assert not set(excepted) & set(kind.template_fields)
