@@ -42,7 +42,7 @@ Figure = Literal[
 
 HOW_TO_GIVE_ONE = (
     "Give the price in a TOML file of your own, as docs/cost.md shows, and name the file in [bedrock] prices in "
-    "Airflow's configuration, in prices= of the task, or in --prices of the command."
+    "Airflow's configuration, or in --prices of the command."
 )
 
 

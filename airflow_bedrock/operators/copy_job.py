@@ -42,14 +42,12 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCopyJob.html
 
-    Every parameter is templated, but for ``prices``.
+    Every parameter is templated.
 
     :param source_model_arn: the ARN of the custom model that is copied.
     :param target_model_name: the start of the copy's name, or with ``ensure_unique_name=False`` all of it.
     :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region.
     :param source_aws_conn_id: the Airflow connection to the account of the model, if it is another account.
-    :param prices: a file with prices for this task: a budget reserves a month of the copy's storage. (default:
-        ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.copy_job:COPY_JOB"

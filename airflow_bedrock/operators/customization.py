@@ -133,7 +133,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
     :param max_cost: maximum cost of the job in US dollars. The job is not created if the upper end of its estimate is
         higher, or unknown; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
         limit) (templated)
-    :param prices: path of a TOML file with your own prices. (default: ``[bedrock] prices``) (templated)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
         DAG run times out; unless others may wait for it, which its tags say. A lost worker or a Clear does not stop it:
         the next try adopts it. (default: True)
@@ -166,7 +165,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         "request",
         "reuse",
         "max_cost",
-        "prices",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "hyperparameters": "json",
@@ -215,7 +213,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         request: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         reuse: str = "run",
         max_cost: float | str | None = None,
-        prices: str | None = None,
         preflight: bool = True,
         content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
@@ -262,7 +259,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self.waiter_max_attempts = waiter_max_attempts
         self.reuse = reuse
         self.max_cost = max_cost
-        self.prices = prices
         self.preflight = preflight
         self.content = content
         self.tag_resources = tag_resources
@@ -333,7 +329,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _estimated(self, request: Mapping[str, Any]) -> Estimate:
         report = pricing.check_data(request, self._files())
-        return pricing.estimated(request, report, self.hook.conn_region_name, self.prices)
+        return pricing.estimated(request, report, self.hook.conn_region_name)
 
     def _check_cost(self) -> None:
         if (most := dollars(self.max_cost)) is not None:
@@ -355,7 +351,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
             storage=self._files(),
             waiter=self._waiter(task_key),
             max_cost=arguments["max_cost"],
-            prices=self.prices,
             budget=lambda cost: self._budget(task_key, self._resource.noun, self.hook, cost=cost),
         )
         finish(dry_run.lines(), context, "job", dry_run.estimate)

@@ -53,9 +53,6 @@ def _replacing(value: Any) -> bool:
     return replaces
 
 
-_WITHOUT_EFFECT = {"over_budget", "expected_cost", "notifiers", "prices"}
-
-
 class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     """Deploy a custom model for on-demand inference, once, however often the task runs.
 
@@ -70,8 +67,6 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     :param model_arn: the custom model's ARN. (templated)
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: a text for people. (templated)
-    :param tag_resources: also tag it with DAG, run, task, map index and package version, by which
-        :class:`~airflow_bedrock.operators.BedrockRetireModelsOperator` recognizes it. (default: True)
     :param replace_model: if the deployment of that name serves another model, change it to this one: its ARN stays, and
         the former model answers until then. Waits in a worker. (default: fail)
     :param waiter_delay: seconds between two polls, more than 0.
@@ -96,14 +91,11 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         model_arn: str,
         deployment_name: str,
         description: str | None = None,
-        tag_resources: bool = True,
         replace_model: bool = False,
         waiter_delay: float | None = 30,
         waiter_max_attempts: int | None = 120,
         **kwargs: Any,
     ) -> None:
-        if unused := _WITHOUT_EFFECT & kwargs.keys():  # not those from default_args, which all tasks of a DAG share
-            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unused))}: a deployment costs nothing")
         super().__init__(
             waiter_delay=waiter_delay,
             waiter_max_attempts=waiter_max_attempts,
@@ -114,7 +106,6 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         self.model_arn = model_arn
         self.deployment_name = deployment_name
         self.description = description
-        self.tag_resources = tag_resources
         self.replace_model = replace_model
         self._check_literals()
 
@@ -131,8 +122,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
         if warning := life_warning(self.model_arn):
             self.log.warning(warning)
-        tags = self._tagged(arguments["tags"], task_key) if self.tag_resources else arguments["tags"]
-        return {**self._members(), **({"tags": tags} if tags else {})}
+        return {**self._members(), "tags": self._tagged(arguments["tags"], task_key)}
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         return super()._ask(context, arguments, update=arguments["replace_model"], **how)

@@ -67,7 +67,6 @@ class DryRun:
 
     :param asked: the operator's rendered arguments.
     :param waiter: the task that would wait for the job.
-    :param prices: the task's own file with prices.
     :param budget: returns the budget for a job of this cost; None if none is set.
     """
 
@@ -78,7 +77,6 @@ class DryRun:
     storage: Storage
     waiter: Waiter
     max_cost: Decimal | None
-    prices: str | None
     budget: Callable[[Callable[[], Cost]], Budget | None]
     estimate: Estimate | None = field(default=None, init=False)
     _creates: bool | None = field(default=None, init=False)
@@ -221,7 +219,7 @@ class DryRun:
         if self._report is None:
             yield ("unknown" if self.max_cost is None else "problem"), "unknown, since the data was not read"
             return
-        self.estimate = made = pricing.estimated(request, self._report, self._region, self.prices)
+        self.estimate = made = pricing.estimated(request, self._report, self._region)
         refused = pricing.refusal(made, self.max_cost) if self._creates is not False else None
         if refused:
             yield "problem", refused

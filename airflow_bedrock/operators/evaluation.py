@@ -20,6 +20,7 @@ from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import SECONDS, Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.questions import QuestionsOperator, model, parameters_of
+from airflow_bedrock.operators.spending import explained
 from airflow_bedrock.uris import join, same
 
 if TYPE_CHECKING:
@@ -295,8 +296,12 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         self, context: Context, evaluation: Evaluation, cost: Callable[[], Cost], missing: int
     ) -> Callable[[Decimal], None]:
         """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
+        with explained():
+            is_limited = configuration.has_budget()
+        if not is_limited or not (missing or evaluation.asks_metrics):
+            return lambda usd: None
         task_key, budget = task_key_of(context), self._evaluation_budget(context, cost)
-        if budget is None or not (missing or evaluation.asks_metrics):
+        if budget is None:
             return lambda usd: None
         from airflow_bedrock.spend.ledger import month_of
 

@@ -53,7 +53,7 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelImportJob.html
 
-    Every parameter is templated, but for ``prices``.
+    Every parameter is templated.
 
     :param job_name: the start of the job's name.
     :param imported_model_name: the start of the model's name.
@@ -65,7 +65,6 @@ class BedrockModelImportOperator(StoredModelOperator):
         another model; or ``ignore`` the content, if the connection may not read the files.
     :param custom_model_units: the maximum number of custom model units of a copy of the model: with a budget, a month
         of their storage is reserved. Bedrock reports the number when it has imported the model.
-    :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.import_job:IMPORT_JOB"
@@ -142,7 +141,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         from airflow_bedrock.spend.imported import rates_of, units_of
 
         try:
-            known = priced.prices(self.prices or configuration.prices())
+            known = priced.prices(configuration.prices())
             units = units_of(self.hook.conn, str(found.model_arn))
         except (priced.PriceFileError, *jobs.aws_errors.CALL_ERRORS) as error:
             return f"What it will cost each month is unknown: {error}"
@@ -163,7 +162,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateCustomModel.html
 
-    Every parameter is templated, but for ``prices``.
+    Every parameter is templated.
 
     :param model_name: the start of the model's name.
     :param model_data_uri: the folder on S3 with the checkpoint.
@@ -171,7 +170,6 @@ class BedrockCustomModelOperator(StoredModelOperator):
     :param kms_key_arn: the ARN of the KMS key that encrypts the model.
     :param content: as for :class:`BedrockModelImportOperator`.
     :param base_model_id: the base model of the checkpoint: with a budget, a month of its storage is reserved.
-    :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.created_model:CREATED_MODEL"

@@ -49,10 +49,9 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
         raise BedrockFatalError(f"The data was not checked: {error}. {_KEPT}") from error
 
 
-def estimated(request: Mapping[str, Any], report: CheckReport, region: str, prices: str | None) -> Estimate:
+def estimated(request: Mapping[str, Any], report: CheckReport, region: str) -> Estimate:
     """Return the estimated cost of the job.
 
-    :param prices: the task's own file with prices; by default ``[bedrock] prices``.
     :raises BedrockFatalError: the prices cannot be read, or the base model is unknown.
     """
     from airflow_bedrock import prices as priced
@@ -60,7 +59,7 @@ def estimated(request: Mapping[str, Any], report: CheckReport, region: str, pric
     from airflow_bedrock.datasets.estimate import Plan, estimate
 
     try:
-        return estimate(report, Plan.of(request, region), priced.prices(prices or configuration.prices()))
+        return estimate(report, Plan.of(request, region), priced.prices(configuration.prices()))
     except (priced.PriceFileError, DatasetError) as error:
         raise BedrockFatalError(f"{error}. {_KEPT}") from error
 

@@ -61,7 +61,6 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         cannot be deleted before. (default: none; templated)
     :param replace_model: if throughput of that name serves another model, change it to this one: its ARN stays, and
         the former model answers until then. (default: fail)
-    :param prices: a file with prices for this task, for the bill in the log. (default: ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT"
@@ -121,7 +120,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         figure = priced.MODEL_UNITS[arguments["commitment_duration"]]
         units, now = arguments["model_units"], datetime.now(UTC)
         try:
-            known = priced.prices(self.prices or configuration.prices())
+            known = priced.prices(configuration.prices())
             price = known.price(self.model_id, figure, self.hook.conn_region_name)
         except (priced.NoPriceError, priced.PriceFileError) as error:
             return Cost(usd=None, model=self.model_id, unknown=str(error))
@@ -136,7 +135,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
                 f"be changed to {self.model_id}, or somebody has changed it since. Check it in the AWS console, and "
                 "clear this task to try again."
             )
-        self.log.info("Provisioned throughput %s is in service. %s", found.arn, bill(found, self.prices))
+        self.log.info("Provisioned throughput %s is in service. %s", found.arn, bill(found))
         return found.arn
 
 
@@ -156,7 +155,6 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
     :param waiter_delay: seconds between two tries or polls, more than 0.
     :param waiter_max_attempts: maximum number of polls, at least 1, both while it cannot be deleted yet and until it
         is gone.
-    :param prices: a file with prices for this task, for the bill. (default: ``[bedrock] prices``)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {"provisioned_model_id": named(_IDENTIFIER), **POLLS}
@@ -168,14 +166,12 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         provisioned_model_id: str,
         waiter_delay: float = 30,
         waiter_max_attempts: int = 120,
-        prices: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.provisioned_model_id = provisioned_model_id
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
-        self.prices = prices
         self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any] | None:
@@ -199,35 +195,35 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         if found.committed_until and found.committed_until > now:
             raise BedrockFatalError(
                 f"Provisioned throughput {found.arn} cannot be deleted before its commitment ends, at "
-                f"{found.committed_until:%Y-%m-%d %H:%M %Z}: it is billed until then. {bill(found, self.prices)} Clear "
+                f"{found.committed_until:%Y-%m-%d %H:%M %Z}: it is billed until then. {bill(found)} Clear "
                 "this task afterwards."
             )
         jobs.stopping.delete(service, found.arn, delay=self.waiter_delay, max_polls=self.waiter_max_attempts)
-        self.log.info("%s", bill(found, self.prices))
-        cost = _cost(found, datetime.now(UTC), self.prices)
+        self.log.info("%s", bill(found))
+        cost = _cost(found, datetime.now(UTC))
         hours = round(found.hours(datetime.now(UTC)), 2)
         if cost:
             spend.settling.settled(service, found, self._s3, (cost[0], f"{hours} hours"))
         return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
 
 
-def bill(found: Any, prices: str | None) -> str:
+def bill(found: Any) -> str:
     """Describe the bill of throughput so far: the hours, and their cost if the price is known."""
     now = datetime.now(UTC)
     units = "1 model unit" if found.units == 1 else f"{found.units} model units"
     said = f"{units} for {found.hours(now):.1f} h so far"
-    if (cost := _cost(found, now, prices)) is None:
+    if (cost := _cost(found, now)) is None:
         return f"Billed: {said}; no price is known for it (docs/cost.md says how to give one)."
     return f"Billed: {said}, {cost[0]:.2f} USD at {cost[1]}."
 
 
-def _cost(found: ResourceState, now: datetime, path: str | None) -> tuple[Decimal, object] | None:
+def _cost(found: ResourceState, now: datetime) -> tuple[Decimal, object] | None:
     """Return the cost of throughput in US dollars, and the price; None if unknown."""
     from airflow_bedrock import prices as priced
 
     try:
         figure = priced.MODEL_UNITS[found.commitment]
-        price = priced.prices(path or configuration.prices()).find(found.base_model, figure, Arn.of(found.arn).region)
+        price = priced.prices(configuration.prices()).find(found.base_model, figure, Arn.of(found.arn).region)
     except (priced.PriceFileError, KeyError):
         return None
     hours = Decimal(str(found.hours(now) * found.units))

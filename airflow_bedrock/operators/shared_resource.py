@@ -31,7 +31,6 @@ class SharedResourceOperator(PaidOperator):
         (default: no limit)
     :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
         (default: ``[bedrock] no_response_timeout``)
-    :param prices: a file with prices for this task. (default: ``[bedrock] prices``)
     """
 
     template_fields: Sequence[str] = (*PaidOperator.template_fields, "tags")
@@ -45,7 +44,6 @@ class SharedResourceOperator(PaidOperator):
         wait_for_completion: bool = True,
         waiter_max_attempts: int | None = None,
         no_response_timeout: float | None = None,
-        prices: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,7 +51,6 @@ class SharedResourceOperator(PaidOperator):
         self.wait_for_completion = wait_for_completion
         self.waiter_max_attempts = waiter_max_attempts
         self.no_response_timeout = no_response_timeout
-        self.prices = prices
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         # A resource in service is left to its users, and so is one that another task has made.

@@ -75,7 +75,7 @@ class StoredModelOperator(SharedResourceOperator):
 
         try:
             model, figure, units = self._storage(arguments)
-            known = priced.prices(self.prices or configuration.prices())
+            known = priced.prices(configuration.prices())
             price = known.price(model, figure, self.hook.conn_region_name)
         except (LookupError, priced.PriceFileError) as error:
             return Cost(usd=None, unknown=str(error))

@@ -123,7 +123,7 @@ def costs(retraining: Retraining, request: dict[str, Any]) -> Decimal:
     """Return the most that a job would cost on AWS, in US dollars."""
     with closing(retraining.local.client("s3")) as s3:
         report = check_data(request, Storage(lambda: s3))
-    cost = estimated(request, report, "us-east-1", None).cost
+    cost = estimated(request, report, "us-east-1").cost
     if cost is None:
         raise StartError(f"The price of {request['baseModelIdentifier']} is unknown.")
     return cost[1]

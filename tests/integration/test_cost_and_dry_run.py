@@ -95,19 +95,26 @@ def test_a_job_within_the_limit_is_created_and_adopted_whatever_the_limit_is_the
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("prices", "model", "said"),
     [
-        ({"base_model_id": "amazon.nova-pro-v1:0:300k"}, "No price is known for training of amazon.nova-pro-v1:0"),
-        ({"prices": "/nowhere/prices.toml"}, "The prices in /nowhere/prices.toml cannot be read"),
+        ("", "amazon.nova-pro-v1:0:300k", "No price is known for training of amazon.nova-pro-v1:0"),
+        ("/nowhere/prices.toml", "amazon.nova-micro-v1:0:128k", "The prices in /nowhere/prices.toml cannot be read"),
     ],
 )
 def test_without_a_price_the_limit_fails_closed(
-    account: Account, local: LocalBedrock, name: str, more: dict[str, Any], said: str
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    prices: str,
+    model: str,
+    said: str,
 ) -> None:
     """What nobody knows the price of may cost anything."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", prices)
     data, before = account.put("train.jsonl", records()), changes(local)
     with pytest.raises(BedrockFatalError, match="nothing was spent") as caught:
-        operator(account, local, data, job_name=name, max_cost=1000, **more).execute(context())
+        operator(account, local, data, job_name=name, max_cost=1000, base_model_id=model).execute(context())
     assert said in str(caught.value)
     assert changes(local) == before
 
@@ -136,23 +143,20 @@ def test_data_that_no_job_can_read_passes_no_limit(
     assert changes(local) == before
 
 
-@pytest.mark.parametrize("way", ["argument", "configuration"])
 def test_a_price_of_the_users_own(
-    account: Account, local: LocalBedrock, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    account: Account, local: LocalBedrock, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By an argument of the task or by [bedrock] prices."""
+    """By [bedrock] prices."""
     own = tmp_path / "prices.toml"
     own.write_text(
         'sources.a = { date = 2026-10-01, name = "Our agreement" }\n'
         '[[prices]]\nsource = "a"\nmodels."amazon.nova-micro-v1:0" = { training = 1000 }\n',
         encoding="utf-8",
     )
-    if way == "configuration":
-        monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(own))
-    more = {"prices": str(own)} if way == "argument" else {}
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(own))
     data = account.put("train.jsonl", records())
     with pytest.raises(BedrockFatalError, match="1000 USD per 1,000 tokens \\(2026-10-01, Our agreement\\)"):
-        operator(account, local, data, job_name=name, max_cost=1, **more).execute(context())
+        operator(account, local, data, job_name=name, max_cost=1).execute(context())
 
 
 def test_an_earlier_job_is_not_stopped_for_one_that_costs_too_much(

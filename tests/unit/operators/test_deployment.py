@@ -474,16 +474,6 @@ def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message
         task.execute(context())
 
 
-@pytest.mark.parametrize(
-    ("unused", "value"), [("over_budget", "wait"), ("expected_cost", 1), ("notifiers", []), ("prices", "prices.toml")]
-)
-def test_a_deployment_costs_nothing(stubbed: Any, unused: str, value: Any) -> None:
-    """What is about its cost breaks the DAG file; for all tasks of a DAG it may be given."""
-    with pytest.raises(TypeError, match=f"takes no {unused}: a deployment costs nothing"):
-        deploy(stubbed, **{unused: value})
-    deploy(stubbed, default_args={unused: value})
-
-
 def test_a_retry_elsewhere_makes_no_other_deployment(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what the first try wrote down names its deployment, since Airflow 3.3."""
     monkeypatch.setattr(request_note, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
