@@ -247,8 +247,6 @@ seconds = time.perf_counter() - began
 from airflow_bedrock.get_provider_info import get_provider_info
 found = 0
 for kind in ("operators", "sensors", "hooks", "triggers"):
-    for described in get_provider_info()[kind]:
-        [importlib.import_module(module) for module in described["python-modules"]]
     package = importlib.import_module(f"airflow_bedrock.{kind}")
     found += len([getattr(package, name) for name in package.__all__])
 for link in get_provider_info()["extra-links"]:
