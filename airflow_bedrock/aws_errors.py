@@ -12,13 +12,17 @@ CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
 _NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
 
 # In addition to throttling and every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html.
-# A token that has expired is refreshed by the next call's credentials.
+# A token that has expired is refreshed by the next call's credentials, and a request that took too long to arrive, or
+# was signed by a clock that was wrong for a while, is signed again.
 _TRANSIENT_CODES = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
         "InternalServerException",
         "ModelNotReadyException",
+        "RequestAbortedException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
         "RequestTimeout",
         "RequestTimeoutException",
         "ServiceUnavailable",
@@ -51,6 +55,15 @@ _CREDENTIAL_ERRORS = (
     exceptions.PartialCredentialsError,
     exceptions.TokenRetrievalError,
 )
+
+
+class UnreadableResponseError(exceptions.HTTPClientError):
+    """A response that says that the call succeeded, and is not the service's: of a proxy, or cut off.
+
+    botocore would read it as a response without members: as an empty list, for example.
+    """
+
+    fmt = "Could not read the response to {operation}: {error}"
 
 
 def error_code(error: BaseException | None) -> str:

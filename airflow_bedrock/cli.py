@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if parsed.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if argv is None:  # Airflow and botocore log each client that they make; what is wrong they log as a warning
+        os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
     with _logs_to_stderr():
         module = _load(parsed.command)
     command = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
@@ -71,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = command.parse_args(parsed.arguments)
     try:
         with _logs_to_stderr():
+            if (conn_id := getattr(arguments, "aws_conn_id", None)) and not _is_known(conn_id):
+                command.error(
+                    f"argument --aws-conn-id: Airflow has no connection {conn_id!r} in the environment, the secrets "
+                    "backend or the metadata database that this shell's settings of Airflow lead to"
+                )
             code: int = module.run(arguments)
             results().flush()
     except BrokenPipeError:  # as in `airflow-bedrock jobs | head`: nobody reads the rest
@@ -80,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return code
+
+
+def _is_known(conn_id: str) -> bool:
+    from airflow_bedrock.jobs.connection import export_connection  # here, since it loads Airflow
+
+    return export_connection(conn_id)
 
 
 @contextmanager
@@ -123,8 +137,31 @@ def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
 
     :param region_of: what the region is of, for the help.
     """
-    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
+    parser.add_argument(
+        "--aws-conn-id",
+        type=not_empty,
+        metavar="ID",
+        help="a connection that Airflow has (default: boto3's own credentials)",
+    )
     parser.add_argument("--region", help=f"AWS region of {region_of} (default: the connection's, or boto3's)")
+
+
+def not_empty(text: str) -> str:
+    """Return an argument that must not be empty, as it is where a shell's variable is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def delay(text: str) -> float:
+    """Return the seconds between two polls."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, more than 0; got {text!r}")
+    return seconds
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from botocore.exceptions import NoRegionError
 
+from airflow_bedrock.aws_errors import UnreadableResponseError
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
+    from botocore.model import OperationModel
     from mypy_boto3_bedrock import BedrockClient
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
@@ -27,6 +31,21 @@ class MissingRegionError(NoRegionError):
         "No AWS region is set. Set region_name in the extra of the Airflow connection or in the task, --region of a "
         "command, or the environment variable AWS_DEFAULT_REGION."
     )
+
+
+_OBJECT = decoder(dict[str, Any])
+
+
+def _check_readable(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
+    """Raise UnreadableResponseError if the call succeeded and the body is not the JSON object that it should be."""
+    shape = operation_model.output_shape
+    if response_dict["status_code"] >= 300 or shape is None or not shape.members:
+        return
+    try:
+        _OBJECT.decode(response_dict["body"])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        said = f"HTTP {response_dict['status_code']}, {response_dict['headers'].get('content-type')}: {error}"
+        raise UnreadableResponseError(operation=operation_model.name, error=said) from error
 
 
 class BedrockHook(_Hook):
@@ -49,9 +68,11 @@ class BedrockHook(_Hook):
         :raises MissingRegionError: no region is set.
         """
         try:
-            return super().get_client_type(*args, **kwargs)
+            client: BedrockClient = super().get_client_type(*args, **kwargs)
         except NoRegionError as error:
             raise MissingRegionError from error
+        client.meta.events.register("before-parse.bedrock", _check_readable)
+        return client
 
     def forget_client(self) -> None:
         """Create a new client for the next call, with the Airflow connection as it is then."""

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
                 found.append(one)
                 if arguments.stop and not one.kept:  # at once: later, a task may wait for it again
                     stopped.append(stop_job(one.service, one.job.arn))
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:  # the last: of a token that cannot be one
         sys.stderr.write(
             f"Could not read from Airflow which jobs are orphaned: {error}\nNo job was stopped. Set --airflow-url to "
             "the URL of its API server and AIRFLOW_API_TOKEN to a token that may read DAGs, runs and task instances.\n"

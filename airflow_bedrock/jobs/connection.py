@@ -1,13 +1,15 @@
-"""An AWS connection of Airflow as one frozen value, for worker and triggerer."""
+"""An AWS connection of Airflow: as one frozen value, for worker and triggerer; and by its id, for a command."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, Self
 
 import msgspec
 
+from airflow_bedrock.compat import AirflowNotFoundException
 from airflow_bedrock.hooks.bedrock import BedrockHook
 
 
@@ -55,3 +57,19 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "verify": self.verify,
             "config": json.loads(self.botocore_config) or None,
         }
+
+
+def export_connection(conn_id: str) -> bool:
+    """Export a connection to this process's environment, for the hooks of a command; return False if it does not exist.
+
+    Outside a task, the hooks of Airflow 3 do not read the metadata database. They warn, and go on with boto3's own
+    credentials, which may be those of another account.
+    """
+    from airflow.models.connection import Connection as Stored
+
+    try:
+        stored = Stored.get_connection_from_secrets(conn_id)
+    except AirflowNotFoundException:
+        return False
+    os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = stored.as_json()
+    return True

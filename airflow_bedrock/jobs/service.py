@@ -10,7 +10,7 @@ import msgspec
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import is_about_credentials, is_not_found, is_transient
+from airflow_bedrock.aws_errors import UnreadableResponseError, is_about_credentials, is_not_found, is_transient
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.customization.tags import token_in
@@ -40,6 +40,8 @@ class Service:
             if is_not_found(error):
                 return None
             raise
+        except (KeyError, TypeError) as error:
+            raise UnreadableResponseError(operation=resource.get_operation, error=f"no {resource.noun}") from error
         if isinstance(found, Job) and (page := local_page(self.hook.conn.meta.endpoint_url, found.arn)):
             return msgspec.structs.replace(found, local_page=page)
         return found

@@ -60,8 +60,8 @@ class Poller:
         """Return the job as it is now; None where the service did not respond.
 
         :raises MissingError: there is no such job.
-        :raises BedrockError: no poll had a response for ``no_response_timeout``, or the caller is denied access to the
-            job.
+        :raises BedrockError: no poll had a response for ``no_response_timeout``, the caller is denied access to the
+            job, or the service refused the poll for another reason.
         """
         try:
             job = self._service.get(self.job_identifier)
@@ -82,9 +82,9 @@ class Poller:
     def _failed(self, error: Exception) -> None:
         if is_denied(error):
             raise BedrockError(access_denied(self._service.resource, self.job_identifier, str(error))) from error
-        if not self._service.may_pass(error):
-            raise error
         resource = self._service.resource
+        if not self._service.may_pass(error):
+            raise BedrockError(unknown_state(resource, self.job_identifier, str(error))) from error
         about = f"about {resource.word} {self.job_identifier}"
         if (why := self._timeout.gives_up(time.monotonic(), about, error, log.warning)) is not None:
             raise BedrockError(unknown_state(resource, self.job_identifier, why)) from error

@@ -9,7 +9,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from airflow_bedrock.cli import results, table
+from airflow_bedrock.cli import not_empty, results, table
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry.approval import Answer, Approvals
@@ -21,7 +21,9 @@ _HEADER = ("ID", "UNTIL", "ASKED BY", "REPORT")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("id", nargs="?", help="id of the question (default: list those without an answer)")
+    parser.add_argument(
+        "id", nargs="?", type=not_empty, help="id of the question (default: list those without an answer)"
+    )
     parser.add_argument("--reject", action="store_true", help="reject the promotion")
     add_registry(parser)
 

@@ -6,7 +6,7 @@ import argparse
 import getpass
 import os
 
-from airflow_bedrock.cli import results
+from airflow_bedrock.cli import delay, not_empty, results
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.registry.models import add_registry, connect
 
@@ -15,12 +15,12 @@ FAILURES = (AirflowException,)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("name", help="the name of the line of models, and of its deployment")
+    parser.add_argument("name", type=not_empty, help="the name of the line of models, and of its deployment")
     parser.add_argument(
         "--to", metavar="MODEL_ARN", help="ARN of the model to put back (default: the latest one that was not rejected)"
     )
     parser.add_argument("--by", default=_user(), help="user to record in the registry (default: %(default)s)")
-    parser.add_argument("--delay", type=float, default=10, help="seconds between two polls (default: %(default)s)")
+    parser.add_argument("--delay", type=delay, default=10, help="seconds between two polls (default: %(default)s)")
     add_registry(parser)
 
 

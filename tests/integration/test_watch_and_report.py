@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from airflow_bedrock import __version__
 from airflow_bedrock.cli import main
@@ -108,3 +113,27 @@ def test_data_that_is_not_there_is_said_with_its_uri(
     missing = f"s3://{local_bedrock.bucket}/nowhere.jsonl"
     assert main([command, missing, "--model", "amazon.nova-micro-v1:0"]) == 2
     assert f"{missing}: there is no object {missing}. Check the URI\n" in capsys.readouterr().err
+
+
+def test_a_connection_that_only_the_metadata_database_has(job: str, tmp_path: Path) -> None:
+    """Outside a task, hooks do not read it by themselves. And a command logs nothing while nothing is wrong."""
+    made = """
+from airflow.models import Connection
+from airflow.models.base import Base
+from airflow.settings import Session, engine
+Base.metadata.create_all(engine)
+Session.add(Connection("in_the_database", "aws", extra={"region_name": "us-east-1"}))
+Session.commit()
+"""
+    database = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+    }
+    environment = {**os.environ, **database, "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode()}
+    environment.pop("AIRFLOW__LOGGING__LOGGING_LEVEL", None)
+    subprocess.run([sys.executable, "-c", made], env=environment, check=True)
+    report = "from airflow_bedrock.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", report, "report", job, "--format", "json", "--aws-conn-id", "in_the_database"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["job_name"] == job

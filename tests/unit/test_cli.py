@@ -95,6 +95,37 @@ def test_without_a_region_the_error_says_where_to_set_it(
     assert "No AWS region is set. Set region_name in the extra of the Airflow connection" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", ""],
+        ["report", "router", "--aws-conn-id", ""],
+        ["watch", " "],
+        ["watch", "router", "--delay", "0"],
+        ["watch", "router", "--delay", "nan"],
+        ["watch", "router", "--delay", "soon"],
+        ["rollback", ""],
+        ["approve", ""],
+        ["models", "--name", ""],
+    ],
+)
+def test_an_empty_name_and_a_delay_of_no_time_are_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a variable of the shell is not set: Bedrock would answer the Get of no name with a List."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "must " in capsys.readouterr().err
+
+
+def test_an_unknown_connection_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hook would go on with boto3's own credentials, and read the jobs of another account."""
+    monkeypatch.setattr("airflow_bedrock.jobs.report_command.BedrockHook", None)  # not reached
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", "router", "--aws-conn-id", "nobody"])
+    assert "--aws-conn-id: Airflow has no connection 'nobody'" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
     """As of ``airflow-bedrock jobs | head -n 1``: no traceback."""
     read, write = os.pipe()

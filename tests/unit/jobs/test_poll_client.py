@@ -169,7 +169,10 @@ def test_a_page_is_read_once_and_an_error_by_botocore(monkeypatch: pytest.Monkey
     response: dict[str, Any] = {"status_code": status, "body": body}
     read: dict[str, Any] = {}
     client.meta.events.emit(
-        "before-parse.bedrock.ListModelCustomizationJobs", response_dict=response, customized_response_dict=read
+        "before-parse.bedrock.ListModelCustomizationJobs",
+        operation_model=client.meta.service_model.operation_model("ListModelCustomizationJobs"),
+        response_dict=response,
+        customized_response_dict=read,
     )
     client.close()
     if status == 200:

@@ -83,6 +83,12 @@ def test_without_a_limit_it_polls_until_the_end(slept: list[float]) -> None:
     assert len(slept) == 1001
 
 
+def test_a_poll_that_is_refused_for_an_unknown_reason_says_that_the_job_may_run(slept: list[float]) -> None:
+    """The wait ends, as nothing says that it would get better; the job does not."""
+    with pytest.raises(BedrockError, match=r"is unknown: .*\(Strange\).*not stopped; it may still run and be billed"):
+        wait(Bedrock("InProgress", ClientError({"Error": {"Code": "Strange"}}, "Get")), None)
+
+
 def test_an_end_that_the_triggerer_reported_costs_one_poll(slept: list[float]) -> None:
     """Another one only where the service answers with what was a moment before, or with nothing."""
     event = {"kind": "ended", "job_identifier": ARN, "message": "Job router is Completed"}

@@ -1,0 +1,82 @@
+"""Responses that say that a call succeeded, and are not the service's: of a proxy, or cut off."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from airflow_bedrock.aws_errors import UnreadableResponseError, is_transient
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+
+REQUEST: dict[str, Any] = {
+    "roleArn": "arn:aws:iam::123456789012:role/bedrock",
+    "baseModelIdentifier": "amazon.nova-micro-v1:0",
+    "trainingDataConfig": {"s3Uri": "s3://bucket/train.jsonl"},
+    "outputDataConfig": {"s3Uri": "s3://bucket/output"},
+}
+
+
+class Raw(io.BytesIO):
+    """A body, as urllib3 streams it."""
+
+    def stream(self) -> Any:
+        yield self.read()
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Service]:
+    """Return a function that makes a service all of whose responses are HTTP 200 with this body."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://key:secret@/?region_name=us-east-1")
+
+    def answering(body: bytes) -> Service:
+        hook = BedrockHook()
+        events: Any = hook.conn.meta.events
+        headers: Any = {"content-type": "text/html"}
+        events.register("before-send.bedrock", lambda request, **_: AWSResponse(request.url, 200, headers, Raw(body)))
+        return Service(CUSTOMIZATION_JOB, hook)
+
+    return answering
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda service: service.list_all(),
+        lambda service: service.get(ARN),
+        lambda service: service.create({"jobName": "router", "customModelName": "router", **REQUEST}),
+        lambda service: service.tags_of(ARN),
+        lambda service: service.has_model(ARN),
+    ],
+    ids=["List", "Get", "Create", "tags", "model"],
+)
+@pytest.mark.parametrize(
+    "body", [b"<html>Please sign in</html>", b"", b'{"modelCustomizationJobSum', b'{"a": "\xff"}', b"[]"]
+)
+def test_what_is_not_the_service_s_is_no_response(
+    service: Callable[[bytes], Service], call: Callable[[Service], Any], body: bytes
+) -> None:
+    """Botocore reads it as a response without members: a List would seem empty, and a second job would be paid for."""
+    with pytest.raises(UnreadableResponseError, match="HTTP 200, text/html") as caught:
+        call(service(body))
+    assert is_transient(caught.value)
+
+
+def test_a_job_without_an_arn_is_no_response(service: Callable[[bytes], Service]) -> None:
+    """As of a gateway that answers in JSON."""
+    with pytest.raises(UnreadableResponseError, match="no model customization job"):
+        service(b'{"message": "hello"}').get(ARN)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_response_that_has_nothing_to_say_may_be_empty(service: Callable[[bytes], Service], body: bytes) -> None:
+    """As those of Stop and TagResource."""
+    service(body).stop(ARN)
+    service(body).tag(ARN, [{"key": "a", "value": "b"}])
