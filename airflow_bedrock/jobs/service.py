@@ -40,7 +40,7 @@ class Service:
             if is_not_found(error):
                 return None
             raise
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, msgspec.ValidationError) as error:
             raise UnreadableResponseError(operation=resource.get_operation, error=f"no {resource.noun}") from error
         if isinstance(found, Job) and (page := local_page(self.hook.conn.meta.endpoint_url, found.arn)):
             return msgspec.structs.replace(found, local_page=page)
