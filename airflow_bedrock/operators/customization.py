@@ -347,9 +347,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
             asked=self.asked,
             task_key=task_key,
             service=self._service,
-            s3=self._s3,
+            ask=partial(self._ask, context, arguments, dry_run=True),
             storage=self._files(),
-            waiter=self._waiter(task_key),
             max_cost=arguments["max_cost"],
             budget=lambda cost: self._budget(task_key, self._resource.noun, self.hook, cost=cost),
         )

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from airflow_bedrock import jobs
 from airflow_bedrock.aws_errors import CALL_ERRORS, is_not_found
 from airflow_bedrock.compat import AirflowSkipException
-from airflow_bedrock.customization.identity import Identity, TaskKey
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -31,10 +31,8 @@ from airflow_bedrock.operators import job_request, pricing
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
-    from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.datasets.checking import CheckReport
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.jobs.resources import Resource
@@ -66,22 +64,21 @@ class DryRun:
     """The checks up to Create.
 
     :param asked: the operator's rendered arguments.
-    :param waiter: the task that would wait for the job.
+    :param ask: returns the submission, which changes nothing, but reads the data.
     :param budget: returns the budget for a job of this cost; None if none is set.
     """
 
     asked: job_request.Asked
     task_key: TaskKey
     service: jobs.service.Service
-    s3: S3Hook
+    ask: Callable[[], jobs.submission.Submission]
     storage: Storage
-    waiter: Waiter
     max_cost: Decimal | None
     budget: Callable[[Callable[[], Cost]], Budget | None]
     estimate: Estimate | None = field(default=None, init=False)
     _creates: bool | None = field(default=None, init=False)
     """Whether a job would be created; None if unknown."""
-    _identity: Identity | None = field(default=None, init=False)
+    _submission: jobs.submission.Submission | None = field(default=None, init=False)
     _report: CheckReport | None = field(default=None, init=False)
 
     def lines(self) -> list[Line]:
@@ -129,23 +126,15 @@ class DryRun:
         yield ("ok" if status == "ACTIVE" else "warning"), f"{status} in {self._region}"
 
     def _locations(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        identity = job_request.identity_of(self.asked, request, self.task_key, self.s3)
+        submission = self.ask()
+        if submission.unknown:
+            raise submission.unknown
         yield "ok", "they exist, and can be read" if self.asked.content == "identify" else "they exist"
-        self._identity = identity
+        self._submission = submission
 
     def _job(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        if self._identity is None:  # the data was not read
-            return
-        submission = jobs.submission.Submission(
-            service=self.service,
-            request=request,
-            identity=self._identity,
-            waiter=self.waiter,
-            superseded=self.asked.superseded,
-            tagged=self.asked.tag_resources,
-            dry_run=True,
-        )
-        self._creates = yield from _would(submission)
+        if self._submission is not None:  # otherwise the data was not read
+            self._creates = yield from _would(self._submission)
 
     def _records(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         self._report = report = pricing.check_data(request, self.storage)
