@@ -146,18 +146,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
-class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    id: str
-    name: str
-    context: str | None = None
-    on_demand: bool = False
-    input: tuple[str, ...] = ("TEXT",)
-    output: tuple[str, ...] = ("TEXT",)
-    legacy: date | None = None
-    ends: date | None = None
-
-
-class BaseModel(_Model, frozen=True, kw_only=True):
+class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One base model.
 
     :param id: without geography and context length, such as ``amazon.nova-micro-v1:0``.
@@ -172,8 +161,16 @@ class BaseModel(_Model, frozen=True, kw_only=True):
     :param ends: the day of its end: from then on neither it nor a model customized from it can be used.
     """
 
+    id: str
+    name: str
     family: str
     methods: dict[str, Method]
+    context: str | None = None
+    on_demand: bool = False
+    input: tuple[str, ...] = ("TEXT",)
+    output: tuple[str, ...] = ("TEXT",)
+    legacy: date | None = None
+    ends: date | None = None
 
     def has_ended(self, today: date) -> bool:
         """Whether its end of life has come."""
@@ -210,7 +207,7 @@ def base_model(identifier: str) -> BaseModel | None:
 
 def base_models() -> list[BaseModel]:
     """Return all base models that are known, in the order of ``base_models.toml``."""
-    return list(_models().values())
+    return list(document().models)
 
 
 def model_id(identifier: str) -> str:
@@ -224,44 +221,6 @@ def foundation_model_id(identifier: str) -> str:
         identifier = matched[1]
     geography, dot, rest = identifier.partition(".")
     return rest if dot and geography in document().geographies and "." in rest else identifier
-
-
-class _Family(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    models: tuple[_Model, ...]
-    methods: dict[str, Method] = {}
-
-
-class _Pair(msgspec.Struct, forbid_unknown_fields=True):
-    regions: tuple[str, ...]
-    teacher: str
-    students: tuple[str, ...]
-
-
-class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
-    format: Format
-    min_records: int
-    max_records: int
-    max_bytes: int
-    max_line_bytes: int
-    pairs: tuple[_Pair, ...]
-
-    def method(self, student: str, hyperparameters: dict[str, Hyperparameter]) -> Method | None:
-        """Return how this student is distilled; None if it has no teacher."""
-        pairs = [pair for pair in self.pairs if student in pair.students]
-        if not pairs:
-            return None
-        return Method(
-            regions=tuple(sorted({region for pair in pairs for region in pair.regions})),
-            format=self.format,
-            form="distillation",
-            hyperparameters=hyperparameters,
-            min_records=self.min_records,
-            max_records=self.max_records,
-            max_bytes=self.max_bytes,
-            max_line_bytes=self.max_line_bytes,
-            teachers=tuple(pair.teacher for pair in pairs),
-        )
 
 
 class Script(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -287,6 +246,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     :param scripts: scripts with another number of characters per token.
     :param geographies: prefixes of the ids of inference profiles.
     :param providers: the name of each provider, by the prefix of its models' ids.
+    :param models: in the order of ``base_models.toml``.
     """
 
     characters_per_token: int
@@ -294,8 +254,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     scripts: tuple[Script, ...]
     geographies: tuple[str, ...]
     providers: dict[str, str]
-    family: tuple[_Family, ...]
-    distillation: _Distillation
+    models: tuple[BaseModel, ...]
 
 
 _DOCUMENT = decoder(Document)
@@ -304,7 +263,8 @@ _DOCUMENT = decoder(Document)
 @cache
 def document() -> Document:
     """Return what ``base_models.toml`` holds."""
-    # scripts/base_models.py makes the JSON file from the TOML file: reading it takes a tenth of the time.
+    # scripts/base_models.py makes the JSON file from the TOML file. Reading it takes a tenth of the time; it says of
+    # each model what the TOML file says of its family.
     return _DOCUMENT.decode(Path(__file__).with_suffix(".json").read_bytes())
 
 
@@ -348,17 +308,4 @@ def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes]:
 
 @cache
 def _models() -> dict[str, BaseModel]:
-    return {
-        model.id: BaseModel(family=family.name, methods=_methods(model, family), **msgspec.structs.asdict(model))
-        for family in document().family
-        for model in family.models
-    }
-
-
-def _methods(model: _Model, family: _Family) -> dict[str, Method]:
-    methods = dict(family.methods)
-    if FINE_TUNING in methods:
-        distillation = document().distillation.method(model.id, methods[FINE_TUNING].hyperparameters)
-        if distillation:
-            methods["DISTILLATION"] = distillation
-    return methods
+    return {model.id: model for model in document().models}
