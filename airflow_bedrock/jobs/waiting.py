@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_bedrock.aws_errors import is_denied
+from airflow_bedrock.aws_errors import CALL_ERRORS, is_denied
 from airflow_bedrock.customization.job import Job, Outcome, Seen, changes
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.no_response import Absence, NoResponseTimeout
@@ -22,6 +23,8 @@ from airflow_bedrock.jobs.s3 import read_losses
 from airflow_bedrock.jobs.service import Service
 
 log = logging.getLogger(__name__)
+
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job whose end is not settled; the last one repeats
 
 
 class MissingError(BedrockFatalError):
@@ -73,10 +76,24 @@ class Poller:
             self._missing()
             return None
         self._absence.seen()
+        if job.outcome is Outcome.SUCCEEDED and not job.model_arn and self._service.resource.model_operation:
+            job = self._with_model(job)
         line = changes(self.seen, job, self._service.resource.word)
         if line and (job.outcome is not Outcome.RUNNING or not self._goes_on):
             self._say(line)
         self.seen = job
+        return job
+
+    def _with_model(self, job: Seen) -> Seen:
+        """Read a completed job again until it names its model: the tasks after this one need it."""
+        for pause in _PAUSES:
+            time.sleep(pause)
+            with suppress(*CALL_ERRORS):
+                again = self._service.get(self.job_identifier)
+                if again is not None and again.model_arn:
+                    return again
+        word = self._service.resource.word
+        log.warning("%s %s has completed, but Bedrock does not say which model it made", word.capitalize(), job.arn)
         return job
 
     def _failed(self, error: Exception) -> None:
@@ -154,7 +171,6 @@ def given_up(resource: Resource, job_arn: str, when: str, state: str = "still ru
     )
 
 
-_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job that was reported as ended; the last one repeats
 _POLLS = 5  # number of polls that may find it running nevertheless
 
 

@@ -19,6 +19,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+NAMELESS = Job(arn=ARN, name="router", status="Completed")
 
 
 class Bedrock:
@@ -29,7 +30,7 @@ class Bedrock:
     hook.at = lambda _: Bedrock.hook
     may_pass = Service.may_pass
 
-    def __init__(self, *answers: str | Exception | None) -> None:
+    def __init__(self, *answers: str | Exception | Job | None) -> None:
         self.looks = 0
         self.slept: list[float] = []
         self._answers = iter(answers)
@@ -37,9 +38,12 @@ class Bedrock:
     def get(self, job_identifier: str) -> Job | None:
         self.looks += 1
         answer = next(self._answers, "InProgress")
+        if isinstance(answer, Job):
+            return answer
         if isinstance(answer, Exception):
             raise answer
-        return Job(arn=job_identifier, name="router", status=answer) if answer else None
+        model_arn = "model" if answer == "Completed" else None
+        return Job(arn=job_identifier, name="router", status=answer, model_arn=model_arn) if answer else None
 
 
 @pytest.fixture
@@ -119,6 +123,20 @@ def test_an_end_that_cannot_be_confirmed_is_reported_after_five_polls(slept: lis
         waiting.job_of_event(bedrock, event, 3600)
     assert bedrock.looks == 6
     assert slept == [1.0, 2.0, 4.0, 8.0, 8.0]
+
+
+def test_a_completed_job_is_read_again_until_it_names_its_model(
+    slept: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tasks after this one need the model, and a Clear of theirs would not read the job again."""
+    event = {"kind": "ended", "job_identifier": ARN, "message": "Job router is Completed"}
+    lost = EndpointConnectionError(endpoint_url="u")
+    for answers, polls in (([NAMELESS, NAMELESS, lost, "Completed"], 4), ([NAMELESS] * 5, 5)):
+        bedrock: Any = Bedrock(*answers)
+        assert waiting.job_of_event(bedrock, event, 3600).model_arn == ("model" if polls == 4 else None)
+        assert bedrock.looks == polls
+    assert slept == [1.0, 2.0, 4.0, 1.0, 2.0, 4.0, 8.0]
+    assert caplog.messages[1:2] == [f"Job {ARN} has completed, but Bedrock does not say which model it made"]
 
 
 @pytest.mark.parametrize(("code", "forgets"), [("ExpiredTokenException", 1), ("ThrottlingException", 0)])
