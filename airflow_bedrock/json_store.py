@@ -29,7 +29,6 @@ class JsonStore(Generic[Kept]):
 
     :param kind: the type of the objects.
     :param word: the word for an object, such as ``register``.
-    :param empty: returns the value of an object that does not exist yet.
     :param setting: the setting that names the prefix, for the error.
     :param uri: the prefix, e.g. ``s3://bucket/registry``.
     :param s3: returns the S3 client; called on first use.
@@ -40,7 +39,6 @@ class JsonStore(Generic[Kept]):
         self,
         kind: type[Kept],
         word: str,
-        empty: Callable[[str], Kept],
         setting: str,
         uri: str,
         s3: Callable[[], S3Client],
@@ -52,7 +50,7 @@ class JsonStore(Generic[Kept]):
                 f"--{setting.removesuffix('_uri')}), or set [bedrock] {setting} in Airflow's configuration. "
                 "Nothing was changed."
             )
-        self._kind, self._word, self._empty = kind, word, empty
+        self._kind, self._word = kind, word
         self._bucket, prefix = bucket_and_key(uri)
         self._prefix = f"{prefix.rstrip('/')}/".lstrip("/")
         self._s3 = s3
@@ -60,8 +58,8 @@ class JsonStore(Generic[Kept]):
             {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         )
 
-    def read(self, name: str) -> tuple[Kept, str | None]:
-        """Return the value under the name and its ETag; an empty value and None before the first write.
+    def read(self, name: str) -> tuple[Kept | None, str | None]:
+        """Return the value under the name and its ETag; None for both before the first write.
 
         :raises BedrockFatalError: it may not be read, or this version does not understand it.
         :raises BedrockError: reading failed with a transient error.
@@ -71,7 +69,7 @@ class JsonStore(Generic[Kept]):
             body, etag = found["Body"].read(), found["ETag"]
         except CALL_ERRORS as error:
             if error_code(error) in _MISSING:
-                return self._empty(name), None
+                return None, None
             raise self._explained("read", name, error) from error
         try:
             return msgspec.json.decode(body, type=self._kind), etag

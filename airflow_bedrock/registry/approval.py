@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,9 +18,6 @@ from airflow_bedrock.registry.register import Moment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-# A missing time is never within the limit.
-_PAST, _FUTURE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +35,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     asked_by: str = ""
     report_uri: str = ""
     body: str = ""
-    until: Moment = _PAST
+    until: Moment
     approvers: tuple[str, ...] = ()
 
 
@@ -51,8 +47,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     approved: bool = False
-    by: str = ""
-    at: Moment = _FUTURE
+    by: str
+    at: Moment
 
 
 def may_answer(arn: str, approvers: Collection[str]) -> bool:
@@ -74,28 +70,25 @@ class Approvals:
     """
 
     def __init__(self, registry_uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
-        at, more = registry_uri.rstrip("/"), ("registry_uri",)
-        self._questions = JsonStore(
-            Question, "question", lambda name: Question(id=name), *more, f"{at}/questions", s3, kms_key_id
-        )
-        self._answers = JsonStore(Answer, "answer", lambda name: Answer(), *more, f"{at}/answers", s3, kms_key_id)
+        at = registry_uri.rstrip("/")
+        self._questions = JsonStore(Question, "question", "registry_uri", f"{at}/questions", s3, kms_key_id)
+        self._answers = JsonStore(Answer, "answer", "registry_uri", f"{at}/answers", s3, kms_key_id)
 
     def open(self) -> list[Question]:
         """Return the questions without an answer."""
         asked = sorted(set(self._questions.names()) - set(self._answers.names()))
-        return [self._questions.read(name)[0] for name in asked]
+        return list(filter(None, map(self.question, asked)))
 
     def question(self, identifier: str) -> Question | None:
         """Return the question; None if it does not exist."""
-        question, etag = self._questions.read(identifier)
-        return question if etag else None
+        return self._questions.read(identifier)[0]
 
     def ask(self, question: Question) -> Question:
         """Write the question unless it exists; return the stored one."""
         try:
             self._questions.put(question.id, question, None)
         except ConflictError:
-            return self._questions.read(question.id)[0]
+            return self.question(question.id) or question
         return question
 
     def answer(self, question: Question, answer: Answer) -> None:
@@ -120,8 +113,8 @@ class Approvals:
 
     def answered(self, question: Question) -> Answer | None:
         """Return the valid answer: in time, by an approver."""
-        answer, etag = self._answers.read(question.id)
-        counts = etag and _in_time(question, answer) and may_answer(answer.by, question.approvers)
+        answer, _ = self._answers.read(question.id)
+        counts = answer and _in_time(question, answer) and may_answer(answer.by, question.approvers)
         return answer if counts else None
 
 

@@ -19,7 +19,7 @@ class RegisterStore(JsonStore[Register]):
     """Reads and writes the registers below one S3 prefix; see :class:`~airflow_bedrock.json_store.JsonStore`."""
 
     def __init__(self, uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
-        super().__init__(Register, "register", lambda name: Register(name=name), "registry_uri", uri, s3, kms_key_id)
+        super().__init__(Register, "register", "registry_uri", uri, s3, kms_key_id)
 
     def read(self, name: str) -> tuple[Register, str | None]:
         """Return the line's register and its ETag; for a new line, an empty register and None.
@@ -27,6 +27,8 @@ class RegisterStore(JsonStore[Register]):
         :raises BedrockFatalError: it may not be read, this version does not understand it, or it is another line's.
         """
         register, etag = super().read(name)
+        if register is None:
+            return Register(name=name), None
         if register.name != name:
             raise BedrockFatalError(
                 f"{self._uri(name)} is the register of {register.name}: it was copied or renamed by hand. Nothing was "

@@ -36,19 +36,18 @@ class Books:
                 "prefix that the tasks' role may read and write, e.g. s3://my-bucket/spend. Nothing was created and "
                 "nothing was spent."
             )
-        more = (uri, s3, kms_key_id)
-        self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "ledger_uri", *more)
+        self._store = JsonStore(Ledger, "ledger", "ledger_uri", uri, s3, kms_key_id)
 
     def read(self) -> Ledger:
         """Return the present ledger; empty before the first entry.
 
         :raises BedrockError: it could not be read.
         """
-        return self._store.read(_NAME)[0]
+        return self._store.read(_NAME)[0] or Ledger()
 
     def month(self, month: str) -> Ledger:
         """Return the entries of a month, also those in its archive."""
-        archived, ledger = self._store.read(month)[0], self.read()
+        archived, ledger = self._store.read(month)[0] or Ledger(), self.read()
         return Ledger({**archived.entries, **{one.key: one for one in of_month(ledger, month)}})
 
     def change(self, change: Callable[[Ledger], Ledger], name: str = _NAME) -> Ledger:
@@ -60,7 +59,8 @@ class Books:
         """
         deadline, pause = time.monotonic() + _SECONDS, 0.05
         while True:
-            ledger, etag = self._store.read(name)
+            found, etag = self._store.read(name)
+            ledger = found or Ledger()
             changed = change(ledger)
             if changed == ledger:
                 return ledger

@@ -14,7 +14,7 @@ def test_a_question_that_exists_already_stays_as_it_is() -> None:
     world: Any = World(in_place=True)
     approvals = Approvals("s3://bucket/registry", lambda: world)
     first = Question(id="one", body="the figures", until=START)
-    assert approvals.ask(first) == approvals.ask(Question(id="one", body="later figures")) == first
+    assert approvals.ask(first) == approvals.ask(Question(id="one", body="later figures", until=START)) == first
 
 
 def test_an_answer_that_does_not_say_approved_is_no_approval() -> None:
