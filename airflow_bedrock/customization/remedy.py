@@ -38,10 +38,6 @@ _REMEDIES = {
     "ServiceQuotaExceededException": Remedy.WAIT_FOR_SLOT,
     "ConflictException": Remedy.LOOK,
     "ResourceInUseException": Remedy.LOOK,
-    "ValidationException": Remedy.NONE,
-    "AccessDeniedException": Remedy.NONE,
-    "ResourceNotFoundException": Remedy.NONE,
-    "TooManyTagsException": Remedy.NONE,
 }
 
 # The message of a ValidationException, which is otherwise final: "The provided job name is currently in use."

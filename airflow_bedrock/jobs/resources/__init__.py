@@ -47,7 +47,6 @@ class Resource:
     :param stop_seconds: how long to retry a stop that is refused because the resource is being created or changed.
     :param running: the statuses in which one can be stopped.
     :param status_filter: the member of List's request that filters by status.
-    :param unused: the statuses in which a serving resource is being created, so that nobody uses it yet.
     :param update_operation: the operation that changes one; None if it cannot be changed.
     :param updates: the members of the Create request that it can change, with their names in its own request.
     :param delete_operation: the operation that deletes one; None if it cannot be deleted.
@@ -82,7 +81,6 @@ class Resource:
     stop_operation: str | None = None
     stop_seconds: float = 0.0
     running: Sequence[str] = ("InProgress",)
-    unused: Sequence[str] = ()
     status_filter: str = "statusEquals"
     update_operation: str | None = None
     updates: Mapping[str, str] = field(default_factory=dict)
@@ -117,7 +115,7 @@ class Resource:
 
     def is_unused(self, found: Seen) -> bool:
         """Whether nobody uses it yet: it is a job, or is still being created."""
-        return not self.lasts or found.status in (*self.unused, NEW)
+        return not self.lasts or found.status in ("Creating", NEW)
 
     def is_for_good(self, identifier: str) -> bool:
         """Whether it exists as long as its account: a response gave its ARN, and it cannot be deleted."""

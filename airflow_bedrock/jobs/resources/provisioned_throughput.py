@@ -65,7 +65,6 @@ PROVISIONED_THROUGHPUT = Resource(
     stop_operation="DeleteProvisionedModelThroughput",
     stop_seconds=_CREATION.total_seconds(),
     running=("Creating", "InService"),
-    unused=("Creating",),
     update_operation="UpdateProvisionedModelThroughput",
     updates={"modelId": "desiredModelId"},
     delete_operation="DeleteProvisionedModelThroughput",

@@ -12,26 +12,19 @@ from botocore.model import ShapeResolver
 
 from airflow_bedrock.base_models import base_models
 from airflow_bedrock.cli import main
-from airflow_bedrock.customization.request import check_request, read_request, request_shape
+from airflow_bedrock.customization.request import check_request, read_request
 from airflow_bedrock.customization.skeleton import _example, customization_types, skeleton
 
 MAP = {"type": "map", "key": {"shape": "Text"}, "value": {"shape": "Text"}}
 KNOWN = set(customization_types())
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["needed", "full"])
 @pytest.mark.parametrize("customization_type", customization_types())
-def test_every_skeleton_is_a_request_that_the_service_would_take(customization_type: str, full: bool) -> None:
+def test_every_skeleton_is_a_request_that_the_service_would_take(customization_type: str) -> None:
     """As it stands, for every type that botocore knows; nothing has to be guessed."""
-    request = skeleton(customization_type, full=full)
+    request = skeleton(customization_type)
     check_request(request)
     assert request["customizationType"] == customization_type
-
-
-def test_a_full_skeleton_has_every_member() -> None:
-    """But the token, which the operator derives."""
-    members = set(request_shape().members) - {"clientRequestToken"}
-    assert set(skeleton("DISTILLATION", full=True)) == members - {"hyperParameters"}
 
 
 def test_the_hyperparameters_of_the_base_model_are_filled_in() -> None:
@@ -54,9 +47,8 @@ def test_the_command_prints_what_the_operator_reads(form: str, capsys: pytest.Ca
 def test_no_number_that_may_be_left_out_is_made_up(capsys: pytest.CaptureFixture[str]) -> None:
     """The service's minimum, submitted unchanged, would train on prompts of one token; left out, there is a default."""
     for customization_type in customization_types():
-        for full in (False, True):
-            request = skeleton(customization_type, full=full)
-            assert not [leaf for leaf in leaves(request) if isinstance(leaf, (int, float)) and leaf is not False]
+        request = skeleton(customization_type)
+        assert not [leaf for leaf in leaves(request) if isinstance(leaf, (int, float)) and leaf is not False]
     if "REINFORCEMENT_FINE_TUNING" not in KNOWN:
         pytest.skip("this botocore does not know reinforcement fine-tuning")
     assert main(["skeleton", "--type", "REINFORCEMENT_FINE_TUNING"]) == 0
