@@ -250,17 +250,13 @@ def is_named_after(name: str, prefix: str) -> bool:
 
 
 def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request with names of the characters and the length that the service accepts.
+    """Return the request with names that the service accepts.
 
-    It is for checking a request before its identity is known: the given names are prefixes of any text. A name that is
-    empty or not a text is left as it is.
+    It is for checking a request before its identity is known: the given names are prefixes of any text, from which the
+    identity makes such names. A name that is empty or not a text is left as it is.
     """
-    job, model = request.get("jobName"), request.get("customModelName")
-    nobody = TaskKey(dag_id="", task_id="", run_id="")
-    identity = Identity(task_key=nobody, what="0", reuse="run", job_prefix=str(job), model_prefix=str(model))
-    names = {"jobName": identity.job_name(), "customModelName": identity.model_name()}
-    prefixes = {name for name in names if isinstance(request.get(name), str) and request[name]}
-    return {**request, **{name: names[name] for name in prefixes}}
+    prefixes = [name for name in ("jobName", "customModelName") if isinstance(request.get(name), str) and request[name]]
+    return {**request, **dict.fromkeys(prefixes, "name")}
 
 
 def _digest(*parts: str) -> str:

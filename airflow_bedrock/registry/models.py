@@ -62,13 +62,8 @@ def described(registry: BedrockModelRegistryHook, name: str) -> dict[str, Any]:
         "deployment_arn": register.deployment_arn,
         "serving": serving,
         "state": _state(register, serving),
-        "versions": [_version(register, one) for one in _versions(register)],
+        "versions": [_version(register, one) for one in (*reversed(register.serving), *register.previous)],
     }
-
-
-def _versions(register: Register) -> list[ModelVersion]:
-    candidate = [register.promotion.version] if register.promotion else []
-    return [*candidate, *([register.champion] if register.champion else []), *register.previous]
 
 
 def _version(register: Register, version: ModelVersion) -> dict[str, Any]:

@@ -98,6 +98,11 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             raise ValueError(f"No model is about to serve as {self.name}")
         return self.promotion.version
 
+    @property
+    def serving(self) -> list[ModelVersion]:
+        """The version that serves, and the one that is about to."""
+        return [one for one in (self.champion, self.promotion and self.promotion.version) if one]
+
 
 def proposed(register: Register, version: ModelVersion, now: datetime, *, compared_with: str | None = None) -> Register:
     """Return the register with the version about to serve.
@@ -170,9 +175,9 @@ def rolled_back(register: Register, model_arn: str | None, by: str, now: datetim
     :param by: who rolls back.
     :raises BedrockFatalError: there is no such version.
     """
-    under_way, champion = register.promotion, register.champion
+    under_way = register.promotion
     version = _earlier(register, model_arn, under_way is not None)
-    gone = {one.model_arn for one in (champion, under_way and under_way.version) if one} - {version.model_arn}
+    gone = {one.model_arn for one in register.serving} - {version.model_arn}
     return msgspec.structs.replace(
         register,
         promotion=Promotion(version=msgspec.structs.replace(version, promoted_by=by), since=now),
@@ -202,8 +207,7 @@ def kept(register: Register, rollbacks: int) -> set[str]:
     """Return the ARNs of the models that must not be deleted: champion, promotion, and what a rollback needs."""
     gone = {*register.rejected, *register.retired}
     candidates = [version.model_arn for version in register.previous if version.model_arn not in gone]
-    serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
-    return {*serving, *candidates[:rollbacks]}
+    return {*(one.model_arn for one in register.serving), *candidates[:rollbacks]}
 
 
 def retired(register: Register, model_arns: Iterable[str]) -> Register:
@@ -237,7 +241,7 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
     latest = _latest_period(register)
     if version.period is not None and latest is not None and start_of(version.period) < start_of(latest):
         return f"its period {version.period} is older than the champion's, {latest}"
-    serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
+    serving = [one.model_arn for one in register.serving]
     if compared_with and register.champion and compared_with not in serving:
         return (
             f"it was compared with {compared_with}, and {register.champion.model_arn} serves now. A new run of its "
