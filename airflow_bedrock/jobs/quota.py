@@ -117,7 +117,6 @@ class QuotaQueue:
     _poll_at: float = math.inf
     _polled_at: float = -math.inf
     _asked_at: float = -math.inf  # when a task was last refused or woken
-    _retries: int = 0  # since a job has ended
 
     def __len__(self) -> int:
         """Number of waiting tasks."""
@@ -208,7 +207,7 @@ class QuotaQueue:
             key=lambda waiting: (waiting.refusal.asked_at, waiting.refusal.task),
         )
         running = None if self._running is None else len(self._running)
-        free = self._free(now) if queue else 0
+        free = self._free(queue[0].refusal, now) if queue else 0
         turns = []
         for place, waiting in enumerate(queue):
             turn = Turn(go=place < free, running=running, ahead=place, waiting=len(queue))
@@ -219,24 +218,26 @@ class QuotaQueue:
                 turns.append((waiting.refusal.task, turn))
         return turns
 
-    def _free(self, now: float) -> int:
-        """Return how many tasks may retry now."""
+    def _free(self, first: Refusal, now: float) -> int:
+        """Return how many tasks may retry now.
+
+        :param first: the refusal of the first task in the queue.
+        """
         if self._running is not None and self._room is not None:
             free = self._room - len(self._running) - len(self._woken)
             if free > 0:
-                self._retries = 0
                 return free
-        if self._woken or now - self._asked_at < self._retry_pause():
-            return 0
-        self._retries += 1
-        return 1
+        return 0 if self._woken or now - self._asked_at < self._retry_pause(first) else 1
 
-    def _retry_pause(self) -> float:
-        """Return the seconds until a task retries although no job has ended: few if ends cannot be seen."""
+    def _retry_pause(self, first: Refusal) -> float:
+        """Return the seconds until the first task retries although no job has ended: few if ends cannot be seen.
+
+        Otherwise as long as it has waited until its last refusal, which a queue made anew for it knows too.
+        """
         if not self._room or self._running is None:
             return self._interval()
         ceiling = min((waiting.pace.ceiling for waiting in self._waiting.values()), default=math.inf)
-        return min(self._interval() * 2.0 ** min(self._retries, 20), ceiling)
+        return min(max(self._interval(), first.refused_at - first.asked_at), ceiling)
 
     def _interval(self) -> float:
         return min((waiting.pace.interval for waiting in self._waiting.values()), default=math.inf)

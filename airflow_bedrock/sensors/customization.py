@@ -15,6 +15,7 @@ from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
+from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
@@ -87,24 +88,27 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             **kwargs,
         )
         if (job_identifier is None) == (job_name is None):
-            raise ValueError("Give job_identifier (or job_name, its other name), and not both")
+            raise ArgumentError("Give job_identifier (or job_name, its other name), and not both")
         if deferrable and mode == "reschedule":
-            raise ValueError(
+            raise ArgumentError(
                 "mode='reschedule' is a way to wait in workers, deferrable=True waits in the triggerer: remove one "
                 "of them"
             )
         self.job_identifier = job_identifier if job_identifier is not None else job_name
         self.deferrable = mode is None if deferrable is None else deferrable
-        if self.deferrable:
-            configuration.seconds("poke_interval, where the triggerer waits (deferrable=True),", self.poke_interval)
         if stop_on_kill and mode == "reschedule":
-            raise ValueError(
+            raise ArgumentError(
                 "stop_on_kill=True cannot apply with mode='reschedule', in which no process runs between two "
                 "polls. Leave mode out to wait in the triggerer, or use mode='poke'"
             )
         given = renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout)
-        limit = configuration.no_response_timeout() if given is None else given
-        self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
+        try:
+            if self.deferrable:
+                configuration.seconds("poke_interval, where the triggerer waits (deferrable=True),", self.poke_interval)
+            limit = configuration.no_response_timeout() if given is None else given
+            self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
         self._poller: jobs.waiting.Poller | None = None

@@ -105,6 +105,8 @@ class Play:
             if turn.go:
                 asked_at = self.queue._waiting[task].refusal.asked_at
                 self.queue.unwatch(task)
+                if not len(self.queue):
+                    self.queue = QuotaQueue()  # the poll loop forgets a queue that is empty
                 self.asking[task] = (asked_at, self.now + WORKER_SECONDS)
 
     def order(self) -> list[str]:

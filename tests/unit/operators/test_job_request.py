@@ -260,6 +260,14 @@ def test_a_task_may_be_mapped_over_each_member(name: str, value: Any) -> None:
     assert request_of(task.asked)[given] == value
 
 
+@pytest.mark.parametrize("wrong", [{"over_budget": "stop"}, {"expected_cost": "two"}, {"max_cost": -1}], ids=str)
+def test_a_mapped_task_with_a_wrong_amount_or_choice_is_not_retried(wrong: dict[str, Any]) -> None:
+    """It gets its arguments only when it runs; an error in a DAG file is a ValueError."""
+    with pytest.raises(BedrockFatalError, match=f"{next(iter(wrong))} must be") as caught:
+        BedrockModelCustomizationOperator(**ARGUMENTS, **wrong)
+    assert isinstance(caught.value, ValueError)
+
+
 def test_every_member_is_an_argument() -> None:
     """By one of its names at least, and templated; a request has no others."""
     places = {"training_data_uri", "validation_data_uri", "output_data_uri"}

@@ -48,6 +48,23 @@ def test_what_cannot_apply_is_refused_when_the_dag_is_parsed(wrong: dict[str, An
         sensor(**wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"job_identifier": None},
+        {"poke_interval": 0},
+        {"no_response_timeout": -1},
+        {"mode": "reschedule", "deferrable": True},
+        {"stop_on_kill": True, "mode": "reschedule"},
+    ],
+    ids=str,
+)
+def test_what_a_mapped_sensor_cannot_do_is_not_retried(wrong: dict[str, Any]) -> None:
+    """It gets these values only when it runs."""
+    with pytest.raises(BedrockFatalError, match=next(iter(wrong))):
+        sensor(**wrong)
+
+
 def test_the_default_interval_is_the_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Section [bedrock]; an argument goes before it."""
     monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL", "7")
