@@ -72,6 +72,13 @@ def flag(value: Any) -> bool:
     return known
 
 
+def switch(value: Any) -> Any:
+    """Accept True and False, and 0, 1 and None, as Python does, but no text: even "False" would count as true."""
+    if value is not None and not isinstance(value, int):
+        raise ValueError("must be True or False")
+    return value
+
+
 def one_of(*choices: str) -> Rule:
     """Accept one of these texts."""
 

@@ -19,7 +19,7 @@ from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, one_of
+from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, one_of, switch
 from airflow_bedrock.operators.paid import REUSE, PaidOperator
 from airflow_bedrock.uris import Arn, bucket_and_key
 
@@ -156,6 +156,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
         "content": CONTENT,
         "ensure_unique_job_name": flag,
         "max_cost": dollars,
+        "preflight": switch,
+        "tag_resources": switch,
     }
     template_fields: Sequence[str] = (
         *PaidOperator.template_fields,

@@ -17,7 +17,7 @@ from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
 from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, one_of, optional, whole
+from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, one_of, optional, switch, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.spending import SpendingOperator, explained
 from airflow_bedrock.shown import pushed
@@ -57,6 +57,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         "waiter_delay": optional(DELAY),
         "waiter_max_attempts": optional(whole(1)),
         "no_response_timeout": optional(SECONDS),
+        **dict.fromkeys(("deferrable", "wait_for_completion", "stop_on_kill", "stop_on_timeout"), switch),
     }
 
     superseded: Superseded = "stop"
@@ -85,6 +86,8 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         self.waiter_delay = waiter_delay
         self.stop_on_kill = stop_on_kill
         self.stop_on_timeout = stop_on_timeout
+        if self.arn_key:  # then it returns text: True, as in default_args for TaskFlow, would fail the task at its end
+            self.multiple_outputs = False
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
         """Return the Create request.

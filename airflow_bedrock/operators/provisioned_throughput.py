@@ -12,7 +12,18 @@ from airflow_bedrock.customization.identity import Identity, TaskKey, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
-from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
+from airflow_bedrock.operators.arguments import (
+    NAME_TEXT,
+    POLLS,
+    Rule,
+    flag,
+    given,
+    member,
+    named,
+    rendered,
+    tags_rule,
+    whole,
+)
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 from airflow_bedrock.uris import Arn
@@ -70,6 +81,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         "model_id": named(_model),
         "commitment_duration": given(member("bedrock", _CREATE, "commitmentDuration", "OneMonth or SixMonths")),
         "tags": tags_rule(_CREATE, "tags"),
+        "replace_model": flag,
     }
     template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(),)
@@ -110,7 +122,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         }
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
-        return super()._ask(context, arguments, update=self.replace_model, **how)
+        return super()._ask(context, arguments, update=arguments["replace_model"], **how)
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         """Return its maximum cost until the end of the month: it is billed until somebody deletes it."""

@@ -268,6 +268,20 @@ def test_a_mapped_task_with_a_wrong_amount_or_choice_is_not_retried(wrong: dict[
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize("name", ["deferrable", "wait_for_completion", "stop_on_kill", "stop_on_timeout", "preflight"])
+@pytest.mark.parametrize("text", ["False", "{{ params.it }}"])
+def test_a_switch_given_as_text_is_refused(name: str, text: str) -> None:
+    """It is not rendered, and Python takes any text for true."""
+    with pytest.raises(BedrockFatalError, match=f"{name} must be True or False"):
+        BedrockModelCustomizationOperator(**ARGUMENTS, **{name: text})
+
+
+def test_multiple_outputs_of_other_tasks_does_not_fail_a_task_that_returns_an_arn() -> None:
+    """Airflow would refuse its result at its end, when the job is paid for."""
+    with DAG("dag", default_args={"multiple_outputs": True}):
+        assert not BedrockModelCustomizationOperator(**ARGUMENTS).multiple_outputs
+
+
 def test_every_member_is_an_argument() -> None:
     """By one of its names at least, and templated; a request has no others."""
     places = {"training_data_uri", "validation_data_uri", "output_data_uri"}
