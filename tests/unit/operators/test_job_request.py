@@ -272,8 +272,9 @@ def test_a_mapped_task_with_a_wrong_amount_or_choice_is_not_retried(wrong: dict[
 @pytest.mark.parametrize("text", ["False", "{{ params.it }}"])
 def test_a_switch_given_as_text_is_refused(name: str, text: str) -> None:
     """It is not rendered, and Python takes any text for true."""
+    arguments: dict[str, Any] = {**ARGUMENTS, name: text}
     with pytest.raises(BedrockFatalError, match=f"{name} must be True or False"):
-        BedrockModelCustomizationOperator(**ARGUMENTS, **{name: text})
+        BedrockModelCustomizationOperator(**arguments)
 
 
 def test_multiple_outputs_of_other_tasks_does_not_fail_a_task_that_returns_an_arn() -> None:
