@@ -16,7 +16,7 @@ LIVE := .live/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test quick test-compat live mutants lint docs bench lock wheel release clean
+.PHONY: help demo ui test suite quick test-compat live mutants lint docs bench lock wheel release clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +27,10 @@ demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DA
 ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C ends both.
 	@exec $(BIN)/python -m scripts.ui $(ARGS)
 
-test: lint ## Check everything: lint, format, types, the whole test suite, in four processes on two cores: tests that start Airflow wait most of the time.
+test: $(READY) ## Check everything: lint and suite, side by side.
+	@exec $(MAKE) --no-print-directory --jobs=2 lint suite
+
+suite: $(READY) ## Run the whole test suite, in four processes: tests that start Airflow wait most of the time.
 	@exec $(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS)
 
 quick: $(READY) ## Run the tests that need no Airflow and no server of their own: under two minutes, for the work itself.
