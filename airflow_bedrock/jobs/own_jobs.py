@@ -14,6 +14,7 @@ from typing import TypeVar
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.tags import is_of
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
@@ -70,9 +71,10 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
     return _looked_for(partial(_running_jobs_of, service, identity, this_ask))
 
 
-def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
+def running_jobs_naming(service: Service, me: Waiter, environment: str) -> list[str]:
     """Return the ARNs of the running jobs whose tags name ``me``, for a task that does not know what it has made.
 
+    :param environment: the name of this deployment of Airflow: another one may have a task of the same ids.
     :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """
@@ -80,7 +82,8 @@ def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
     def names_me(job: Seen) -> bool:
         if job.token and not Token.read(job.token):
             return False  # not made by this package: its tags need not be readable
-        return any(one and one.is_same_task(me) for one in waiters(service.tags_of(job.arn)))
+        tags = service.tags_of(job.arn)
+        return is_of(tags, environment) and any(one and one.is_same_task(me) for one in waiters(tags))
 
     return [job.arn for job in service.list_running() if names_me(job)]
 

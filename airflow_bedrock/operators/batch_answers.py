@@ -194,7 +194,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             return self._go_on(context, kill, _SoFar(**so_far))
 
     def _made_by_earlier_tries(self, task_key: TaskKey) -> list[str]:
-        return jobs.own_jobs.running_jobs_naming(self._service, self._waiter(task_key))
+        return jobs.own_jobs.running_jobs_naming(self._service, self._waiter(task_key), task_key.environment)
 
     def _to_go_on(self, made: list[str]) -> str:
         return f"{_KEPT} To go on, raise execution_timeout and clear this task."
