@@ -40,6 +40,22 @@ _SIBLINGS_SECONDS = 60.0  # within which the other map indexes of a cleared task
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a new role is known everywhere within about a minute
 
 
+# What is said of a request that Bedrock has not accepted.
+_REFUSALS = {
+    Remedy.WAIT_FOR_SLOT: "The account's quota has been reached: {one} was not created. Bedrock said: {error}",
+    Remedy.WAIT_FOR_ROLE: "Bedrock could not assume the role of {one}; nothing was created or spent. If the role was "
+    "created seconds ago, the next try of this task may succeed; otherwise let bedrock.amazonaws.com assume it. "
+    "Bedrock said: {error}",
+    Remedy.RETRY: "Bedrock did not confirm the request for {one}: {error}. If Bedrock accepted it, the next try of "
+    "this task finds that {word} by its name and pays for no other.",
+    Remedy.MODEL_NAME_IN_USE: "The custom model name for {one} is in use, by another model or by a job that will make "
+    "it; nothing was created or spent. Choose another custom_model_name, or delete that model: {error}",
+    Remedy.CREDENTIALS: "Bedrock refused the credentials for {one}; nothing was created or spent. A retry uses the "
+    "connection's credentials at that time: {error}",
+    Remedy.NONE: "Bedrock refused the request for {one}; nothing was created or spent: {error}",
+}
+
+
 class NoSlotError(BedrockError):
     """The quota has been reached; nothing was created."""
 
@@ -465,38 +481,12 @@ class Submission(EarlierJobs):
         if remedy not in (Remedy.LOOK, Remedy.RETRY):
             self.in_flight = None  # it was refused
             self.note.clear()
-        match remedy:
-            case Remedy.LOOK:
-                return self._made_by_another_try(name, str(error))
-            case Remedy.WAIT_FOR_SLOT:
-                raise NoSlotError(f"The account's quota has been reached: {one} was not created. Bedrock said: {error}")
-            case Remedy.WAIT_FOR_ROLE:
-                raise BedrockError(
-                    f"Bedrock could not assume the role of {one}; nothing was created or spent. If the role was "
-                    "created seconds ago, the next try of this task may succeed; otherwise let bedrock.amazonaws.com "
-                    f"assume it. Bedrock said: {error}"
-                ) from error
-            case Remedy.RETRY:
-                raise BedrockError(
-                    f"Bedrock did not confirm the request for {one}: {error}. If Bedrock accepted it, "
-                    f"the next try of this task finds that {self._word} by its name and pays for no other."
-                ) from error
-            case Remedy.MODEL_NAME_IN_USE:
-                # A derived name is in use only if a job of the same ask is not shown yet.
-                kind = BedrockFatalError if self.identity.exact else BedrockError
-                raise kind(
-                    f"The custom model name for {one} is in use, by another model or by a job that will make it; "
-                    f"nothing was created or spent. Choose another custom_model_name, or delete that model: {error}"
-                ) from error
-            case Remedy.CREDENTIALS:
-                raise BedrockError(
-                    f"Bedrock refused the credentials for {one}; nothing was created or spent. A retry uses the "
-                    f"connection's credentials at that time: {error}"
-                ) from error
-            case Remedy.NONE:
-                raise BedrockFatalError(
-                    f"Bedrock refused the request for {one}; nothing was created or spent: {error}"
-                ) from error
+        if remedy is Remedy.LOOK:
+            return self._made_by_another_try(name, str(error))
+        # A derived name is in use only if a job of the same ask is not shown yet.
+        fatal = remedy is Remedy.NONE or (remedy is Remedy.MODEL_NAME_IN_USE and self.identity.exact)
+        kind = BedrockFatalError if fatal else NoSlotError if remedy is Remedy.WAIT_FOR_SLOT else BedrockError
+        raise kind(_REFUSALS[remedy].format(one=one, word=self._word, error=error)) from error
 
     def _made_by_another_try(self, name: str, said: str) -> Seen:
         """Return the job with the name, if it is ours; the service may take a while to show a new job."""
