@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import MAX_EMAX, MIN_EMIN, Context
 from typing import Any
 
@@ -255,9 +256,7 @@ def _api_form(shape: Any, value: Any) -> Any:
     if shape.type_name == "map" and isinstance(value, Mapping):
         # Hyperparameters are strings for the service, and numbers for their authors.
         return {name: str(member) if isinstance(member, (int, float)) else member for name, member in value.items()}
-    if isinstance(value, str) and (parse := _PARSERS.get(shape.type_name)):
-        return parse(value)
-    return value
+    return _parsed(value, shape.type_name) if isinstance(value, str) else value
 
 
 def _api_name(shape: Any, name: str) -> str:
@@ -273,24 +272,9 @@ def _api_name(shape: Any, name: str) -> str:
     return next((member for member in shape.members if xform_name(member) == name), str(name))
 
 
-def _boolean(value: str) -> bool | str:
-    return {"true": True, "false": False}.get(value.lower(), value)
-
-
-def _number(kind: type[int] | type[float]) -> Callable[[str], int | float | str]:
-    def parse(value: str) -> int | float | str:
-        try:
-            return kind(value)
-        except ValueError:
-            return value  # the check reports it
-
-    return parse
-
-
-_PARSERS: dict[str, Callable[[str], object]] = {
-    "boolean": _boolean,
-    "integer": _number(int),
-    "long": _number(int),
-    "float": _number(float),
-    "double": _number(float),
-}
+def _parsed(text: str, kind: str) -> object:
+    """Return a text in the place of a number or a boolean as such; any other text as it is: the check reports it."""
+    if kind in ("boolean", "integer", "long", "float", "double"):
+        with suppress(ValueError):
+            return json.loads(text.lower())
+    return text
