@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -22,12 +22,21 @@ import msgspec
 from airflow_bedrock.base_models import by_script, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, packing_of, processes, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.log_folder import Joined
+from airflow_bedrock.datasets.log_folder import Joined, join_files
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import normalised, text_digest
 from airflow_bedrock.datasets.repeats import Entry, Leavings, Parts, Place, groups
-from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_problem, object_problem
-from airflow_bedrock.uris import is_s3
+from airflow_bedrock.datasets.rules import (
+    LogRules,
+    Media,
+    Problem,
+    Record,
+    Rules,
+    kinds_problem,
+    object_problem,
+    rules_for,
+)
+from airflow_bedrock.uris import bucket_of, is_s3
 
 LISTED = 100
 EXCERPT = 200  # characters of a record, if its text is shown
@@ -212,6 +221,40 @@ def check(
         for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(part, found)
         return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
+
+
+def check_uris(
+    uris: Mapping[str, str | None],
+    model: str,
+    method: str,
+    *,
+    fetch: Callable[[str, Path], Path],
+    files_in: Callable[[str], list[str]] | None = None,
+    logs_config: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> CheckReport:
+    """Fetch the files of a dataset, and check them.
+
+    :param uris: by their part, as for :func:`check`; None for a part that does not exist.
+    :param model: id or ARN of the base model.
+    :param method: the customizationType.
+    :param fetch: returns the local file of a URI, or a copy that it writes to the given path.
+    :param files_in: returns the URIs of the files in a folder, so that the training data may be a folder of invocation
+        logs, with a slash at its end.
+    :param logs_config: for invocation logs, ``invocationLogsConfig`` as in the request.
+    :param options: the other arguments of :func:`check`.
+    :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files.
+    """
+    names: dict[str, str | Joined] = {part: uri for part, uri in uris.items() if uri}
+    training = uris["training"] or ""
+    rules = rules_for(model, method, bucket_of(training))
+    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
+        folder, files = Path(name), {}
+        if files_in and training.endswith("/"):
+            rules, files["training"] = LogRules(rules, logs_config or {}), folder / "training"
+            names["training"] = join_files(training, files_in(training), fetch, files["training"])
+        files |= {part: fetch(uri, folder / part) for part, uri in names.items() if isinstance(uri, str)}
+        return check(files, rules, names=names, **options)
 
 
 class _Check:

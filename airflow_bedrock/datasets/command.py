@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,11 +19,9 @@ import msgspec
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.check_report import markdown, text
-from airflow_bedrock.datasets.checking import LISTED, CheckReport, check
+from airflow_bedrock.datasets.checking import LISTED, check_uris
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.log_folder import Joined, join_files
-from airflow_bedrock.datasets.rules import LogRules, rules_for
-from airflow_bedrock.uris import bucket_and_key, bucket_of, file_uri, is_s3, local_path
+from airflow_bedrock.uris import bucket_and_key, file_uri, is_s3, local_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -119,8 +116,20 @@ def _fraction(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code."""
     try:
-        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-            report = _report(arguments, Path(folder))
+        with _explained():
+            s3 = _s3() if is_s3(arguments.data) or arguments.media_sizes else None  # one client for all threads
+            report = check_uris(
+                {"training": arguments.data, "validation": arguments.validation, "test": arguments.test},
+                arguments.model,
+                arguments.method,
+                fetch=partial(fetched, s3=s3),
+                files_in=_listed,
+                logs_config=arguments.logs_config,
+                listed=arguments.list,
+                show_text=arguments.show_text,
+                s3=s3 if arguments.media_sizes else None,
+                near_overlaps=arguments.near_overlaps,
+            )
     except (DatasetError, OSError) as error:
         sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
         return 2
@@ -132,29 +141,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         out.write(markdown(report) if arguments.format == "markdown" else text(report))
     return 0 if report.ok else 1
-
-
-def _report(arguments: argparse.Namespace, folder: Path) -> CheckReport:
-    parts = {"training": arguments.data, "validation": arguments.validation, "test": arguments.test}
-    names: dict[str, str | Joined] = {part: name for part, name in parts.items() if name is not None}
-    data, files = arguments.data, {}
-    rules = rules_for(arguments.model, arguments.method, bucket_of(data))
-    if data.endswith("/"):
-        rules = LogRules(rules, arguments.logs_config)
-        files["training"] = folder / "training"
-        fetch = partial(fetched, s3=_s3() if is_s3(data) else None)  # one client for all threads
-        names["training"] = join_files(data, _listed(data), fetch, files["training"])
-    files |= {part: fetched(name, folder / part) for part, name in names.items() if isinstance(name, str)}
-    with _explained():
-        return check(
-            files,
-            rules,
-            names=names,
-            listed=arguments.list,
-            show_text=arguments.show_text,
-            s3=_s3() if arguments.media_sizes else None,
-            near_overlaps=arguments.near_overlaps,
-        )
 
 
 def _listed(folder: str) -> list[str]:

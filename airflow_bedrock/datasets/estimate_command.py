@@ -10,11 +10,9 @@ import json
 import os
 import re
 import sys
-import tempfile
-from pathlib import Path
 
 from airflow_bedrock import cli
-from airflow_bedrock.datasets.checking import check
+from airflow_bedrock.datasets.checking import check_uris
 from airflow_bedrock.datasets.command import add_data_arguments, fetched
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.estimate import (
@@ -116,8 +114,7 @@ def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
     )
     own = prices(arguments.prices)
     count = arguments.evaluation_records
-    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        report = check({"training": fetched(arguments.data, Path(folder, "training"))}, rules, listed=1)
+    report = check_uris({"training": arguments.data}, arguments.model, arguments.method, fetch=fetched, listed=1)
     return estimate(report, plan, own, Evaluation(count, arguments.output_tokens) if count else None)
 
 

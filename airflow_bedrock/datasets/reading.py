@@ -42,6 +42,9 @@ _WITHIN = "; it contains an array of objects: if these are the records, save onl
 _BAD_ANSWER_MARKS = ("label", "kto_tag")
 """Fields that are false if the completion is a bad answer: KTO data of TRL, and of LLaMA-Factory."""
 
+_PROMPTS = {"pre-training": "text", "image": "image-ref"}
+"""The default field of the prompt, where it is another than ``prompt``."""
+
 _TOOL_ROLES = ("tool", "function", "function_call", "observation")
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
 
@@ -98,16 +101,13 @@ class Fields:
     r"""The fields that hold a record's parts.
 
     :param prompt: the field with the prompt, or with ``{}`` in it a template over fields: ``"{question}\n{context}"``.
+        Of continued pre-training it is the text, by default ``text``; of images the S3 URI, by default ``image-ref``.
     :param completion: the same for the completion.
-    :param text: the same for a text of continued pre-training.
-    :param image: the field with an image's S3 URI, whose caption is the completion.
     :raises DatasetError: a template is invalid, or has more than a field's name in braces.
     """
 
     prompt: str = "prompt"
     completion: str = "completion"
-    text: str = "text"
-    image: str = "image-ref"
 
     def __post_init__(self) -> None:
         for name in (self.prompt, self.completion):
@@ -120,9 +120,10 @@ Reader = Callable[[Mapping[str, Any]], Conversation]
 def reader(fields: Fields, form: str) -> Reader:
     """Return a function that reads the records of a source.
 
-    :param form: the form of the written records, as in ``base_models.toml``: some fields are used only by one form.
+    :param form: the form of the written records, as in ``base_models.toml``.
     """
-    prompt, completion, text = _getter(fields.prompt), _getter(fields.completion), _getter(fields.text)
+    asked = _PROMPTS.get(form, "prompt") if fields.prompt == "prompt" else fields.prompt
+    prompt, completion = _getter(asked), _getter(fields.completion)
 
     def read(record: Mapping[str, Any]) -> Conversation:
         try:
@@ -137,14 +138,14 @@ def reader(fields: Fields, form: str) -> Reader:
             if broken in record:
                 raise DatasetError(broken)
         if form == "pre-training":
-            others = [one for one in ("input", fields.completion) if one in record and "{" not in fields.text]
-            said = text_field(record, others[0]) if others and fields.text not in record else text(record)
+            others = [one for one in ("input", fields.completion) if one in record and "{" not in asked]
+            said = text_field(record, others[0]) if others and asked not in record else prompt(record)
             return Conversation(None, [Turn("assistant", [said])])
         if form == "image":
-            uri = text_field(record, fields.image if fields.image in record else "image-ref")
+            uri = text_field(record, asked if asked in record else "image-ref")
             caption = text_field(record, "caption" if fields.completion not in record else fields.completion)
             return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
-        if value_of(record, fields.prompt) is None and "{" not in fields.prompt:
+        if value_of(record, asked) is None and "{" not in asked:
             graded = form == "reinforcement" and isinstance(record.get("messages"), list)
             if (found := _graded(record) if graded else _chat(record)) is not None:
                 if form not in _THINKING and any(turn.thoughts for turn in found.turns):
@@ -152,7 +153,7 @@ def reader(fields: Fields, form: str) -> Reader:
                 return found
         turns = [Turn("user", [prompt(record)])]
         if form == "reinforcement":
-            return Conversation(None, turns, {name: value for name, value in record.items() if name != fields.prompt})
+            return Conversation(None, turns, {name: value for name, value in record.items() if name != asked})
         if form == "distillation" and record.get(fields.completion) is None:
             return Conversation(None, turns)
         turns.append(Turn("assistant", [completion(record)]))

@@ -428,15 +428,13 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         rules = None
     if rules and record_format is not None and rules.method.format != record_format:
         rules = None  # the user knows better what the model accepts
-    is_named = arguments["prompt_field"] != "prompt"
-    other_fields = dict.fromkeys(("text", "image"), arguments["prompt_field"]) if is_named else {}
     return Settings(
         record_format=record_format or RecordFormat(rules.method.format if rules else ""),
         rules=rules,
         splitter=Splitter(
             validation=arguments["validation_fraction"], test=arguments["test_fraction"], seed=arguments["seed"]
         ),
-        fields=Fields(prompt=arguments["prompt_field"], completion=arguments["completion_field"], **other_fields),
+        fields=Fields(prompt=arguments["prompt_field"], completion=arguments["completion_field"]),
         system_prompt=arguments["system_prompt"],
         group_field=arguments["group_field"],
         time_field=arguments["time_field"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.base_models import FINE_TUNING
@@ -13,15 +11,12 @@ from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.uris import bucket_of, file_uri
+from airflow_bedrock.uris import file_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.datasets.checking import CheckReport
-    from airflow_bedrock.datasets.log_folder import Joined
-    from airflow_bedrock.datasets.rules import Rules
-    from airflow_bedrock.storage import Storage
 
 _NAMED = 5  # number of problems in the error
 
@@ -128,43 +123,24 @@ class BedrockDatasetCheckOperator(BedrockOperator):
 
     def _check(self, arguments: Mapping[str, Any]) -> CheckReport:
         from airflow_bedrock.aws_errors import CALL_ERRORS
-        from airflow_bedrock.datasets.checking import check  # here, since a DAG file does not need it
+        from airflow_bedrock.datasets.checking import check_uris  # here, since a DAG file does not need it
 
-        training = arguments["training_data_uri"]
-        storage = self._files()
-        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-            try:
-                rules, files, names = _data(arguments, storage, Path(folder))
-                return check(
-                    files,
-                    rules,
-                    names=names,
-                    s3=self._s3.conn if arguments["media_sizes"] else None,
-                    near_overlaps=arguments["near_overlap_threshold"],
-                )
-            except DatasetError as error:
-                raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
-            except CALL_ERRORS as error:
-                raise kind_of(error)(f"Could not check the media of {training}: {error}. Nothing was spent.") from error
-
-
-def _data(
-    arguments: Mapping[str, Any], storage: Storage, folder: Path
-) -> tuple[Rules, dict[str, Path], dict[str, str | Joined]]:
-    """Return the rules, and the files by their part, with their names."""
-    from airflow_bedrock.datasets.log_folder import join_files
-    from airflow_bedrock.datasets.rules import LogRules, rules_for
-
-    uris = {part: arguments[f"{part}_data_uri"] for part in ("training", "validation", "test")}
-    names: dict[str, str | Joined] = {part: uri for part, uri in uris.items() if uri}
-    files, training = {}, uris["training"]
-    rules = rules_for(arguments["base_model_id"], arguments["customization_type"], bucket_of(training))
-    if training.endswith("/"):
-        rules = LogRules(rules, arguments["invocation_logs_config"] or {})
-        files["training"] = folder / "training"
-        names["training"] = join_files(training, storage.files(training), storage.fetch, files["training"])
-    files |= {part: storage.fetch(uri, folder / part) for part, uri in names.items() if isinstance(uri, str)}
-    return rules, files, names
+        training, storage = arguments["training_data_uri"], self._files()
+        try:
+            return check_uris(
+                {part: arguments[f"{part}_data_uri"] for part in ("training", "validation", "test")},
+                arguments["base_model_id"],
+                arguments["customization_type"],
+                fetch=storage.fetch,
+                files_in=storage.files,
+                logs_config=arguments["invocation_logs_config"],
+                s3=self._s3.conn if arguments["media_sizes"] else None,
+                near_overlaps=arguments["near_overlap_threshold"],
+            )
+        except DatasetError as error:
+            raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
+        except CALL_ERRORS as error:
+            raise kind_of(error)(f"Could not check the media of {training}: {error}. Nothing was spent.") from error
 
 
 def _text(uri: str, report: CheckReport) -> str:

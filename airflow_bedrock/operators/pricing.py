@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.uris import bucket_of
 
 if TYPE_CHECKING:
     from airflow_bedrock.datasets.checking import CheckReport
@@ -31,9 +28,8 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
     """
     from airflow_bedrock.base_models import FINE_TUNING
     from airflow_bedrock.customization.request import data_uris, log_uris
-    from airflow_bedrock.datasets.checking import check
+    from airflow_bedrock.datasets.checking import check_uris
     from airflow_bedrock.datasets.errors import DatasetError
-    from airflow_bedrock.datasets.rules import rules_for
 
     uris = data_uris(request)
     if log_uris(request) or not uris:
@@ -41,10 +37,7 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
     names = {"training": uris[0], **({"validation": uris[1]} if len(uris) == 2 else {})}  # several do not count
     method = request.get("customizationType", FINE_TUNING)
     try:
-        rules = rules_for(request["baseModelIdentifier"], method, bucket_of(uris[0]))
-        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-            files = {part: storage.fetch(uri, Path(folder, part)) for part, uri in names.items()}
-            return check(files, rules, names=names)
+        return check_uris(names, request["baseModelIdentifier"], method, fetch=storage.fetch)
     except DatasetError as error:
         raise BedrockFatalError(f"The data was not checked: {error}. {_KEPT}") from error
 

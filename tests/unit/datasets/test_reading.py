@@ -119,7 +119,7 @@ def test_fields_and_templates() -> None:
     )
     with pytest.raises(DatasetError, match="context, question: empty"):
         through({"context": "", "question": " ", "label": 1}, "prompt-completion", fields)
-    assert through({"title": "a", "body": "b"}, "pre-training", Fields(text="{title}: {body}")) == {"input": "a: b"}
+    assert through({"title": "a", "body": "b"}, "pre-training", Fields(prompt="{title}: {body}")) == {"input": "a: b"}
 
 
 def test_a_name_with_a_brace_that_closes_nothing_is_a_name() -> None:
