@@ -245,7 +245,7 @@ def check_uris(
     :param options: the other arguments of :func:`check`.
     :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files.
     """
-    names: dict[str, str | Joined] = {part: uri for part, uri in uris.items() if uri}
+    names: dict[str, str | Joined] = {part: uri for part, uri in uris.items() if uri is not None}
     training = uris["training"] or ""
     rules = rules_for(model, method, bucket_of(training))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
