@@ -103,7 +103,6 @@ def evaluate(
                 bill=bill,
                 most=4,
                 no_response_timeout=0,
-                ready_timeout=0,
             )
             for role in roles
         }

@@ -120,7 +120,6 @@ class Inference:
     :param keys: returns the key of a question, given the model itself.
     :param most: maximum number of questions in flight.
     :param no_response_timeout: seconds without any answer after which to give up; 0 for never.
-    :param ready_timeout: seconds to wait for a model that is not ready.
     """
 
     def __init__(
@@ -133,7 +132,6 @@ class Inference:
         bill: Bill,
         most: int,
         no_response_timeout: float,
-        ready_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
@@ -143,8 +141,6 @@ class Inference:
         self._bill = bill
         self._most = most
         self._timeout = NoResponseTimeout(no_response_timeout)
-        self._ready_timeout = ready_timeout
-        self._not_ready_since: float | None = None
         self._clock = clock
         self._pace = Pace(most, lambda: random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
         self._stopped = threading.Event()
@@ -257,7 +253,6 @@ class Inference:
             self._bill.settle(self.model.model_id, begun.reserved, answer)
             self._pace.answered(now)
             self._timeout.answered()
-            self._not_ready_since = None
             self.progress.asked += 1
             entry = Entry(begun.key, answer)
             self._answers.add([entry])
@@ -275,12 +270,6 @@ class Inference:
         self._check_timeout(answer, now)
 
     def _check_timeout(self, later: Later, now: float) -> None:
-        if later.not_ready:
-            self._not_ready_since = now if self._not_ready_since is None else self._not_ready_since
-            if now - self._not_ready_since >= self._ready_timeout:
-                later.error.args = (f"{later.error} It was not ready for {self._ready_timeout:g} s.",)
-                raise later.error
-            return
         if self._timeout.gives_up(now, f"from model {self.model.model_id}", later, log.info) is not None:
             raise later.error
 

@@ -449,7 +449,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             runtime = BedrockRuntimeHook(**self._hook_parameters).conn
             timeout = configuration.no_response_timeout()
             inference = self._inferences(
-                arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=timeout, ready_timeout=0
+                arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=timeout
             )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
             evaluation = Evaluation(
                 {"candidate": inference},

@@ -113,9 +113,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         result.
     :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
         most.
-    :param ready_timeout: seconds to wait for a model that is not ready yet.
-    :param no_response_timeout: seconds without any answer of a model after which to give up; 0 for never. (default:
-        ``[bedrock] no_response_timeout``, 3600)
+    :param no_response_timeout: seconds without any answer of a model, also of one that is not ready yet, after which to
+        give up; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param multiple_outputs: also push each value of the mapping as its own XCom, so that
         ``task.output["verdict"]`` works. (default: True)
     """
@@ -134,7 +133,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         "max_slice_loss": optional(rendered(real(0))),
         "losses_by_epoch": optional(_losses),
         "show_texts": flag,
-        "ready_timeout": rendered(SECONDS),
         "no_response_timeout": optional(rendered(SECONDS)),
     }
     template_fields: Sequence[str] = (
@@ -158,7 +156,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         max_slice_loss: float | str | None = None,
         losses_by_epoch: Sequence[Mapping[str, Any]] | None = None,
         show_texts: bool = False,
-        ready_timeout: float = 600.0,
         no_response_timeout: float | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -177,7 +174,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         self.max_slice_loss = max_slice_loss
         self.losses_by_epoch = losses_by_epoch
         self.show_texts = show_texts
-        self.ready_timeout = ready_timeout
         self.no_response_timeout = no_response_timeout
         self._check_literals()
 
@@ -268,7 +264,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             bill=bill,
             most=arguments["concurrency"],
             no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
-            ready_timeout=arguments["ready_timeout"],
         )
         by_id = {
             model_id: inference(role, ConverseModel(runtime, bedrock, model_id))

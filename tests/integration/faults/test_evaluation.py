@@ -61,8 +61,8 @@ def test_a_model_that_is_not_ready_is_waited_for(service: Any, refused: Any, tmp
 def test_the_wait_for_a_model_is_bounded(service: Any, refused: Any, tmp_path: Path) -> None:
     """A model that never gets ready fails the task, which may be tried again."""
     service.answers(refused(429, "ModelNotReadyException"))
-    with pytest.raises(BedrockError, match=r"ModelNotReadyException .* not ready for 0\.2 s") as caught:
-        evaluate(tmp_path, ready_timeout=0.2)
+    with pytest.raises(BedrockError, match="ModelNotReadyException") as caught:
+        evaluate(tmp_path, no_response_timeout=0.2)
     assert not isinstance(caught.value, BedrockFatalError)
 
 

@@ -59,7 +59,6 @@ def run(model: Model, folder: Path, memory: Memory, **more: Any) -> Inference:
             bill=Bill(lambda model_id: Rate(0.0, 0.0)),
             most=4,
             no_response_timeout=more.pop("no_response_timeout", 60.0),
-            ready_timeout=60.0,
             **more,
         )
         one.begin()
