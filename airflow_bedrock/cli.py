@@ -175,7 +175,8 @@ def _load(command: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("airflow_bedrock"):
             raise
+        extra = "[local]" if command == "local" else ""  # what the other commands need comes with the package
         sys.exit(
             f"airflow-bedrock {command} needs {error.name}, which is not installed. "
-            f"Install it with: pip install 'airflow-bedrock[{command}]', or in a checkout: pip install '.[{command}]'"
+            f"Install it with: pip install 'airflow-bedrock{extra}', or in a checkout: pip install '.{extra}'"
         )

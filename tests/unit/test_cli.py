@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,14 @@ def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("command", "extra"), [("local", "[local]"), ("check", "")])
+def test_what_is_not_installed_comes_with_an_extra_that_exists(
+    command: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extras are not named after the commands."""
+    module, said = _COMMANDS[command]
+    monkeypatch.setitem(_COMMANDS, command, (f"not_installed.{module}", said))
+    with pytest.raises(SystemExit, match=rf"needs not_installed.*'airflow-bedrock{re.escape(extra)}'"):
+        main([command])
