@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import CALL_ERRORS
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code
 from airflow_bedrock.customization.decision import Decision, is_foreign
 from airflow_bedrock.customization.identity import Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
@@ -58,6 +58,17 @@ _REFUSALS = {
 
 class NoSlotError(BedrockError):
     """The quota has been reached; nothing was created."""
+
+
+class NoTagError(BedrockError):
+    """What was requested before has as many tags as Bedrock allows, so none can name this task as waiting for it.
+
+    :param found: what was requested before, and is not adopted.
+    """
+
+    def __init__(self, said: str, found: Seen) -> None:
+        super().__init__(said)
+        self.found = found
 
 
 @dataclass(eq=False)
@@ -257,14 +268,28 @@ class Submission(EarlierJobs):
             )
 
     def _join(self, found: Seen) -> None:
-        """Add the tag that names this task as waiting too. Without it, the maker of the job could stop it meanwhile."""
+        """Add the tag that names this task as waiting too. Without it, the maker of the job could stop it meanwhile.
+
+        :raises NoTagError: it has as many tags as it can have.
+        """
         resource = self._resource
         if self.tagged and resource.names_waiters and not self.dry_run:
             in_service = resource.lasts and found.outcome is Outcome.SUCCEEDED
+            tags = self.waiter.tags(self.identity.task_key, for_good=in_service)
             with self._reading(
                 f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
-                self.service.tag(found.arn, self.waiter.tags(self.identity.task_key, for_good=in_service))
+                try:
+                    self.service.tag(found.arn, tags)
+                except ClientError as error:
+                    if error_code(error) != "TooManyTagsException":
+                        raise
+                    raise NoTagError(
+                        f"{self._word.capitalize()} {found.arn} has as many tags as Bedrock allows, so none can name "
+                        f"this task as waiting for it: it was not adopted. This try made no {self._word} and spent "
+                        "nothing. Give fewer tags of your own, or let fewer tasks request it at the same time.",
+                        found,
+                    ) from error
             self.note.write(found.name)
 
     def _reuse(self, found: Seen) -> Seen | None:

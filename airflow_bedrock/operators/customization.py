@@ -369,11 +369,10 @@ class BedrockModelCustomizationOperator(PaidOperator):
             self._show(found, context)
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
-        """Request the job again, after a wait for the quota or the budget."""
-        self._has_waited = not isinstance(event, Mapping)
+        """Request the job again, after a wait."""
         if isinstance(event, Mapping) and event.get("kind") == "late":
             raise self._quota_given_up("The account's quota of jobs is used up.")
-        return self.execute(context)
+        return super().execute_again(context, event)
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since every import slows the parse of a DAG file.

@@ -131,8 +131,11 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         submission = self._ask(context, arguments, before_paying=kill.before_paying)
         submission.budget = budget = self._reserving(context, arguments, submission.request)
         self._submission = submission
-        with self._within(budget, context):
-            found = self._found(submission, context)
+        try:
+            with self._within(budget, context):
+                found = self._found(submission, context)
+        except jobs.submission.NoTagError as error:
+            self._wait_for_end(error)
         self._take(found, kill, context)
         if found.outcome is not customization.job.Outcome.SUCCEEDED and not self._waits:
             kill.last_check()
@@ -281,18 +284,32 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             no_response_timeout=self._no_response_timeout,
         )
 
+    def _wait_for_end(self, error: jobs.submission.NoTagError) -> NoReturn:
+        """Wait for a job that cannot be adopted, even with ``deferrable=False``; then request it again.
+
+        :raises NoTagError: it has no end.
+        """
+        if self._resource.lasts:
+            raise error
+        self.log.warning("%s Waiting in the triggerer until that %s has ended.", error, self._resource.word)
+        trigger = self._trigger_for(error.found, stop_on_kill=False)
+        self.defer(trigger=trigger, method_name=self.execute_again.__name__)
+
+    def _trigger_for(self, found: Seen, *, stop_on_kill: bool) -> Any:
+        return self._trigger(
+            job_identifier=found.arn,
+            poll_interval=self._delay,
+            no_response_timeout=self._no_response_timeout,
+            # If the creation time is unknown: a time before it.
+            created=found.created or datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW,
+            stop_on_kill=stop_on_kill,
+            **self._connection_of(found.arn),
+        )
+
     def _defer(self, found: Seen, so_far: Mapping[str, Any]) -> None:
         self.log.info("Waiting in the triggerer for %s %s", self._resource.word, found.arn)
         self.defer(
-            trigger=self._trigger(
-                job_identifier=found.arn,
-                poll_interval=self._delay,
-                no_response_timeout=self._no_response_timeout,
-                # If the creation time is unknown: a time before it.
-                created=found.created or datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW,
-                stop_on_kill=self.stop_on_kill and self._is_ours,
-                **self._connection_of(found.arn),
-            ),
+            trigger=self._trigger_for(found, stop_on_kill=self.stop_on_kill and self._is_ours),
             method_name=self.execute_complete.__name__,
             kwargs=dict(so_far),
             # Airflow does not enforce execution_timeout while a task is deferred.

@@ -142,8 +142,8 @@ class SpendingOperator(AwsOperator[Hook]):
                 self.log.exception("A notifier failed to report that the task waits for the budget")
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
-        """Request the resource again, after a wait for the budget."""
-        self._has_waited = True
+        """Request the resource again, after a wait."""
+        self._has_waited = not isinstance(event, Mapping)  # for the budget: the others end with a mapping
         return self.execute(context)
 
 

@@ -295,6 +295,27 @@ def test_a_task_that_cannot_tag_adopts_nothing(airflow: Airflow) -> None:
     assert airflow.ask({"run": "run-2"}, reuse="dag") == arn
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_task_that_finds_no_room_among_the_tags_waits_and_then_takes_the_model(
+    airflow: Airflow, deferrable: bool
+) -> None:
+    """It is not counted as waiting, so it stops nothing, and a job that was stopped under it is not its own."""
+    arn = airflow.ask(reuse="dag")
+    has = airflow.bedrock.list_tags_for_resource(resourceARN=arn)["tags"]
+    tags = [{"key": f"airflow-bedrock/waiter/w{number}", "value": "left"} for number in range(50 - len(has))]
+    airflow.bedrock.tag_resource(resourceARN=arn, tags=tags)
+    task, context = airflow.task(reuse="dag", deferrable=deferrable), airflow.context("run-2")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    _, waits = deferred.value.trigger.serialize()
+    assert (waits["job_identifier"], waits["stop_on_kill"]) == (arn, False)
+    airflow.local.clock.advance(600)
+    event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed", "status": "Completed"}
+    again = airflow.task(reuse="dag", deferrable=deferrable)
+    assert again.resume_execution(deferred.value.method_name, {"event": event}, context) == arn
+    assert airflow.statuses() == {arn: "Completed"}
+
+
 def test_too_many_tags_fail_before_paying(airflow: Airflow) -> None:
     """Those that say who waits are never left out."""
     tags = [{"key": f"k{number}", "value": "x"} for number in range(41)]
