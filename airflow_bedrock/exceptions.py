@@ -5,6 +5,7 @@
     AirflowException
     └── BedrockError            the task failed; a retry may help
         └── BedrockFatalError   a retry cannot help; also an AirflowFailException, so Airflow does not try again
+            └── ArgumentError   invalid arguments; also a ValueError
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ class BedrockError(AirflowException):
 
 class BedrockFatalError(BedrockError, AirflowFailException):
     """Something failed that no retry can fix: bad input, bad data, missing permission, a job that ended badly."""
+
+
+class ArgumentError(BedrockFatalError, ValueError):
+    """Invalid arguments of an operator or a sensor, which did nothing: a broken DAG file, or a task that is not retried.
+
+    It is both a ValueError and fatal, since a mapped task gets its arguments only when it runs.
+    """
 
 
 def kind_of(error: BaseException) -> type[BedrockError]:

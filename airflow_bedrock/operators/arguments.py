@@ -11,18 +11,10 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from airflow_bedrock import customization
-from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.shapes import input_shape, problems
 
 Choice = TypeVar("Choice", bound=Enum)
 Rule = Callable[[Any], Any]
-
-
-class ArgumentError(BedrockFatalError, ValueError):
-    """An operator has invalid arguments; it did nothing. The DAG file is broken, or the task fails without a retry.
-
-    It is both a ValueError and fatal, since a mapped task gets its arguments only when it runs.
-    """
 
 
 def problem(name: str, value: object, error: ValueError, *, is_templated: bool) -> str:

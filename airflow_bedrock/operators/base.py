@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from airflow.sdk import BaseOperator
 
-from airflow_bedrock.operators.arguments import ArgumentError, Rule, is_literal, problem
+from airflow_bedrock.exceptions import ArgumentError
+from airflow_bedrock.operators.arguments import Rule, is_literal, problem
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from airflow_bedrock import configuration, jobs, spend, triggers
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowSkipException, outputs, renamed
 from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
-from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:

@@ -15,11 +15,10 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock import shown
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockIdleCostOperator
-from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.idle_cost import text
 from airflow_bedrock.plugin.shapes import checked
 from airflow_bedrock.prices import prices

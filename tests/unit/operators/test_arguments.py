@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockFatalError
 from airflow_bedrock.operators.arguments import (
-    ArgumentError,
     flag,
     is_literal,
     optional,

@@ -18,9 +18,8 @@ from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.metrics import metric
 from airflow_bedrock.evaluation.run import _Tally
 from airflow_bedrock.evaluation.scoring import Rules, Scoring
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockFatalError
 from airflow_bedrock.operators import BedrockPromotionGate
-from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.promotion_gate import can_ask
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
