@@ -25,7 +25,7 @@ class BedrockFatalError(BedrockError, AirflowFailException):
 
 
 class ArgumentError(BedrockFatalError, ValueError):
-    """Invalid arguments of an operator or a sensor, which did nothing: a broken DAG file, or a task that is not retried.
+    """Invalid arguments of an operator or sensor, which did nothing: a broken DAG file, or a task that is not retried.
 
     It is both a ValueError and fatal, since a mapped task gets its arguments only when it runs.
     """
