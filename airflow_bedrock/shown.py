@@ -101,18 +101,6 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], end
     }
 
 
-def idle_shown(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the views show of unused resources.
-
-    :param result: what :class:`~airflow_bedrock.operators.BedrockIdleCostOperator` returns.
-    """
-    members = ("kind", "name", "arn", "region", "why", "usd_a_month")
-    return {
-        "usd_a_month": result["usd_a_month"],
-        "idle": [{member: one[member] for member in members} for one in result["idle"]],
-    }
-
-
 def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str, endpoint_url: str = "") -> dict[str, Any]:
     """Return what the views and :class:`~airflow_bedrock.notifications.BedrockNotifier` show of a rollback.
 

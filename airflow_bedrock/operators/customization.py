@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 from airflow.sdk import Asset
 
 from airflow_bedrock import customization, jobs, shown, spend, triggers
-from airflow_bedrock.compat import conf, renamed
+from airflow_bedrock.compat import renamed
 from airflow_bedrock.configuration import dollars
 from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
 from airflow_bedrock.customization.model_rules import warnings
@@ -168,18 +168,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         "reuse",
         "max_cost",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        "hyperparameters": "json",
-        "customization_job_kwargs": "json",
-        "request": "json",
-        "custom_model_tags": "json",
-        "customization_config": "json",
-        "job_tags": "json",
-        "output_data_config": "json",
-        "training_data_config": "json",
-        "validation_data_config": "json",
-        "vpc_config": "json",
-    }
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
     _model_arn: str | None = None  # set if the task has waited for the model
@@ -197,9 +185,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         ensure_unique_job_name: bool = True,
         customization_job_kwargs: Mapping[str, Any] | str | None = None,
         wait_for_completion: bool = True,
-        waiter_delay: float | None = None,
-        waiter_max_attempts: int | None = None,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         *,
         validation_data_uri: str | Sequence[str] | None = None,
         customization_type: str | None = None,
@@ -221,7 +206,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         superseded: Superseded = "stop",
         stop_on_kill: bool = True,
         cancel_on_kill: bool | None = None,
-        stop_on_timeout: bool = True,
         quota_timeout: float = _DAY,
         no_response_timeout: float | None = None,
         slot_timeout: float | None = None,
@@ -230,10 +214,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
     ) -> None:
         # Airflow requires that every templated argument is an attribute with its name before anything reads it.
         super().__init__(
-            deferrable=deferrable,
-            waiter_delay=waiter_delay,
             stop_on_kill=stop_on_kill if cancel_on_kill is None else cancel_on_kill,
-            stop_on_timeout=stop_on_timeout,
+            no_response_timeout=renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout),
             **kwargs,
         )
         self.job_name = job_name
@@ -258,7 +240,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self.client_request_token = client_request_token
         self.request = os.fspath(request) if isinstance(request, os.PathLike) else request
         self.wait_for_completion = wait_for_completion
-        self.waiter_max_attempts = waiter_max_attempts
         self.reuse = reuse
         self.max_cost = max_cost
         self.preflight = preflight
@@ -266,9 +247,6 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self.tag_resources = tag_resources
         self.superseded = superseded
         self.quota_timeout: float = renamed("slot_timeout", slot_timeout, "quota_timeout", quota_timeout, _DAY)
-        self.no_response_timeout: float | None = renamed(
-            "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
-        )
         self._check_literals()
         job_request.check_when_parsed(self.asked)
 
@@ -277,14 +255,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         """The request's arguments as they are now: as written, or rendered."""
         return job_request.Asked(
             members={name: getattr(self, name) for name in _MEMBERS},
-            request=self.request,
-            customization_job_kwargs=self.customization_job_kwargs,
-            ensure_unique_job_name=self.ensure_unique_job_name,
-            reuse=self.reuse,
-            superseded=self.superseded,
-            content=self.content,
-            preflight=self.preflight,
-            tag_resources=self.tag_resources,
+            **{name: getattr(self, name) for name in job_request.Asked.__struct_fields__ if name != "members"},
         )
 
     def _do_render_template_fields(

@@ -45,12 +45,6 @@ _AT_ONCE = 8  # number of parallel requests
 _FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json", "manifest.json")
 
 
-def _text_or_empty(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be text")
-    return value
-
-
 def _manifests(value: Any) -> list[str]:
     """Accept the URI of a manifest, or several; duplicates count once."""
     uris = [value] if isinstance(value, str) else list(value)
@@ -168,11 +162,11 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         "max_characters": _COUNT,
         "redact": optional(_function),
         "output_uri": file_uri,
-        "base_model_id": optional(_text_or_empty),
+        "base_model_id": given(text),
         "record_format": given(choice(RecordFormat)),
         "prompt_field": text,
         "completion_field": text,
-        "system_prompt": optional(_text_or_empty),
+        "system_prompt": given(text),
         "group_field": optional(text),
         "validation_fraction": _FRACTION,
         "test_fraction": _FRACTION,

@@ -112,7 +112,7 @@ class BedrockIdleCostOperator(BedrockOperator):
             "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in ending],
             "unread": [said for region in regions for said in region.unread],
         }
-        shown.push(context, shown.IDLE, shown.idle_shown(result))
+        shown.push(context, shown.IDLE, {name: result[name] for name in ("usd_a_month", "idle")})
         said = text(result)
         self.log.info("%s", said)
         if idle or ending:

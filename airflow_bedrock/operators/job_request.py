@@ -13,7 +13,6 @@ import msgspec
 from airflow_bedrock import __version__, configuration, customization, jobs
 from airflow_bedrock.customization.identity import (
     Identity,
-    Superseded,
     TaskKey,
     identify,
     with_fitting_names,
@@ -30,7 +29,7 @@ from airflow_bedrock.customization.request import (
     request_problems,
 )
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, nothing_spent
-from airflow_bedrock.operators.arguments import flag, is_literal
+from airflow_bedrock.operators.arguments import ArgumentError, flag, is_literal
 
 if TYPE_CHECKING:
     import jinja2
@@ -40,10 +39,6 @@ if TYPE_CHECKING:
 
 _TAGS = ("jobTags", "customModelTags")
 _NOTHING_SPENT = "This try made no job and spent nothing."
-
-
-class InvalidRequestError(BedrockFatalError, RequestError):
-    """A request that the service would refuse. A mapped task is given it only when it runs: no retry helps."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +52,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     customization_job_kwargs: object
     ensure_unique_job_name: object
     reuse: Any
-    superseded: Superseded
     content: object
     preflight: bool
     tag_resources: bool
@@ -101,22 +95,18 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
 def check_when_parsed(asked: Asked) -> None:
     """Check the request when the DAG is parsed.
 
-    :raises InvalidRequestError: lists each mistake, or a resource has too many tags.
+    :raises ArgumentError: lists each mistake, or a resource has too many tags.
     """
-    try:
-        _check_when_parsed(asked)
-    except ValueError as error:
-        raise InvalidRequestError(str(error)) from error
-
-
-def _check_when_parsed(asked: Asked) -> None:
     given, further = asked.request, asked.customization_job_kwargs
-    request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
-    for member in _TAGS if asked.tag_resources else ():
-        if isinstance(tags := request.get(member), (list, tuple)):
-            customization.tags.check_count(tags)
-    whole = _is_here(given) and _is_here(further)
-    refuse(request_problems(_nameable(asked, request), known=is_literal, whole=whole))
+    try:
+        request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
+        for member in _TAGS if asked.tag_resources else ():
+            if isinstance(tags := request.get(member), (list, tuple)):
+                customization.tags.check_count(tags)
+        whole = _is_here(given) and _is_here(further)
+        refuse(request_problems(_nameable(asked, request), known=is_literal, whole=whole))
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
 
 
 def _is_here(value: object) -> bool:

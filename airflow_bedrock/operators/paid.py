@@ -45,6 +45,10 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
+    :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
+        (default: no limit)
+    :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
+        (default: ``[bedrock] no_response_timeout``)
     :param stop_on_kill: stop what this task waits for when a person ends the task, if it can be stopped.
     :param stop_on_timeout: stop it when ``execution_timeout`` has run out, if it can be stopped.
     """
@@ -62,8 +66,6 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
     superseded: Superseded = "stop"
     wait_for_completion = True
-    waiter_max_attempts: int | None = None
-    no_response_timeout: float | None = None
     # The state of one try, in a worker.
     _kill: KillSwitch | None = None
     _killed = False
@@ -77,6 +79,8 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         *,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         waiter_delay: float | None = None,
+        waiter_max_attempts: int | None = None,
+        no_response_timeout: float | None = None,
         stop_on_kill: bool = True,
         stop_on_timeout: bool = True,
         **kwargs: Any,
@@ -84,6 +88,8 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         super().__init__(**kwargs)
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self.no_response_timeout = no_response_timeout
         self.stop_on_kill = stop_on_kill
         self.stop_on_timeout = stop_on_timeout
         if self.arn_key:  # then it returns text: True, as in default_args for TaskFlow, would fail the task at its end

@@ -27,10 +27,6 @@ class SharedResourceOperator(PaidOperator):
     :param tags: tags of the resource: key → value. (templated)
     :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, without
         deferring, even with ``deferrable=True``.
-    :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
-        (default: no limit)
-    :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
-        (default: ``[bedrock] no_response_timeout``)
     """
 
     template_fields: Sequence[str] = (*PaidOperator.template_fields, "tags")
@@ -38,19 +34,11 @@ class SharedResourceOperator(PaidOperator):
     _is_adopted = False  # otherwise the task itself has made it
 
     def __init__(
-        self,
-        *,
-        tags: Mapping[str, str] | None = None,
-        wait_for_completion: bool = True,
-        waiter_max_attempts: int | None = None,
-        no_response_timeout: float | None = None,
-        **kwargs: Any,
+        self, *, tags: Mapping[str, str] | None = None, wait_for_completion: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.tags = tags
         self.wait_for_completion = wait_for_completion
-        self.waiter_max_attempts = waiter_max_attempts
-        self.no_response_timeout = no_response_timeout
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         # A resource in service is left to its users, and so is one that another task has made.

@@ -245,11 +245,8 @@ def _took(row: Mapping[str, Any]) -> str | None:
 
 
 def _address(page: Callable[..., str], *arguments: Any) -> str:
-    """Return the page of an ARN; empty if the text is not an ARN."""
-    try:
-        return page(*arguments) if all(arguments) else ""
-    except ValueError:
-        return ""
+    """Return the page of what is known; empty if something is not."""
+    return page(*arguments) if all(arguments) else ""
 
 
 def _share(budget: Mapping[str, Any]) -> float | None:

@@ -132,7 +132,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (100, {"seed": 0.5}, "seed must be text, or a whole number; got 0.5"),
         (100, {"prompt_field": ""}, "prompt_field must be text"),
         (100, {"group_field": ""}, "group_field must be text"),
-        (100, {"system_prompt": ["a secret"]}, "system_prompt must be text; got a list"),
+        (100, {"system_prompt": ["a secret"]}, "system_prompt must be text, and not empty; got a list"),
         (
             100,
             {"source_uri": "gs://bucket/in.jsonl"},

@@ -17,9 +17,10 @@ from botocore import xform_name
 
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.identity import TaskKey
-from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, request_shape
+from airflow_bedrock.customization.request import SHORT_NAMES, request_shape
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.job_request import checked_request, request_of, task_key_of
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
@@ -94,7 +95,7 @@ REINFORCEMENT = "CreateModelCustomizationJob.customizationType=REINFORCEMENT_FIN
 @pytest.mark.skipif(not missing_in_botocore(REINFORCEMENT), reason="this botocore knows reinforcement fine-tuning")
 def test_what_botocore_is_too_old_for_breaks_the_dag() -> None:
     """The error names the operation, the botocore that is there, and the first that has it; of members as of values."""
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         operator(customization_type="REINFORCEMENT_FINE_TUNING", customization_config={"rftConfig": {}})
     for name in (REINFORCEMENT, "CreateModelCustomizationJob.customizationConfig.rftConfig"):
         assert f"botocore {botocore.__version__} does not know {name}: upgrade boto3 to 1.42.2" in str(caught.value)
@@ -105,7 +106,9 @@ def test_what_botocore_is_too_old_for_breaks_the_dag() -> None:
 )
 def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]) -> None:
     """Members may still be missing, but wrong ones are reported."""
-    with pytest.raises(RequestError, match=r"(?s)roleArn: 'bad'.*hyperParameters: 'x': Member must be a map") as caught:
+    with pytest.raises(
+        ArgumentError, match=r"(?s)roleArn: 'bad'.*hyperParameters: 'x': Member must be a map"
+    ) as caught:
         BedrockModelCustomizationOperator(
             **{"task_id": "customize", "role_arn": "bad", "hyperparameters": "x", **unknown}
         )
@@ -123,7 +126,7 @@ def test_a_rendered_request_without_a_job_name_says_so(try_number: int) -> None:
 
 def test_what_is_missing_is_named_as_the_operator_calls_it() -> None:
     """Each required member of the request, with the argument that gives it; what was given is not among them."""
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         BedrockModelCustomizationOperator(task_id="customize", job_name="router")
     signature = inspect.signature(BedrockModelCustomizationOperator).parameters
     said = dict(re.findall(r"- (\w+): Member must not be null \(give (\w+)\)", str(caught.value)))
@@ -134,7 +137,7 @@ def test_what_is_missing_is_named_as_the_operator_calls_it() -> None:
 def test_what_the_base_model_takes_depends_on_the_whole_request() -> None:
     """A file may say another customization type, which has other hyperparameters."""
     operator(request="file.yaml", hyperparameters={"ofAnotherType": 1})
-    with pytest.raises(RequestError, match="ofAnotherType"):
+    with pytest.raises(ArgumentError, match="ofAnotherType"):
         operator(hyperparameters={"ofAnotherType": 1})
 
 
