@@ -28,8 +28,8 @@ from airflow_bedrock.customization.request import (
     refuse,
     request_problems,
 )
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, nothing_spent
-from airflow_bedrock.operators.arguments import ArgumentError, flag, is_literal
+from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError, nothing_spent
+from airflow_bedrock.operators.arguments import flag, is_literal
 
 if TYPE_CHECKING:
     import jinja2

@@ -21,10 +21,9 @@ from airflow.sdk import DAG, Asset
 
 from airflow_bedrock import __version__, configuration
 from airflow_bedrock.compat import AirflowFailException, TaskDeferred
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
-from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from scripts.training_data import record

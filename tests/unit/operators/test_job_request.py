@@ -18,9 +18,8 @@ from botocore import xform_name
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.request import SHORT_NAMES, request_shape
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
-from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.job_request import checked_request, request_of, task_key_of
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
