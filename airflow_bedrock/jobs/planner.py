@@ -218,7 +218,10 @@ class Planner:
         """
         known = self._watched.get(identifier)
         if known is not None:
-            self.keep_pace(identifier, known.pace.faster(pace), now)
+            self._count(known.pace, -1)
+            known.pace = known.pace.faster(pace)
+            self._count(known.pace, 1)
+            self._due(identifier, known, min(known.due_at, now + self._pause(known, now)))
             return known.end or (Running(known.job) if known.job else None)
         watched = self._watched[identifier] = _Watched(pace, created, now, exists=exists or created is not None)
         self._count(pace, 1)
@@ -226,14 +229,6 @@ class Planner:
         self._arrivals_at = min(self._arrivals_at, now + GATHER_SECONDS)
         self._due(identifier, watched, now + self._pause(watched, now))
         return None
-
-    def keep_pace(self, identifier: str, pace: Pace, now: float) -> None:
-        """Poll a job at another pace from now on."""
-        watched = self._watched[identifier]
-        self._count(watched.pace, -1)
-        self._count(pace, 1)
-        watched.pace = pace
-        self._due(identifier, watched, min(watched.due_at, now + self._pause(watched, now)))
 
     def unwatch(self, identifier: str) -> None:
         """Stop watching a job."""

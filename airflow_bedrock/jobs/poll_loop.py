@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from functools import reduce
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -46,12 +45,11 @@ P = TypeVar("P", Planner, QuotaQueue)
 class Watch(Generic[T]):
     """What one trigger hears about what it waits for, for as long as it is in the ``async with`` statement."""
 
-    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "kind", "pace")
+    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "kind")
 
-    def __init__(self, poll_loop: PollLoop, kind: _Kind, identifier: str, pace: Pace) -> None:
+    def __init__(self, poll_loop: PollLoop, kind: _Kind, identifier: str) -> None:
         self.kind = kind
         self.identifier = identifier
-        self.pace = pace
         self._poll_loop = poll_loop
         self._findings: tuple[T | RuntimeError, ...] = ()
         self._waiter: asyncio.Future[T] | None = None
@@ -127,7 +125,7 @@ class PollLoop:
         """Watch a resource at this pace, for as long as the context that is returned lasts."""
         kind, planner = self._kind(resource, Planner)
         known = planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
-        watch: Watch[Finding] = self._begin(kind, identifier, pace)
+        watch: Watch[Finding] = self._begin(kind, identifier)
         if known is not None:
             watch.tell(known)
         return watch
@@ -136,7 +134,7 @@ class PollLoop:
         """Wait for a slot in the quota of this kind of resource, for as long as the context that is returned lasts."""
         kind, queue = self._kind(resource, QuotaQueue)
         queue.join(refusal, pace, time.monotonic())
-        return self._begin(kind, refusal.task, pace)
+        return self._begin(kind, refusal.task)
 
     def _kind(self, resource: Resource, planner: type[P]) -> tuple[_Kind, P]:
         key = (resource, planner)
@@ -148,8 +146,8 @@ class PollLoop:
     def _planners(self) -> Iterator[Planner]:
         return (kind.planner for kind in self._kinds.values() if isinstance(kind.planner, Planner))
 
-    def _begin(self, kind: _Kind, identifier: str, pace: Pace) -> Watch[Any]:
-        watch: Watch[Any] = Watch(self, kind, identifier, pace)
+    def _begin(self, kind: _Kind, identifier: str) -> Watch[Any]:
+        watch: Watch[Any] = Watch(self, kind, identifier)
         kind.watches.setdefault(identifier, []).append(watch)
         self._wake.set()
         if self._driver is None:
@@ -161,10 +159,7 @@ class PollLoop:
         kind = watch.kind
         watches = kind.watches[watch.identifier]
         watches.remove(watch)
-        if watches:
-            pace = reduce(Pace.faster, (left.pace for left in watches))
-            kind.planner.keep_pace(watch.identifier, pace, time.monotonic())
-        else:
+        if not watches:
             del kind.watches[watch.identifier]
             kind.planner.unwatch(watch.identifier)
         if not kind.watches:

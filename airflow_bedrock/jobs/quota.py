@@ -131,10 +131,6 @@ class QuotaQueue:
         self._asked_at = now
         self._poll_at = min(self._poll_at, max(now + GATHER_SECONDS, self._polled_at + _POLL_AGAIN_SECONDS))
 
-    def keep_pace(self, task: str, pace: Pace, now: float) -> None:
-        """Use another interval for a task from now on."""
-        self._waiting[task].pace = pace
-
     def unwatch(self, task: str) -> None:
         """Remove a task: it was woken, or no longer waits."""
         del self._waiting[task]

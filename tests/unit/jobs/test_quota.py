@@ -457,11 +457,3 @@ def test_the_queue_sleeps_during_a_page_and_wakes_for_the_next() -> None:
     queue.listed([], "2", 1.0)
     assert queue.wakes_at() == -math.inf
     assert queue.next(1.0) == ListJobs(None, "2", status="InProgress")
-
-
-def test_the_queue_polls_at_the_interval_of_those_that_remain() -> None:
-    """Another try of the task, which polled more often, no longer waits."""
-    queue = queue_of("a", running=1)
-    queue.keep_pace("a", Pace(interval=600.0, ceiling=600.0), 0.0)
-    assert polled(queue, 1.0, "x") == []
-    assert queue.wakes_at() == 601.0
