@@ -26,7 +26,7 @@ from airflow_bedrock.decoding import decoder
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import PAGE_SIZE, Ask, GetJob, ListJobs, Trouble
-from airflow_bedrock.jobs.resources import Resource, Seen
+from airflow_bedrock.jobs.resources import Resource, Seen, declared
 from airflow_bedrock.shapes import data_file
 
 if TYPE_CHECKING:
@@ -51,19 +51,15 @@ class PollClient:
         self._connection = connection
         self._pool = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE, thread_name_prefix="bedrock-poll")
         self._client: BedrockClient | None = None
-        self._resources: set[Resource] = set()
         self._making = asyncio.Lock()
 
     async def ask(self, resource: Resource, ask: Ask) -> Any:
         """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs."""
         async with self._making:
-            if resource not in self._resources:
-                self._resources.add(resource)
-                self._client = None
             if self._client is None:
                 # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.
                 make = sync_to_async(poll_client, thread_sensitive=False, executor=self._pool)
-                self._client = await make(tuple(self._resources), self._connection)
+                self._client = await make(self._connection)
         client = self._client
         call = partial(_get, resource, ask) if isinstance(ask, GetJob) else partial(_list, resource, ask)
         try:
@@ -80,45 +76,39 @@ class PollClient:
             self._client.close()
 
 
-def poll_client(resources: Collection[Resource], connection: Connection) -> BedrockClient:
-    """Make a client that can get and list these kinds of resources, and nothing else."""
+def poll_client(connection: Connection) -> BedrockClient:
+    """Make a client that can get and list every kind of resource, and nothing else."""
     hook = _PollHook(**connection.hook_parameters())
-    hook.operations = [name for resource in resources for name in (resource.get_operation, resource.list_operation)]
     client = hook.get_client_type(region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config))
-    for resource in resources:
+    for resource in declared():
         _read_pages_fast(client, resource)
     return client
 
 
 class _PollHook(BedrockHook):
-    """A hook whose clients know some operations alone."""
-
-    operations: Collection[str] = ()
+    """A hook whose clients know only the operations that polls call."""
 
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> boto3.session.Session:
         session: boto3.session.Session = super().get_session(region_name, deferrable)
         core = session._session  # botocore's session: boto3's does not accept a loader
         paths = core.get_component("data_loader").search_paths
-        loader = Loader([*paths], _PollFiles(self.operations), include_default_search_paths=False)
+        loader = Loader([*paths], _PollFiles(), include_default_search_paths=False)
         core.register_component("data_loader", loader)
         return session
 
 
 class _PollFiles(JSONFileLoader):
-    """Reads botocore's files, and decodes of the two large ones only what a client of these operations needs.
+    """Reads botocore's files, and decodes of the two large ones only what polls need.
 
     Whole, they are 28,000 objects: enough to bring a full pass of the garbage collector, although they are freed.
     """
-
-    def __init__(self, operations: Collection[str]) -> None:
-        self._operations = operations
 
     def load_file(self, file_path: str) -> Any:
         service, _, name = Path(file_path).parts[-3:]
         if name == "endpoints" and (content := data_file(file_path)):
             return _endpoints(content)
         if (service, name) == ("bedrock", "service-2") and (content := data_file(file_path)):
-            return _service_model(content, self._operations)
+            return _service_model(content)
         return super().load_file(file_path)
 
 
@@ -129,8 +119,9 @@ def _endpoints(content: bytes) -> dict[str, Any]:
     return {"partitions": [_all(one) | {"services": some} for one, some in zip(partitions, services, strict=True)]}
 
 
-def _service_model(content: bytes, operations: Collection[str]) -> dict[str, Any]:
-    """Decode a service model with these operations and the shapes that they name."""
+def _service_model(content: bytes) -> dict[str, Any]:
+    """Decode a service model with the operations of polls and the shapes that they name."""
+    operations = {name for one in declared() for name in (one.get_operation, one.list_operation)}
     parts = _PARTS.decode(content)
     all_shapes = _PARTS.decode(parts.pop("shapes"))
     kept = _some(parts.pop("operations"), operations)

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import Ask, GetJob, ListJobs, Trouble
 from airflow_bedrock.jobs.poll_client import PollClient, _list, _PollHook, poll_client, trouble_of
+from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 
@@ -77,11 +78,11 @@ def test_a_page_of_list_is_the_one_requested(ask: ListJobs, asked: dict[str, obj
 
 
 async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To make one costs a fifth of a second of a core; another kind of resource needs one that knows it."""
+    """To make one costs a fifth of a second of a core; it knows all kinds of resources."""
     made: list[Any] = []
     closed: list[Any] = []
 
-    def make(resources: object, connection: object) -> Any:
+    def make(connection: object) -> Any:
         answers = iter([[], refused("ThrottlingException", 429), refused("ExpiredTokenException", 403)])
 
         def answer(**_: object) -> dict[str, object]:
@@ -102,21 +103,18 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
         with pytest.raises(ClientError, match=code):
             await polls.ask(CUSTOMIZATION_JOB, LIST)
         assert len(made) == 1
-    await polls.ask(CUSTOMIZATION_JOB, LIST)
-    assert len(made) == 2
     await polls.ask(DEPLOYMENT, LIST)
-    assert len(made) == 3
+    assert len(made) == 2
     polls.close()
-    assert closed == made[2:]
+    assert closed == made[1:]
 
 
 def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each object of the process is walked by every full pass of the garbage collector, which holds up the loop."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://access-key:secret-key@/?region_name=us-east-1")
     connection = Connection.of(aws_conn_id="aws_default", region_name=None, verify=None, config=None)
-    kinds = (CUSTOMIZATION_JOB, DEPLOYMENT)
-    client = poll_client(kinds, connection)
-    operations = {name for kind in kinds for name in (kind.get_operation, kind.list_operation)}
+    client = poll_client(connection)
+    operations = {name for kind in declared() for name in (kind.get_operation, kind.list_operation)}
     assert set(client.meta.service_model.operation_names) == operations
     for name in operations:  # which retries in mode "standard", of the user's botocore_config, look up
         assert client.meta.service_model.operation_model(name).error_shapes
@@ -133,7 +131,6 @@ def test_a_client_calls_the_endpoints_that_botocore_knows(
     """Of the services for credentials too, which a profile of the user's may name; the others are not decoded."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", f"aws://access-key:secret-key@/?region_name={region}")
     hook = _PollHook(aws_conn_id="aws_default")
-    hook.operations = ["GetModelCustomizationJob"]
     session = hook.get_session()
     ours, whole = session.client(service, region), boto3.session.Session().client(service, region)
     assert ours.meta.endpoint_url == whole.meta.endpoint_url
@@ -164,7 +161,7 @@ def test_a_page_is_read_once_and_an_error_by_botocore(monkeypatch: pytest.Monkey
     """To read a thousand jobs costs botocore tens of milliseconds; what it reads itself becomes its exception."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://access-key:secret-key@/?region_name=us-east-1")
     connection = Connection.of(aws_conn_id="aws_default", region_name=None, verify=None, config=None)
-    client = poll_client((CUSTOMIZATION_JOB,), connection)
+    client = poll_client(connection)
     body = b'{"modelCustomizationJobSummaries": [{"jobArn": "arn", "jobName": "j", "status": "New"}], "nextToken": "2"}'
     response: dict[str, Any] = {"status_code": status, "body": body}
     read: dict[str, Any] = {}
