@@ -36,8 +36,8 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     if ours != the_role_s:
         raise BedrockFatalError(
             f"Connection {hook.aws_conn_id} belongs to account {ours}, but role {role_arn} belongs to account "
-            f"{the_role_s}. "
-            "This try made no job and spent nothing. Use a role of the connection's account, or another aws_conn_id."
+            f"{the_role_s}. This try made no job and spent nothing. Use a role of the connection's account, or another "
+            "aws_conn_id."
         )
 
 

@@ -94,24 +94,24 @@ class RequestNote:
 
     def write(self, name: str) -> None:
         """Write that this try requests, or adopts, the resource with this name."""
-        if self._store is not None:
-            self._try(lambda: self._store.set(self._key, msgspec.to_builtins(self._note(name))))
+        self._call("set", msgspec.to_builtins(self._note(name)))
 
     def clear(self) -> None:
         """Delete the note, since the service refused the request."""
-        if self._store is not None:
-            self._try(lambda: self._store.delete(self._key))
+        self._call("delete")
 
     def _read(self) -> _Note | None:
-        found = None if self._store is None else self._try(lambda: self._store.get(self._key))
+        found = self._call("get")
         try:
             return None if found is None else msgspec.convert(found, _Note)
         except msgspec.ValidationError:
             return None  # written by a release with another format
 
-    def _try(self, call: Any) -> Any:
+    def _call(self, method: str, *values: object) -> Any:
+        if self._store is None:
+            return None
         try:
-            return call()
+            return getattr(self._store, method)(self._key, *values)
         except Exception as error:
             self.readable = False
             log.info("Airflow's task state store did not respond; the names of the jobs alone decide: %s", error)
@@ -133,12 +133,12 @@ def note_of(
     :raises BedrockFatalError: it requested a job elsewhere.
     """
     store = context.get("task_state_store")
+    if store is None:
+        return NO_NOTE
     try:
-        arn = store is not None and (role_arn or caller_arn(service.hook))
+        arn = role_arn or caller_arn(service.hook)
     except CALL_ERRORS as error:
         log.info("Could not read the connection's account; the names of the jobs alone decide: %s", error)
-        return NO_NOTE
-    if not arn:
         return NO_NOTE
     place = f"account {Arn.of(arn).account}, region {service.hook.conn_region_name}"
     note = RequestNote(store, task_key, place, part, service.resource.word)

@@ -31,9 +31,8 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
         raise BedrockFatalError(
             f"Provisioned throughput {found.arn} has {found.units} model units and "
             f"{f'the commitment {found.commitment}' if found.commitment else 'no commitment'}; the task requests "
-            f"{units} and {commitment or 'none'}. Neither can be changed. It {PROVISIONED_THROUGHPUT.billed}; this "
-            "try spent "
-            f"nothing. {PROVISIONED_THROUGHPUT.name_taken}"
+            f"{units} and {commitment or 'none'}. Neither can be changed. It {PROVISIONED_THROUGHPUT.billed}; this try "
+            f"spent nothing. {PROVISIONED_THROUGHPUT.name_taken}"
         )
     changing = found.status in ("Creating", "Updating")
     same = is_model(found.desired_model if changing else found.model, request["modelId"])
