@@ -18,16 +18,11 @@ _SOURCE = (
 )
 
 
-def hyperparameter_problems(request: Mapping[str, Any]) -> list[Problem]:
-    """Return each hyperparameter that the base model does not have, or whose value is out of its range."""
-    method = _method(request)
-    if method is None:
-        return []
-    given = request.get("hyperParameters", {})
-    return list(_problems(method, given)) if isinstance(given, Mapping) else []
-
-
-def _problems(method: Method, given: Mapping[str, Any]) -> Iterator[Problem]:
+def hyperparameter_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield each hyperparameter that the base model does not have, or whose value is out of its range."""
+    method, given = _method(request), request.get("hyperParameters", {})
+    if method is None or not isinstance(given, Mapping):
+        return
     for name, value in given.items():
         path = f"hyperParameters.{name}"
         if name not in method.hyperparameters:

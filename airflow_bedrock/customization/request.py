@@ -180,18 +180,15 @@ def request_problems(
         count.
     :param whole: False if more members may follow: then missing members and rules about two members are not checked.
     """
-    found = [*_derived(request), *problems(request_shape(), request)]
+    found = problems(request_shape(), request)
+    if (token := request.get("clientRequestToken")) is not None:
+        rule = "leave it out: the operator derives it, so that a retry finds its job instead of paying for another"
+        found = [Problem("clientRequestToken", token, rule), *found]
     if whole:
         found += hyperparameter_problems(request)
     else:
         found = [one for one in found if one.path not in request_shape().required_members or one.value is not None]
     return [problem for problem in found if known(problem.value)]
-
-
-def _derived(request: Mapping[str, Any]) -> Iterator[Problem]:
-    if (token := request.get("clientRequestToken")) is not None:
-        rule = "leave it out: the operator derives it, so that a retry finds its job instead of paying for another"
-        yield Problem("clientRequestToken", token, rule)
 
 
 def check_request(request: Mapping[str, Any]) -> None:

@@ -33,14 +33,14 @@ def request(**more: Any) -> dict[str, Any]:
 )
 def test_a_hyperparameter_is_checked_by_name_and_range(name: str, value: str, wrong: bool) -> None:
     """Nova has no stepCount and no batchSize but 1; its epochs are whole and at most five."""
-    found = hyperparameter_problems(request(hyperParameters={name: value}))
+    found = list(hyperparameter_problems(request(hyperParameters={name: value})))
     assert [problem.path for problem in found] == ([f"hyperParameters.{name}"] if wrong else [])
 
 
 @pytest.mark.parametrize("identifier", ["new.model-v1:0", "{{ params.base_model }}", None])
 def test_a_model_that_is_not_known_is_not_judged(identifier: str | None) -> None:
     """The service may be newer than the table."""
-    assert hyperparameter_problems({"baseModelIdentifier": identifier, "hyperParameters": {"x": "1"}}) == []
+    assert not list(hyperparameter_problems({"baseModelIdentifier": identifier, "hyperParameters": {"x": "1"}}))
 
 
 def test_every_default_of_the_table_passes() -> None:
@@ -49,7 +49,7 @@ def test_every_default_of_the_table_passes() -> None:
         for name, method in model.methods.items():
             defaults = {name: one.default for name, one in method.hyperparameters.items() if one.default is not None}
             asked = {"baseModelIdentifier": model.customizable_id, "customizationType": name}
-            assert hyperparameter_problems({**asked, "hyperParameters": defaults}) == []
+            assert not list(hyperparameter_problems({**asked, "hyperParameters": defaults}))
 
 
 def test_what_the_table_lacks_is_a_warning() -> None:
