@@ -136,12 +136,12 @@ async def stop_unless_wanted(
     """
 
     async def stop() -> None:
-        """Retry until a resource that is being created can be deleted; the end of the triggerer ends this too."""
+        """Retry until the state can be read, and the job be stopped; the end of the triggerer ends this too."""
         work, began = sync_to_async(_stop_unless_wanted, thread_sensitive=False), time.monotonic()
-        while True:
-            if await work(make_service, job_identifier, ti, own_run_only, began):
-                return
-            await asyncio.sleep(stopping.TRY_AGAIN_SECONDS)
+        pause: float | None = 0.0
+        while pause is not None:
+            await asyncio.sleep(pause)
+            pause = await work(make_service, job_identifier, ti, own_run_only, began)
 
     await to_its_end(stop())
 
@@ -159,10 +159,10 @@ async def to_its_end(work: Awaitable[T]) -> None:
 
 def _stop_unless_wanted(
     make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool, began: float
-) -> bool:
-    """Stop the job if no task waits for it; return False to be called again."""
+) -> float | None:
+    """Stop the job if no task waits for it; return the seconds until another try, or None."""
     try:
-        state = _state_at_last(ti)
+        state = task_state.state_of(ti)
         if state in TERMINAL_STATES:
             said = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
             log.info("The task is %s. %s", state, said)
@@ -172,14 +172,16 @@ def _stop_unless_wanted(
         over = time.monotonic() - began >= error.seconds
         said = error.at_last if over else f"{error} Retrying for as long as this triggerer runs."
         log.warning("The task is %s. %s", state, said)
-        return over
+        return None if over else stopping.TRY_AGAIN_SECONDS
     except Exception:
+        if time.monotonic() - began < _SECONDS - _ASK_AGAIN_SECONDS:
+            return _ASK_AGAIN_SECONDS
         log.exception(
             "Could not read whether a task still waits for job %s, so it was NOT stopped and may run and be billed on. "
             "Stop it in the AWS console if it is not needed",
             job_identifier,
         )
-    return True
+    return None
 
 
 def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool) -> str:
@@ -195,15 +197,3 @@ def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bo
         run_id=ti.run_id,
     )
     return stop_unless_others_wait(service, job_identifier, me, own_run_only=own_run_only, patient=False)
-
-
-def _state_at_last(ti: Any) -> str | None:
-    """Read the task's state, with retries for as long as on_kill may take."""
-    deadline = time.monotonic() + _SECONDS - _ASK_AGAIN_SECONDS
-    while True:
-        try:
-            return task_state.state_of(ti)
-        except Exception:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(_ASK_AGAIN_SECONDS)

@@ -223,10 +223,9 @@ def test_a_kill_stops_only_where_it_is_to(monkeypatch: pytest.MonkeyPatch, stops
     assert bool(asked) is stops
 
 
-def test_the_state_of_a_task_is_read_until_there_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_state_of_a_task_is_read_until_there_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow's API server may be starting anew while the task is ended: the job would run on."""
-    slept: list[float] = []
-    monkeypatch.setattr(on_kill, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept)))
+    monkeypatch.setattr(on_kill, "_ASK_AGAIN_SECONDS", 0.0)
     answers = iter([OSError("gone"), OSError("gone"), "failed"])
 
     def state_of(ti: Any) -> str:
@@ -235,8 +234,9 @@ def test_the_state_of_a_task_is_read_until_there_is_a_response(monkeypatch: pyte
         return str(answer)
 
     monkeypatch.setattr(task_state, "state_of", state_of)
-    assert on_kill._state_at_last(ME) == "failed"
-    assert slept == [1.0, 1.0]
+    calls = Calls(stop_model_customization_job=[{}], list_tags_for_resource=[{}])
+    await on_kill.stop_unless_wanted(lambda: service(calls), JOB, ME, own_run_only=False)
+    assert calls.asked.count("stop_model_customization_job") == 1
 
 
 @pytest.mark.parametrize(
