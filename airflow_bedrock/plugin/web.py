@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,21 +143,16 @@ def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     return HTMLResponse(_templates.get_template(template).render(values), status, _HEADERS)
 
 
-def _refusing(view: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            return await view(request)
-        except RefusedError as error:
-            status = error.status if error.status in _REFUSED else 502
-            said = _REFUSED.get(status, f"Airflow's REST API answered {error.status}. See the API server's log.")
-            return _page("refused.html", status, said=said)
-
-    return answer
+async def _refused(request: Request, error: Any) -> Response:
+    status = error.status if error.status in _REFUSED else 502
+    said = _REFUSED.get(status, f"Airflow's REST API answered {error.status}. See the API server's log.")
+    return _page("refused.html", status, said=said)
 
 
 application = Starlette(
     routes=[
-        *(Route(f"/{view.__name__}", _refusing(view), methods=["GET"]) for view in (job, jobs, models)),
+        *(Route(f"/{view.__name__}", view, methods=["GET"]) for view in (job, jobs, models)),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
-    ]
+    ],
+    exception_handlers={RefusedError: _refused},
 )
