@@ -115,30 +115,42 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Return the result of a job that has already ended; wait for any other."""
-        if not self.deferrable:
-            return super().execute(context)
         try:
-            polled = self._first_poll(context)
-            if isinstance(polled, PokeReturnValue):
-                return polled.xcom_value
-            if self._kill is not None:
-                self._kill.last_check()
-            self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
-            return self.defer(
-                trigger=self._trigger(),
-                method_name=self.execute_complete.__name__,
-                timeout=timedelta(seconds=self.timeout),
-            )
+            return super().execute(context)
         finally:
             if self._kill is not None:
                 self._kill.wait()
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Poll once; a transient error counts as no response.
+        """Poll once; a transient error counts as no response. If deferrable, defer while the job runs.
 
         :raises BedrockFatalError: the job does not exist, or ended without a model.
         :raises BedrockError: no poll had a response for ``no_response_timeout``.
         """
+        polled: bool | PokeReturnValue = False
+        try:
+            polled = self._polled(context)
+        except (AirflowFailException, AirflowSkipException):
+            raise
+        except Exception:
+            if not (self.deferrable and self.silent_fail):
+                raise
+            self.log.exception("Could not read job %s; waiting all the same", self._identifier)
+        if self.deferrable and not polled:
+            self._defer()
+        return polled
+
+    def _defer(self) -> None:
+        if self._kill is not None:
+            self._kill.last_check()
+        self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
+        self.defer(
+            trigger=self._trigger(),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def _polled(self, context: Context) -> bool | PokeReturnValue:
         ti = context["ti"]
         if self._kill is None and self.stop_on_kill is not False:
             self._arm(ti)
@@ -172,7 +184,8 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         except AirflowSkipException:
             raise
         except AirflowException as error:
-            self._skip_if_asked(error)
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed, as configured: {error}") from error
             raise
 
     def on_kill(self) -> None:
@@ -187,27 +200,6 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             self._identifier,
             partial(jobs.on_kill.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only),
         )
-
-    def _first_poll(self, context: Context) -> bool | PokeReturnValue:
-        """Poll once before deferring; errors have the same consequences as in a worker's loop."""
-        try:
-            return self.poke(context)
-        except AirflowFailException as error:
-            self._skip_if_asked(error)
-            raise
-        except AirflowSkipException:
-            raise
-        except Exception as error:
-            if self.silent_fail:
-                self.log.exception("Could not read job %s; waiting all the same", self._identifier)
-                return False
-            if self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed, as configured: {error}") from error
-            raise
-
-    def _skip_if_asked(self, error: Exception) -> None:
-        if self.soft_fail or self.never_fail:
-            raise AirflowSkipException(f"Skipped instead of failed, as configured: {error}") from error
 
     def _trigger(self) -> triggers.BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None
