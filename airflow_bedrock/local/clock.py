@@ -5,6 +5,7 @@ It governs jobs, deployments, all timestamps of Bedrock, and faults with a durat
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from datetime import UTC, datetime
@@ -30,8 +31,8 @@ class Clock:
     """
 
     def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
-        if not speed > 0:
-            raise ValueError(f"The speed of a clock must be more than 0; got {speed}.")
+        if not 0 < speed < math.inf:
+            raise ValueError(f"The speed of a clock must be a number, more than 0; got {speed}.")
         self._speed = speed
         self._began = time.time()
         self._ahead = 0.0 if start is None else start - self._began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,9 @@ class Settings:
                 f"{self.bucket!r} is not a valid bucket name: use 3 to 63 lower-case letters, digits, dots and "
                 "dashes, with a letter or a digit at both ends."
             )
+        for name in ("job_seconds", "deployment_seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of seconds, 0 or more; got {getattr(self, name)}.")
         if self.clock not in ("real", "manual"):
             raise ValueError(f"The clock is 'real' or 'manual', not {self.clock!r}.")
         if self.clock == "manual" and self.speed != 1.0:

@@ -49,7 +49,7 @@ def test_time_does_not_run_backwards_after_a_restart() -> None:
     assert clock.time() == pytest.approx(ahead, abs=5)
 
 
-@pytest.mark.parametrize("speed", [0, -1, float("nan")])
+@pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
 def test_a_clock_that_stands_or_runs_backwards_is_refused(speed: float) -> None:
     """A speed has to be more than zero."""
     with pytest.raises(ValueError, match="more than 0"):

@@ -33,3 +33,11 @@ def test_a_bucket_may_have_any_name_that_s3_takes(name: str) -> None:
 def test_the_clock_begins_at_the_given_time(start: datetime | None, began: float | None) -> None:
     """A time without a zone is UTC."""
     assert Settings(start=start).began == began
+
+
+@pytest.mark.parametrize("name", ["job_seconds", "deployment_seconds"])
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_never_passes_is_refused(name: str, seconds: float) -> None:
+    """A job would never end, or its work would fail."""
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds, 0 or more; got {seconds}"):
+        Settings(**{name: seconds})  # type: ignore[arg-type]  # two of them
