@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from botocore import exceptions
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
-CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
-"""What an AWS call raises."""
+CALL_ERRORS = (exceptions.BotoCoreError, ClientError, ResponseParserError)
+"""What an AWS call raises; the last one where the response is no XML, such as a proxy's page instead of one of S3."""
 
 # The call did not reach the service, or its response did not reach us.
-_NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
+_NETWORK_ERRORS = (
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    ResponseParserError,
+    ConnectionError,
+    TimeoutError,
+)
 
 # In addition to throttling and every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html.
 # A token that has expired is refreshed by the next call's credentials, and a request that took too long to arrive, or

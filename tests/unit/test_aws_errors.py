@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore import exceptions
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from airflow_bedrock.aws_errors import (
     error_code,
@@ -85,6 +86,7 @@ def test_an_error_without_a_code_or_a_status_says_nothing() -> None:
         (NETWORK, True, False),
         (exceptions.ReadTimeoutError(endpoint_url="https://bedrock"), True, False),
         (exceptions.HTTPClientError(error=OSError()), True, False),
+        (ResponseParserError("no XML"), True, False),
         (ConnectionResetError(), True, False),
         (TimeoutError(), True, False),
         (exceptions.NoCredentialsError(), False, True),
