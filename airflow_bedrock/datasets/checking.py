@@ -6,7 +6,10 @@ base model (:mod:`rules`), in as many processes as there are CPUs; the results a
 
 from __future__ import annotations
 
+import gzip
+import shutil
 import tempfile
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +25,6 @@ import msgspec
 from airflow_bedrock.base_models import by_script, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, packing_of, processes, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.log_folder import Joined, join_files
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import normalised, text_digest
 from airflow_bedrock.datasets.repeats import Entry, Leavings, Parts, Place, groups
@@ -180,10 +182,10 @@ class _Found:
 
 
 def check(
-    files: Mapping[str, Path],
+    files: Mapping[str, Path | Mapping[str, Path]],
     rules: Rules,
     *,
-    names: Mapping[str, str | Joined] | None = None,
+    names: Mapping[str, str] | None = None,
     listed: int = LISTED,
     show_text: bool = False,
     workers: int | None = None,
@@ -192,9 +194,8 @@ def check(
 ) -> CheckReport:
     """Check the files of a dataset.
 
-    :param files: by their part: ``training`` and, optionally, ``validation`` and ``test``.
-    :param names: the names of the files in the report, by part, or the files that one was joined from; by default their
-        paths.
+    :param files: by their part: ``training`` and, optionally, ``validation`` and ``test``; or several by their names.
+    :param names: the names of the parts in the report; by default the paths.
     :param listed: maximum number of listed problems; all are counted.
     :param show_text: whether the beginning of a record is listed with its problem.
     :param workers: number of processes; None for one per CPU if the data is large enough.
@@ -205,22 +206,29 @@ def check(
     :raises DatasetError: a file is compressed, or near overlaps are requested and rensa is not installed.
     :raises ClientError, BotoCoreError: S3 did not return the size of an object.
     """
+    called = {part: (names or {}).get(part) or str(given) for part, given in files.items()}
+    each = [
+        ((part, name), path)
+        for part, given in files.items()
+        for name, path in (given if isinstance(given, Mapping) else {called[part]: given}).items()
+    ]
+    sizes: Counter[str] = Counter()
+    for (part, name), path in each:
+        sizes[part] += path.stat().st_size
+        if packing_of(path):  # a job does not decompress it
+            raise DatasetError(
+                f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
+            )
     if workers is None:
-        workers = processes(sum(path.stat().st_size for path in files.values()))
+        workers = processes(sizes.total())
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
-        for part, path in files.items():
-            if isinstance(name := called[part], str) and packing_of(path):  # a job does not decompress it
-                raise DatasetError(
-                    f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
-                )
-        todo = list(blocks(files.items()))
+        todo = list(blocks(each))
         work = _Check(rules, called, [block for _, block in todo], Path(folder), s3, listed)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
         scan = partial(scan_block, options)
-        for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
-            work.add(part, found)
-        return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
+        for (file, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
+            work.add(file, found)
+        return work.report(sizes, near_overlaps)
 
 
 def check_uris(
@@ -245,23 +253,48 @@ def check_uris(
     :param options: the other arguments of :func:`check`.
     :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files.
     """
-    names: dict[str, str | Joined] = {part: uri for part, uri in uris.items() if uri is not None}
-    training = uris["training"] or ""
+    names = {part: uri for part, uri in uris.items() if uri is not None}
+    training = names["training"]
     rules = rules_for(model, method, bucket_of(training))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
-        folder, files = Path(name), {}
+        folder, files = Path(name), dict[str, Path | Mapping[str, Path]]()
         if files_in and training.endswith("/"):
-            rules, files["training"] = LogRules(rules, logs_config or {}), folder / "training"
-            names["training"] = join_files(training, files_in(training), fetch, files["training"])
-        files |= {part: fetch(uri, folder / part) for part, uri in names.items() if isinstance(uri, str)}
+            rules = LogRules(rules, logs_config or {})
+            files["training"] = _logs(training, files_in(training), fetch, folder)
+        files |= {part: fetch(uri, folder / part) for part, uri in names.items() if part not in files}
         return check(files, rules, names=names, **options)
+
+
+def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Path], folder: Path) -> dict[str, Path]:
+    """Fetch a folder of model invocation logs: thousands of small files, most of them compressed.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
+
+    :raises DatasetError: there is no file, or one cannot be decompressed.
+    """
+    if not uris:
+        raise DatasetError(f"there is no file under {folder_uri}")
+
+    def fetched(number: int, uri: str) -> Path:
+        file, unpacked = fetch(uri, folder / f"{number}.copy"), folder / f"{number}.log"
+        if not uri.endswith(".gz"):
+            return file
+        try:
+            with gzip.open(file) as content, unpacked.open("wb") as out:
+                shutil.copyfileobj(content, out)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DatasetError(f"{uri} cannot be decompressed: {type(error).__name__}") from error
+        return unpacked
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(uris, pool.map(fetched, range(len(uris)), uris), strict=True))
 
 
 class _Check:
     """The sum over the blocks so far."""
 
     def __init__(
-        self, rules: Rules, names: Mapping[str, str | Joined], todo: Sequence[Block], folder: Path, s3: Any, listed: int
+        self, rules: Rules, names: Mapping[str, str], todo: Sequence[Block], folder: Path, s3: Any, listed: int
     ) -> None:
         self._rules = rules
         self._names = names
@@ -270,7 +303,8 @@ class _Check:
         self._listed = listed
         self._of_object = lru_cache(100_000)(partial(object_problem, rules.method, s3=s3))
         self._answer = lru_cache(1000)(self._read_answer)
-        self._lines: Counter[str] = Counter()
+        self._lines: Counter[tuple[str, str]] = Counter()  # by part and file
+        self._records: Counter[str] = Counter()
         self._passed_over: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
@@ -278,16 +312,21 @@ class _Check:
         self._characters = [0] * (len(document().scripts) + 1)
         self._lengths: Counter[int] = Counter()
         self._kinds: set[str] = set()
-        self._begins: list[tuple[str, int]] = []  # of each block: its part, and the number of its first line
+        self._begins: list[tuple[str, str, int]] = []  # of each block: its part, its file, the number of its first line
         self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
 
-    def add(self, part: str, found: _Found) -> None:
-        """Add the result of the next block."""
+    def add(self, file: tuple[str, str], found: _Found) -> None:
+        """Add the result of the next block.
+
+        :param file: its part and its name.
+        """
         if found.media:
             self._check_objects(found)
-        first = self._lines[part] + 1
-        self._begins.append((part, first))
-        self._lines[part] += found.lines
+        part, name = file
+        first = self._lines[file] + 1
+        self._begins.append((part, name, first))
+        self._lines[file] += found.lines
+        self._records[part] += found.lines - found.passed_over
         self._passed_over[part] += found.passed_over
         self._bad[part] += len(found.bad)
         self._problems.update(found.problems)
@@ -295,9 +334,8 @@ class _Check:
         self._repeats.add(found.leavings)
         self._bands.add(found.bands)
         for line, problem, text in found.listed[: self._listed - len(self._findings)]:
-            name, number = self._where(part, first + line)
             message = problem.message.removeprefix("Invalid record: ")
-            self._findings.append(Finding(name, number, problem.where, problem.rule, message, text))
+            self._findings.append(Finding(name, first + line, problem.where, problem.rule, message, text))
         if part != "training":
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
@@ -322,13 +360,7 @@ class _Check:
             model=self._rules.name,
             format=self._rules.method.format,
             files={
-                part: FileSummary(
-                    name if isinstance(name, str) else name.name,
-                    self._records(part),
-                    self._bad[part],
-                    sizes[part],
-                    self._passed_over[part],
-                )
+                part: FileSummary(name, self._records[part], self._bad[part], sizes[part], self._passed_over[part])
                 for part, name in self._names.items()
             },
             dataset_problems=list(self._of_the_dataset(sizes)),
@@ -344,9 +376,6 @@ class _Check:
             near_overlaps=None if near_overlaps is None else self._near(near_overlaps, same),
         )
 
-    def _records(self, part: str) -> int:
-        return self._lines[part] - self._passed_over[part]
-
     def _scripts(self) -> Iterator[Script]:
         facts = document()
         own = self._rules.method.characters_per_token or facts.characters_per_token
@@ -360,7 +389,7 @@ class _Check:
 
     def _of_the_dataset(self, sizes: Mapping[str, int]) -> Iterator[str]:
         method = self._rules.method
-        if problem := method.count_problem(self._records("training"), self._records("validation")):
+        if problem := method.count_problem(self._records["training"], self._records["validation"]):
             yield problem
         limits = {"training": method.max_bytes, "validation": method.max_validation_bytes}
         for part, limit in limits.items():
@@ -424,16 +453,8 @@ class _Check:
         return Repeated(len(found), [Repeat(*example) for example in examples])
 
     def _of_block(self, place: Place) -> str:
-        part, first = self._begins[place.block]
-        return self._place(part, first + place.line)
-
-    def _place(self, part: str, line: int) -> str:
-        name, number = self._where(part, line)
-        return f"{name}:{number}"
-
-    def _where(self, part: str, line: int) -> tuple[str, int]:
-        name = self._names[part]
-        return (name, line) if isinstance(name, str) else name.place(line)
+        _, name, first = self._begins[place.block]
+        return f"{name}:{first + place.line}"
 
 
 def _lengths(folder: Path, number: int) -> Path:
