@@ -276,7 +276,8 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
         raise DatasetError(f"there is no file under {folder_uri}")
 
     def fetched(number: int, uri: str) -> Path:
-        file, unpacked = fetch(uri, folder / f"{number}.copy"), folder / f"{number}.log"
+        copy, unpacked = folder / f"{number}.copy", folder / f"{number}.log"
+        file = fetch(uri, copy)
         if not uri.endswith(".gz"):
             return file
         try:
@@ -284,6 +285,7 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
                 shutil.copyfileobj(content, out)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DatasetError(f"{uri} cannot be decompressed: {type(error).__name__}") from error
+        copy.unlink(missing_ok=True)  # there is none of a local file
         return unpacked
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
