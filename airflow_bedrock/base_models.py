@@ -276,20 +276,21 @@ def by_script(data: bytes, characters: int) -> list[int]:
     :param data: the text in UTF-8.
     :param characters: its length.
     """
-    kinds, table, others = _first_bytes()
-    counts = [0] * (len(document().scripts) + 1)
+    kinds, table, others, number = _first_bytes()
     script, width, written = kinds.get(data.lstrip(_ASCII)[:1], (0, 2, _ASCII))
     if not data.translate(None, written):  # besides ASCII, one script: the number of characters follows from the sizes
+        counts = [0] * number
         counts[script] = beyond = (len(data) - characters) // (width - 1)
         counts[0] += characters - beyond
         return counts
     firsts = data.translate(table, others)
-    return [characters - len(firsts), *(firsts.count(number) for number in range(1, len(counts)))]
+    return [characters - len(firsts), *map(firsts.count, range(1, number))]
 
 
 @cache
-def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes]:
-    """Return what the first byte of a character beyond ASCII says, a table of the scripts' numbers, and other bytes.
+def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes, int]:
+    """Return what the first byte of a character beyond ASCII says, a table of the scripts' numbers, the other bytes,
+    and how many numbers there are.
 
     A first byte says the number of the script, 0 for Latin and others; how many bytes the character has; and all bytes
     of a text that, besides ASCII, has only characters of that script and size.
@@ -303,7 +304,8 @@ def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes]:
         for (script, width), firsts in alike.items()
         for first in firsts
     }
-    return kinds, bytes(scripts.get(one, 0) for one in range(256)), bytes(set(range(256)) - scripts.keys())
+    table = bytes(scripts.get(one, 0) for one in range(256))
+    return kinds, table, bytes(set(range(256)) - scripts.keys()), len(document().scripts) + 1
 
 
 @cache

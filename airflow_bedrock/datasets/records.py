@@ -57,7 +57,7 @@ def normalised(text: str) -> bytes:
     """
     data = text.encode() if text.isascii() else _folded(text)
     data = data.translate(_ASCII)
-    while b"  " in data:
+    while data.rfind(b"  ") >= 0:  # which is faster than "in", where spaces are frequent
         data = data.replace(b"  ", b" ")
     return data.strip(b" ")
 

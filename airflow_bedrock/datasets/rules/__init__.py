@@ -76,6 +76,7 @@ class Rules:
         # In characters, each of which is at most one token.
         self._max_length = min((one for one in limits if one is not None), default=sys.maxsize)
         self._max_bytes = method.max_line_bytes or sys.maxsize
+        self._sequences = method.reserved_sequences
         self._words = [word.lower() for word in method.reserved_words]
         self._rare = sorted({_rarest(word) for word in method.reserved_words})
 
@@ -112,7 +113,7 @@ class Rules:
         prompt, answer = plain
         if len(prompt) + len(answer) > self._max_length:
             return None
-        for one in self.method.reserved_sequences:
+        for one in self._sequences:
             if one in prompt or one in answer:
                 return None
         for one in self._rare:
