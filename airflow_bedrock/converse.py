@@ -12,16 +12,17 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
 from airflow_bedrock.evaluation.answer_store import Answer
+from airflow_bedrock.evaluation.batch import answer_of
 from airflow_bedrock.evaluation.inference import Later, ServedModel
-from airflow_bedrock.evaluation.records import said
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
-    from mypy_boto3_bedrock_runtime.type_defs import ConverseResponseTypeDef
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,9 @@ class ConverseModel:
     def _call(self, request: Mapping[str, Any], key: str) -> Answer:
         asked = {"airflow-bedrock": "evaluation", "airflow-bedrock-question": key[:32]} if key else {}
         metadata: Any = {"requestMetadata": asked} if asked else {}
-        return _answer(self._runtime.converse(modelId=self.model_id, **metadata, **request))
+        response = self._runtime.converse(modelId=self.model_id, **metadata, **request)
+        latency = response.get("metrics", {}).get("latencyMs")
+        return msgspec.structs.replace(answer_of(response), latency_ms=latency)
 
     def ask_when_ready(self, request: Mapping[str, Any], ready_timeout: float) -> Answer:
         """Return the answer to one question; wait if the model is not ready.
@@ -155,14 +158,3 @@ class EmbeddingModel(ConverseModel):
         with response["body"] as body:
             said = json.loads(body.read())
         return Answer(json.dumps(said["embedding"]), "end_turn", said.get("inputTextTokenCount", 0))
-
-
-def _answer(response: ConverseResponseTypeDef) -> Answer:
-    usage = response["usage"]
-    return Answer(
-        said(response["output"].get("message", {}).get("content", [])),
-        response["stopReason"],
-        usage["inputTokens"],
-        usage["outputTokens"],
-        response.get("metrics", {}).get("latencyMs"),
-    )

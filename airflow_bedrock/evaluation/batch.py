@@ -43,7 +43,7 @@ class Answered:
                 continue
             try:
                 if output := found.get("modelOutput"):
-                    self.answers[number] = (found["modelInput"], _answer(output))
+                    self.answers[number] = (found["modelInput"], answer_of(output))
                 elif error := found.get("error"):
                     self.failed[number] = str(error["errorCode"])
             except (AttributeError, KeyError, TypeError):
@@ -64,7 +64,8 @@ class Answered:
         self.failed.setdefault(question.number, "no output")
 
 
-def _answer(output: Mapping[str, Any]) -> Answer:
+def answer_of(output: Mapping[str, Any]) -> Answer:
+    """Return the answer in a response of Converse, without its latency, which a job does not have."""
     usage = output["usage"]
     text = said(output["output"].get("message", {}).get("content", []))
     return Answer(text, output["stopReason"], usage["inputTokens"], usage["outputTokens"])

@@ -199,13 +199,9 @@ def _embedding_similarity(model_id: _Text = "amazon.titan-embed-text-v2:0", allo
     return made
 
 
-def _stays_in_its_region(model_id: object) -> bool:
+def _stays_in_its_region(model_id: str) -> bool:
     """Whether a model answers in the called region, so that the texts go nowhere else."""
-    if (
-        not isinstance(model_id, str)
-        or ":inference-profile/" in model_id
-        or "application-inference-profile" in model_id
-    ):
+    if ":inference-profile/" in model_id or "application-inference-profile" in model_id:
         return False
     return model_id.partition(".")[0] not in (*document().geographies, "global")
 
