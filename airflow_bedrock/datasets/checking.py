@@ -285,7 +285,7 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
                 shutil.copyfileobj(content, out)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DatasetError(f"{uri} cannot be decompressed: {type(error).__name__}") from error
-        copy.unlink(missing_ok=True)  # there is none of a local file
+        copy.unlink(missing_ok=True)  # a local file was not copied
         return unpacked
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
