@@ -39,7 +39,8 @@ _OBJECT = decoder(dict[str, Any])
 def _check_readable(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
     """Raise UnreadableResponseError if the call succeeded and the body is not the JSON object that it should be."""
     shape = operation_model.output_shape
-    if response_dict["status_code"] >= 300 or shape is None or not shape.members:
+    said_nothing = shape is None or not shape.members
+    if response_dict["status_code"] >= 300 or said_nothing or operation_model.has_streaming_output:
         return
     try:
         _OBJECT.decode(response_dict["body"])
@@ -109,3 +110,9 @@ class BedrockRuntimeHook(_RuntimeHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["client_type"] = self.client_type
         super().__init__(*args, **kwargs)
+
+    def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockRuntimeClient:
+        """Return a new client."""
+        client: BedrockRuntimeClient = super().get_client_type(*args, **kwargs)
+        client.meta.events.register("before-parse.bedrock-runtime", _check_readable)
+        return client

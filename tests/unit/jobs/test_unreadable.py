@@ -10,7 +10,9 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from airflow_bedrock.aws_errors import UnreadableResponseError, is_transient
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.converse import ConverseModel
+from airflow_bedrock.evaluation.inference import Later
+from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 
@@ -31,6 +33,12 @@ class Raw(io.BytesIO):
         yield self.read()
 
 
+def answer_with(client: Any, body: bytes) -> None:
+    """Make all responses to a client HTTP 200 with this body."""
+    headers: Any = {"content-type": "text/html"}
+    client.meta.events.register("before-send", lambda request, **_: AWSResponse(request.url, 200, headers, Raw(body)))
+
+
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Service]:
     """Return a function that makes a service all of whose responses are HTTP 200 with this body."""
@@ -38,9 +46,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Service]:
 
     def answering(body: bytes) -> Service:
         hook = BedrockHook()
-        events: Any = hook.conn.meta.events
-        headers: Any = {"content-type": "text/html"}
-        events.register("before-send.bedrock", lambda request, **_: AWSResponse(request.url, 200, headers, Raw(body)))
+        answer_with(hook.conn, body)
         return Service(CUSTOMIZATION_JOB, hook)
 
     return answering
@@ -67,6 +73,18 @@ def test_what_is_not_the_service_s_is_no_response(
     with pytest.raises(UnreadableResponseError, match="HTTP 200, text/html") as caught:
         call(service(body))
     assert is_transient(caught.value)
+
+
+def test_an_answer_of_a_proxy_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation asks again; what InvokeModel returns is the model's, in whatever form."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://key:secret@/?region_name=us-east-1")
+    client = BedrockRuntimeHook().conn
+    answer_with(client, b"<html>")
+    bedrock: Any = None  # it is no deployment
+    model = ConverseModel(client, bedrock, "amazon.nova-micro-v1:0")
+    with pytest.raises(Later, match="UnreadableResponseError"):
+        model.ask({"messages": [{"role": "user", "content": [{"text": "Where?"}]}]})
+    assert client.invoke_model(modelId="amazon.nova-micro-v1:0", body=b"{}")["body"].read() == b"<html>"
 
 
 def test_a_job_without_an_arn_is_no_response(service: Callable[[bytes], Service]) -> None:
