@@ -5,6 +5,7 @@ What is said of jobs here holds for every kind of resource (:mod:`airflow_bedroc
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -191,18 +192,15 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
     if event["kind"] == "late":
         raise given_up(service.resource, identifier, message, "was not done")
     poller = Poller(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
-    running = pauses = 0
-    while True:
+    pauses, running = itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])), 0
+    while (job := poller.poll()) is None or job.outcome is Outcome.RUNNING:
         # The service may return an older state, or be busy: then poll again.
-        job = poller.poll()
-        if job is not None and job.outcome is not Outcome.RUNNING:
-            return job
         running += job is not None
         if job is not None and running >= _POLLS:
             why = f"the triggerer read that {message}, the worker that it is {job.status}"
             raise BedrockError(unknown_state(service.resource, identifier, why))
-        time.sleep(_PAUSES[min(pauses, len(_PAUSES) - 1)])
-        pauses += 1
+        time.sleep(next(pauses))
+    return job
 
 
 def result_of(job: Seen, s3: S3Hook) -> dict[str, Any]:

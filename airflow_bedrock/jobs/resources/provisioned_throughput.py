@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
@@ -17,7 +16,6 @@ _OUTCOMES = {
     "Updating": Outcome.RUNNING,
     "Failed": Outcome.FAILED,
 }
-_CREATION = timedelta(minutes=30)
 
 
 def serves(found: Any, request: Mapping[str, Any]) -> bool:
@@ -62,7 +60,7 @@ PROVISIONED_THROUGHPUT = Resource(
     list_operation="ListProvisionedModelThroughputs",
     # Only its deletion stops it; the service may refuse that until it is in service.
     stop_operation="DeleteProvisionedModelThroughput",
-    stop_seconds=_CREATION.total_seconds(),
+    stop_seconds=30 * 60.0,
     running=("Creating", "InService"),
     update_operation="UpdateProvisionedModelThroughput",
     updates={"modelId": "desiredModelId"},
