@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import ClientError
@@ -26,7 +26,6 @@ from airflow_bedrock.exceptions import BedrockError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 READ_LIMIT = 256 * 1024 * 1024
@@ -165,16 +164,12 @@ def read_losses(s3: S3Hook, job: Job) -> dict[str, list[Any]]:
     :return: ``losses_by_epoch`` and ``losses_by_step`` as :mod:`airflow_bedrock.customization.metrics` returns them;
         empty if the job wrote no readable metrics.
     """
-
-    def read(training: list[str], validation: list[str]) -> dict[str, list[Any]]:
-        warn = partial(log.warning, "In %s: %s", job.artifacts_uri)
-        return {
-            "losses_by_epoch": losses_by_epoch(training, validation, warn),
-            "losses_by_step": losses_by_step(training),
-        }
-
-    none: dict[str, list[Any]] = {"losses_by_epoch": [], "losses_by_step": []}
-    return _from_metrics(s3, job, (TRAINING_METRICS, VALIDATION_METRICS), read) or none
+    training, validation = _metrics(s3, job)
+    warn = partial(log.warning, "In %s: %s", job.artifacts_uri)
+    return {
+        "losses_by_epoch": losses_by_epoch(training, validation, warn),
+        "losses_by_step": losses_by_step(training),
+    }
 
 
 def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
@@ -182,23 +177,23 @@ def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
 
     None if it wrote no readable metrics.
     """
-    return _from_metrics(s3, job, (TRAINING_METRICS,), rounds)
+    return rounds(_metrics(s3, job)[0])
 
 
-def _from_metrics(s3: S3Hook, job: Job, names: Iterable[str], read: Callable[..., T | None]) -> T | None:
-    """Return the result of reading the lines of these metrics files; None if that fails.
+def _metrics(s3: S3Hook, job: Job) -> tuple[list[str], list[str]]:
+    """Return the lines of the files of training and validation metrics.
 
-    No error in them, or in reading them, fails a job that has completed: the log says what cannot be read.
+    No error in reading them fails a job that has completed: the log says what cannot be read.
     """
     if job.artifacts_uri is None:
-        return None
+        return [], []
     try:
         bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
         keys: list[str] = s3.list_keys(bucket, prefix=prefix)
-        return read(*(_lines(s3, bucket, keys, name) for name in names))
+        return _lines(s3, bucket, keys, TRAINING_METRICS), _lines(s3, bucket, keys, VALIDATION_METRICS)
     except Exception as error:
         log.warning("Could not read the metrics files in %s: %s", job.artifacts_uri, error)
-        return None
+        return [], []
 
 
 def _lines(s3: S3Hook, bucket: str, keys: list[str], name: str) -> list[str]:
