@@ -16,17 +16,19 @@ from airflow_bedrock.datasets.blocks import Block, lines_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, write
 from airflow_bedrock.datasets.near import Signatures
-from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
+from airflow_bedrock.datasets.reading import Conversation, Fields, Reader, Turn, reader
 from airflow_bedrock.datasets.records import normalised, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import Leavings, Place
 from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
 from airflow_bedrock.datasets.split import Split, Splitter
+from airflow_bedrock.decoding import decoder
 
 MAX_DROPPED_LISTED = 100  # all are counted; the list shows where to find the errors
 SPLITS = tuple(Split)
 
 _MILLISECONDS = 1e12  # in seconds, after the year 9999; in milliseconds, the year 2001
+_DECODE = decoder(dict[str, Any]).decode
 _NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
 
 
@@ -98,101 +100,89 @@ class Part(NamedTuple):
         return self._replace(splits=self.splits.translate(bytes([0, *[_NUMBERS[split]] * 255])))
 
 
+class _Prepared(NamedTuple):
+    """A record as it is written, its normalised question and answer, its group, and its split."""
+
+    line: bytes
+    asked: bytes
+    said: bytes
+    group: bytes
+    split: Split
+
+
 def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
     """Read, write and check every record of a block, and store the valid ones."""
-    return _Work(settings, block).done(Path(spool))
-
-
-class _Work:
-    """The work on one block."""
-
-    def __init__(self, settings: Settings, block: Block) -> None:
-        self._settings = settings
-        self._block = block
-        self._test_after = None if settings.test_after is None else moment(settings.test_after, "test_after")
-        self._read = reader(settings.fields, settings.form)
-        self._decode = msgspec.json.Decoder(dict[str, Any]).decode
-        self._lines: list[bytes] = []
-        self._keys: defaultdict[int, bytes] = defaultdict(bytes)
-
-    def done(self, spool: Path) -> Part:
-        leavings = Leavings(self._block.number)
-        dropped: Counter[str] = Counter()
-        listed: list[tuple[int, str]] = []
-        content = self._block.read()
-        source = lines_of(without_bom(content) if self._block.begin == 0 else content)
-        splits = bytearray(len(source))
-        blank = 0
-        near_duplicates = self._settings.near_duplicates is not None
-        signatures = Signatures(self._block.number, len(source)) if near_duplicates else None
-        for number, line in enumerate(source):
-            if not line or line.isspace():
-                blank += 1
-                continue
-            try:
-                key, answer, splits[number] = self._take(number, line)
-            except DatasetError as error:
-                dropped[str(error)] += 1
-                if len(listed) < MAX_DROPPED_LISTED:
-                    listed.append((number, str(error)))
-            else:
-                leavings.add(number, key, answer)
-                if signatures is not None:
-                    signatures.add(number, key)
-        spooled(spool, self._block.number, "jsonl").write_bytes(b"\n".join([*self._lines, b""]))
-        read = len(source) - blank
-        bands = signatures.put(spooled(spool, self._block.number, "near")) if signatures else {}
-        return Part(read, dict(dropped), listed, bytes(splits), leavings.parts(), dict(self._keys), bands)
-
-    def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
-        """Store a record, and return its normalised question and answer, and its split."""
-        settings = self._settings
-        record = self._object(line)
-        conversation = self._read(record)
-        if settings.redact is not None:
-            conversation = _redacted(conversation, settings.redact)
-        if conversation.system is None:
-            conversation.system = settings.system_prompt
-        key, answer = conversation.key(settings.system_prompt)
-        self._check_length(len(key) + len(answer))
-        written = write(conversation, settings.record_format)
-        if problem := self._problem(written):
-            raise DatasetError(problem)
-        asked, said = normalised(key), normalised(answer)
-        group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
-        split = Split.TEST if self._is_late(record) else settings.splitter.split_normalised(group)
-        self._lines.append(written)
-        if settings.caps.wanted:
-            place = Place(self._block.number, number)
-            drawn = sample_key(asked, said, group, place, settings.splitter.seed)
-            self._keys[drawn[0]] += drawn
-        return asked, said, _NUMBERS[split]
-
-    def _object(self, line: bytes) -> dict[str, Any]:
+    content, folder = block.read(), Path(spool)
+    source = lines_of(without_bom(content) if block.begin == 0 else content)
+    read = reader(settings.fields, settings.form)
+    splits, written, blank = bytearray(len(source)), list[bytes](), 0
+    dropped, listed = Counter[str](), list[tuple[int, str]]()
+    leavings, keys = Leavings(block.number), defaultdict[int, bytes](bytes)
+    signatures = None if settings.near_duplicates is None else Signatures(block.number, len(source))
+    for number, line in enumerate(source):
+        if not line or line.isspace():
+            blank += 1
+            continue
         try:
-            return self._decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise DatasetError(not_json(line)) from None
+            one = _prepared(settings, read, line)
+        except DatasetError as error:
+            dropped[str(error)] += 1
+            if len(listed) < MAX_DROPPED_LISTED:
+                listed.append((number, str(error)))
+            continue
+        splits[number] = _NUMBERS[one.split]
+        written.append(one.line)
+        leavings.add(number, one.asked, one.said)
+        if settings.caps.wanted:
+            place = Place(block.number, number)
+            drawn = sample_key(one.asked, one.said, one.group, place, settings.splitter.seed)
+            keys[drawn[0]] += drawn
+        if signatures is not None:
+            signatures.add(number, one.asked)
+    spooled(folder, block.number, "jsonl").write_bytes(b"\n".join([*written, b""]))
+    bands = signatures.put(spooled(folder, block.number, "near")) if signatures else {}
+    return Part(len(source) - blank, dict(dropped), listed, bytes(splits), leavings.parts(), dict(keys), bands)
 
-    def _check_length(self, characters: int) -> None:
-        settings = self._settings
-        if characters < settings.min_characters:
-            raise DatasetError(f"shorter than {settings.min_characters} characters")
-        if settings.max_characters is not None and characters > settings.max_characters:
-            raise DatasetError(f"longer than {settings.max_characters} characters")
 
-    def _problem(self, line: bytes) -> str | None:
-        """Return the rule of the base model that a line would break."""
-        rules = self._settings.rules
-        if rules is None or rules.plain(line) is not None:
-            return None
-        _, problems = rules.check(line)
-        return problems[0].of_any.removeprefix("Invalid record: ").rstrip(".") if problems else None
+def _prepared(settings: Settings, read: Reader, line: bytes) -> _Prepared:
+    try:
+        record = _DECODE(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise DatasetError(not_json(line)) from None
+    conversation = read(record)
+    if settings.redact is not None:
+        conversation = _redacted(conversation, settings.redact)
+    if conversation.system is None:
+        conversation.system = settings.system_prompt
+    key, answer = conversation.key(settings.system_prompt)
+    characters = len(key) + len(answer)
+    if characters < settings.min_characters:
+        raise DatasetError(f"shorter than {settings.min_characters} characters")
+    if settings.max_characters is not None and characters > settings.max_characters:
+        raise DatasetError(f"longer than {settings.max_characters} characters")
+    written = write(conversation, settings.record_format)
+    if problem := _problem(settings.rules, written):
+        raise DatasetError(problem)
+    asked, said = normalised(key), normalised(answer)
+    group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
+    split = Split.TEST if _is_late(settings, record) else settings.splitter.split_normalised(group)
+    return _Prepared(written, asked, said, group, split)
 
-    def _is_late(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record is held out because of its time."""
-        name, after = self._settings.time_field, self._test_after
-        return name is not None and after is not None and moment(value_of(record, name), name) >= after
+
+def _problem(rules: Rules | None, line: bytes) -> str | None:
+    """Return the rule of the base model that a line would break."""
+    if rules is None or rules.plain(line) is not None:
+        return None
+    _, problems = rules.check(line)
+    return problems[0].of_any.removeprefix("Invalid record: ").rstrip(".") if problems else None
+
+
+def _is_late(settings: Settings, record: Mapping[str, Any]) -> bool:
+    """Whether a record is held out because of its time."""
+    name, after = settings.time_field, settings.test_after
+    if name is None or after is None:
+        return False
+    return moment(value_of(record, name), name) >= moment(after, "test_after")
 
 
 def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
