@@ -84,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `airflow-bedrock jobs | head`: nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # since Python flushes it again at exit
         return 1
+    except KeyboardInterrupt:  # as watch is usually ended; a traceback would say no more
+        sys.stderr.write("Interrupted.\n")
+        return 130  # as a shell reports SIGINT
     except getattr(module, "FAILURES", ()) as error:
         sys.stderr.write(f"{error}\n")
         return 1

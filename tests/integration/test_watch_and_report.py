@@ -52,6 +52,19 @@ def test_a_job_is_followed_to_its_end(job: str, capsys: pytest.CaptureFixture[st
     assert "Training loss  █" in said
 
 
+def test_ctrl_c_ends_it_without_a_traceback(
+    job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job runs on, and the exit code is a shell's."""
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch_command, "time", SimpleNamespace(sleep=interrupted))
+    assert main(["watch", job]) == 130
+    assert capsys.readouterr().err.endswith("Interrupted.\n")
+
+
 def test_a_script_reads_an_object_for_each_change(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON object a line; no step comes twice."""
     assert main(["watch", job, "--delay", "10", "--format", "json"]) == 0
