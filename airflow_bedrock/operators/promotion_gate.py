@@ -136,7 +136,7 @@ class BedrockPromotionGate(BedrockOperator):
         """
         given = self._checked()
         report = self.report = self._report()
-        if reasons := self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens)):
+        if reasons := list(self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens))):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
         self.log.info("The candidate passes: %s", report.get("reason"))
         if given["ask_approval"] and can_ask():

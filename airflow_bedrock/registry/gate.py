@@ -27,15 +27,12 @@ class PromotionRule:
     max_latency_ms: float | None = None
     max_cost: float | None = None
 
-    def reasons_against(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> list[str]:
-        """Return the reasons not to promote the candidate; none if it meets all requirements.
+    def reasons_against(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> Iterator[str]:
+        """Yield the reasons not to promote the candidate; none if it meets all requirements.
 
         :param report: ``report.json`` of BedrockModelEvaluationOperator.
         :param cost_of: returns the cost of numbers of input and output tokens; None if unknown.
         """
-        return list(self._reasons(report, cost_of))
-
-    def _reasons(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> Iterator[str]:
         if report.get("verdict") != "better":
             yield f"the verdict is {report.get('verdict')}: {report.get('reason', 'no reason was given')}"
         metric = self.metric or report.get("metric")
