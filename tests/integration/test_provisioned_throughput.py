@@ -97,6 +97,16 @@ def test_life_of_provisioned_throughput(world: World) -> None:
     assert delete() is None
 
 
+def test_throughput_with_all_of_its_tags_is_not_waited_for(world: World) -> None:
+    """It has no end for which a task could wait, as for a job; the error says what to do."""
+    arn = provide(world, "with tags")
+    with world.client() as bedrock:
+        has = bedrock.list_tags_for_resource(resourceARN=arn)["tags"]
+        bedrock.tag_resource(resourceARN=arn, tags=[{"key": f"k{n}", "value": "x"} for n in range(50 - len(has))])
+    with pytest.raises(BedrockError, match=r"as many tags as Bedrock allows.*spent nothing\. Give fewer tags"):
+        provide(world, "without a tag")
+
+
 def test_a_commitment_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing deletes it before it ends; the task says until when it is billed."""
     provide(world, "committed")
