@@ -13,7 +13,6 @@ from typing import Any
 from airflow_bedrock.customization.job import NO_STATUS, Outcome
 from airflow_bedrock.customization.job import ResourceState as ResourceState
 from airflow_bedrock.customization.job import Seen as Seen
-from airflow_bedrock.customization.tags import token_in
 
 NEW = "(new)"
 """The status of a resource that was just created and not polled since."""
@@ -136,14 +135,12 @@ def declared() -> list[Resource]:
 def reads(
     outcomes: Mapping[str, Outcome],
     *,
-    tags: str | None = None,
     status: str = "status",
     **members: str | tuple[str, ...],
 ) -> Read:
     """Return a function that reads a response of Get, or a summary, as a :class:`ResourceState`.
 
     :param outcomes: what each status means; any other is unknown, and never success.
-    :param tags: the member with its tags, one of which has the token.
     :param status: the member that holds the status.
     :param members: for each attribute, the member of the response, or several if Get and List name it differently.
     """
@@ -152,8 +149,6 @@ def reads(
     def read(response: Mapping[str, Any]) -> Seen:
         said = response.get(status, NO_STATUS)
         found = {own: response[name] for own, given in names.items() for name in given if response.get(name)}
-        if tags is not None:
-            found["token"] = token_in({tag["key"]: tag["value"] for tag in response.get(tags, ())})
         return ResourceState(status=said, outcome=outcomes.get(said, Outcome.UNKNOWN), **found)
 
     return read

@@ -28,7 +28,6 @@ COPY_JOB = Resource(
     model_operation="GetCustomModel",
     read=reads(
         _OUTCOMES,
-        tags="targetModelTags",
         arn="jobArn",
         name="targetModelName",
         created="creationTime",
