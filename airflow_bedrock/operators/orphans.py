@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration
+from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
@@ -16,12 +18,16 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
 
-    :param stop: stop them; with False, only log them.
+    :param stop: stop them; with False, only log them. (templated)
     """
 
-    def __init__(self, *, stop: bool = True, **kwargs: Any) -> None:
+    rules: ClassVar[Mapping[str, Rule]] = {"stop": flag}
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
+
+    def __init__(self, *, stop: bool | str = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stop = stop
+        self._check_literals()
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Find the orphaned jobs, and stop them."""
@@ -29,14 +35,14 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
         from airflow_bedrock.jobs.stopping import stop_job
         from airflow_bedrock.jobs.task_state import state_of_waiter
 
-        found = []
+        stops, found = self._checked()["stop"], []
         for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
             arn, resource = one.job.arn, one.service.resource
             runs_on = f"{resource.word.capitalize()} {arn} runs on and {resource.billed}"
             if one.kept:
                 self.log.info("%s: %s.", runs_on, one.kept)
                 continue
-            outcome = stop_job(one.service, arn) if self.stop else f"{runs_on}: no task waits for it."
+            outcome = stop_job(one.service, arn) if stops else f"{runs_on}: no task waits for it."
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

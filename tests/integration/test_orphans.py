@@ -227,9 +227,9 @@ class Supervisor:
         return None
 
 
-@pytest.mark.parametrize("stop", [True, False])
+@pytest.mark.parametrize("stop", [True, False, "False"])  # a template renders text
 @pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 0}])
-def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], stop: bool) -> None:
+def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], stop: bool | str) -> None:
     """It stops what is orphaned and returns what became of it."""
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
     ended, alive, doubt = (jobs.asked(run[:5], run, **how) for run in (ENDED, ALIVE, GONE))
@@ -237,8 +237,8 @@ def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str
     (found,) = operator.execute({})
     operator.hook.conn.close()
     assert found["job_arn"] == ended
-    assert ("is being stopped" if stop else "runs on and is billed") in found["outcome"]
-    assert jobs.status(ended) == ("Stopping" if stop else "InProgress")
+    assert ("is being stopped" if stop is True else "runs on and is billed") in found["outcome"]
+    assert jobs.status(ended) == ("Stopping" if stop is True else "InProgress")
     assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
 
 
