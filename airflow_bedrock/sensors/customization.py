@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
@@ -15,6 +15,7 @@ from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
+from airflow_bedrock.operators.arguments import Rule, switch
 from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {"deferrable": switch, "stop_on_kill": switch}
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "job_identifier")
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
@@ -109,6 +111,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         except ValueError as error:
             raise ArgumentError(str(error)) from error
         self.stop_on_kill = stop_on_kill
+        self._check_literals()
         self._since: datetime | None = None
         self._poller: jobs.waiting.Poller | None = None
         self._kill: jobs.on_kill.KillSwitch | None = None

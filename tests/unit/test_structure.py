@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "json_store": FOR_TASKS,
     "converse": {*FOR_TASKS, "evaluation"},
     "triggers": {*ENGINE, "hooks"},
-    "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base", "spend"},
+    "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.arguments", "operators.base", "spend"},
     "operators": {*ENGINE, *FACE, "registry", "spend", "storage", "converse", "datasets", "evaluation"},
     "local": {*FACTS, "datasets.rules"},
     "cli": {*FACTS, "customization", "datasets", "jobs", "local.command", "registry", "spend"},

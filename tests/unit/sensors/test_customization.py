@@ -56,6 +56,8 @@ def test_what_cannot_apply_is_refused_when_the_dag_is_parsed(wrong: dict[str, An
         {"no_response_timeout": -1},
         {"mode": "reschedule", "deferrable": True},
         {"stop_on_kill": True, "mode": "reschedule"},
+        {"stop_on_kill": "False"},
+        {"deferrable": "{{ params.deferrable }}"},
     ],
     ids=str,
 )
