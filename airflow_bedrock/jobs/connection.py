@@ -23,27 +23,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A JSON object."""
 
     @classmethod
-    def of(
-        cls,
-        *,
-        aws_conn_id: str | None,
-        region_name: str | None,
-        verify: bool | str | None,
-        config: Mapping[str, Any] | None,
-    ) -> Self:
+    def of(cls, *, config: Mapping[str, Any] | None, **fields: Any) -> Self:
         """Return the connection of an operator, from the parameters of its hook (``_hook_parameters``)."""
-        return cls(
-            aws_conn_id=aws_conn_id,
-            region_name=region_name,
-            verify=verify,
-            botocore_config=json.dumps(config or {}, sort_keys=True),
-        )
+        return cls(botocore_config=json.dumps(config or {}, sort_keys=True), **fields)
 
     def arguments(self) -> dict[str, Any]:
         """Return it as the arguments of a trigger, as JSON types."""
-        parameters = self.hook_parameters()
-        config = parameters.pop("config")
-        return {**parameters, "botocore_config": config}
+        return {**msgspec.structs.asdict(self), "botocore_config": json.loads(self.botocore_config) or None}
 
     def bedrock(self) -> BedrockHook:
         """Make a hook for Bedrock's control plane."""
@@ -51,12 +37,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def hook_parameters(self) -> dict[str, Any]:
         """Return it as the arguments of a hook."""
-        return {
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.region_name,
-            "verify": self.verify,
-            "config": json.loads(self.botocore_config) or None,
-        }
+        arguments = self.arguments()
+        return {"config": arguments.pop("botocore_config"), **arguments}
 
 
 def export_connection(conn_id: str) -> bool:

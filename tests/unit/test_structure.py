@@ -179,9 +179,7 @@ def test_one_value_copies_the_connection() -> None:
         for node in ast.walk(ast.parse(file.read_bytes()))
         if fields <= _names_given(node)
     }
-    assert found == {
-        f"{PACKAGE}.{name}" for name in ("jobs.connection", "operators.base", "hooks.registry", "hooks.bedrock")
-    }
+    assert found == {f"{PACKAGE}.{name}" for name in ("operators.base", "hooks.registry", "hooks.bedrock")}
 
 
 def _names_given(node: ast.AST) -> set[str]:
