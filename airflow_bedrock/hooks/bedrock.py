@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook, BaseAwsConnection
 from botocore.exceptions import NoRegionError
 
 from airflow_bedrock.aws_errors import UnreadableResponseError
@@ -15,13 +15,10 @@ from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel
-    from mypy_boto3_bedrock import BedrockClient
-    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+    from mypy_boto3_bedrock import BedrockClient  # noqa: F401 - for the class's type
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient  # noqa: F401 - likewise
 
-    _Hook = AwsGenericHook[BedrockClient]
-    _RuntimeHook = AwsGenericHook[BedrockRuntimeClient]
-else:
-    _Hook = _RuntimeHook = AwsGenericHook
+Other = TypeVar("Other", bound="AwsGenericHook[Any]")
 
 
 class MissingRegionError(NoRegionError):
@@ -49,7 +46,32 @@ def _check_readable(operation_model: OperationModel, response_dict: dict[str, An
         raise UnreadableResponseError(operation=operation_model.name, error=said) from error
 
 
-class BedrockHook(_Hook):
+class _ServiceHook(AwsGenericHook[BaseAwsConnection]):
+    client_type: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["client_type"] = self.client_type
+        super().__init__(*args, **kwargs)
+
+    def get_client_type(self, *args: Any, **kwargs: Any) -> BaseAwsConnection:
+        """Return a new client.
+
+        :raises MissingRegionError: no region is set.
+        """
+        try:
+            client: Any = super().get_client_type(*args, **kwargs)
+        except NoRegionError as error:
+            raise MissingRegionError from error
+        client.meta.events.register(f"before-parse.{self.client_type}", _check_readable)
+        return client  # type: ignore[no-any-return]  # botocore makes its classes when it runs
+
+    def _beside(self, hook_class: type[Other], region_name: str | None = None) -> Other:
+        """Return a hook for another service or region, with the same connection."""
+        region = region_name or self._region_name
+        return hook_class(aws_conn_id=self.aws_conn_id, region_name=region, verify=self._verify, config=self._config)
+
+
+class BedrockHook(_ServiceHook["BedrockClient"]):
     """Amazon Bedrock: customization jobs, custom models, deployments.
 
     A thin wrapper around :external+boto3:py:class:`boto3.client("bedrock") <Bedrock.Client>`; additional arguments
@@ -58,22 +80,6 @@ class BedrockHook(_Hook):
     """
 
     client_type = "bedrock"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["client_type"] = self.client_type
-        super().__init__(*args, **kwargs)
-
-    def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockClient:
-        """Return a new client.
-
-        :raises MissingRegionError: no region is set.
-        """
-        try:
-            client: BedrockClient = super().get_client_type(*args, **kwargs)
-        except NoRegionError as error:
-            raise MissingRegionError from error
-        client.meta.events.register("before-parse.bedrock", _check_readable)
-        return client
 
     def forget_client(self) -> None:
         """Create a new client for the next call, with the Airflow connection as it is then."""
@@ -92,9 +98,7 @@ class BedrockHook(_Hook):
         if (region := Arn.of(arn).region) in ("", self.conn_region_name):
             return self
         if region not in self._elsewhere:
-            self._elsewhere[region] = BedrockHook(
-                aws_conn_id=self.aws_conn_id, region_name=region, verify=self._verify, config=self._config
-            )
+            self._elsewhere[region] = self._beside(BedrockHook, region)
         return self._elsewhere[region]
 
     def tags_of(self, arn: str) -> dict[str, str]:
@@ -102,17 +106,7 @@ class BedrockHook(_Hook):
         return {tag["key"]: tag["value"] for tag in self.at(arn).conn.list_tags_for_resource(resourceARN=arn)["tags"]}
 
 
-class BedrockRuntimeHook(_RuntimeHook):
+class BedrockRuntimeHook(_ServiceHook["BedrockRuntimeClient"]):
     """Amazon Bedrock's runtime: Converse and InvokeModel on base models, custom models and deployments."""
 
     client_type = "bedrock-runtime"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["client_type"] = self.client_type
-        super().__init__(*args, **kwargs)
-
-    def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockRuntimeClient:
-        """Return a new client."""
-        client: BedrockRuntimeClient = super().get_client_type(*args, **kwargs)
-        client.meta.events.register("before-parse.bedrock-runtime", _check_readable)
-        return client

@@ -163,9 +163,3 @@ class BedrockModelRegistryHook(BedrockHook):
 
     def _s3(self) -> Any:
         return self._beside(S3Hook).conn
-
-    def _beside(self, hook_class: type[Any]) -> Any:
-        """Return a hook for another service with the same connection."""
-        return hook_class(
-            aws_conn_id=self.aws_conn_id, region_name=self._region_name, verify=self._verify, config=self._config
-        )

@@ -170,7 +170,7 @@ def test_no_function_takes_an_operator() -> None:
 def test_one_value_copies_the_connection() -> None:
     """What identifies a connection is frozen once, and passed on as a whole.
 
-    The operator's base gathers what the user gave, and two hooks make hooks beside themselves.
+    The operator's base gathers what the user gave, and a hook makes hooks beside itself.
     """
     fields = {"aws_conn_id", "region_name", "verify"}
     found = {
@@ -179,7 +179,7 @@ def test_one_value_copies_the_connection() -> None:
         for node in ast.walk(ast.parse(file.read_bytes()))
         if fields <= _names_given(node)
     }
-    assert found == {f"{PACKAGE}.{name}" for name in ("operators.base", "hooks.registry", "hooks.bedrock")}
+    assert found == {f"{PACKAGE}.{name}" for name in ("operators.base", "hooks.bedrock")}
 
 
 def _names_given(node: ast.AST) -> set[str]:
