@@ -120,13 +120,13 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return part, count, limit
         return None
 
-    def reserved(self, text: str, *, asked: bool) -> list[str]:
+    def reserved(self, text: str, *, is_prompt: bool) -> list[str]:
         """Return the reserved word in a text that fails the whole job.
 
-        :param asked: whether it is the system prompt or a user turn; otherwise it is an assistant turn.
+        :param is_prompt: whether it is the system prompt or a user turn; otherwise it is an assistant turn.
         """
         found = [one for one in self.reserved_sequences if one in text]
-        if asked and self.reserved_words:
+        if is_prompt and self.reserved_words:
             lower = text.lower()
             found += [word for word in self.reserved_words if word.lower() in lower]
         return found

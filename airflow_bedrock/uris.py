@@ -74,12 +74,12 @@ def local_path(uri: str) -> Path:
 
 def same(uri: str, other: str) -> bool:
     """Whether both URIs name the same file."""
-    return _plain(uri) == _plain(other)
+    return _normalised(uri) == _normalised(other)
 
 
 def lies_in(uri: str, folder: str) -> bool:
     """Whether a file or folder is the folder itself, or in it at any depth."""
-    return f"{_plain(uri)}/".startswith(f"{_plain(folder)}/")
+    return f"{_normalised(uri)}/".startswith(f"{_normalised(folder)}/")
 
 
 def name_in(uri: str, folder: str) -> str:
@@ -92,6 +92,6 @@ def join(uri: str, name: str) -> str:
     return f"{uri.rstrip('/')}/{name}"
 
 
-def _plain(uri: str) -> str:
+def _normalised(uri: str) -> str:
     """Return the normalised form of the name of a file or folder, without a slash at its end."""
     return uri.rstrip("/") if is_s3(uri) else str(local_path(uri).resolve()).rstrip("/")

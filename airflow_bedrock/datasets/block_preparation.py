@@ -18,7 +18,7 @@ from airflow_bedrock.datasets.formats import RecordFormat, write
 from airflow_bedrock.datasets.near import Signatures
 from airflow_bedrock.datasets.reading import Conversation, Fields, Reader, Turn, reader
 from airflow_bedrock.datasets.records import normalised, not_json, text_field, value_of
-from airflow_bedrock.datasets.repeats import Leavings, Place
+from airflow_bedrock.datasets.repeats import BlockEntries, Place
 from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
 from airflow_bedrock.datasets.split import Split, Splitter
@@ -91,7 +91,7 @@ class Part(NamedTuple):
     dropped: dict[str, int]
     listed: list[tuple[int, str]]
     splits: bytes
-    leavings: dict[int, bytes]
+    entries: dict[int, bytes]
     keys: dict[int, bytes]
     bands: dict[int, bytes]
 
@@ -104,8 +104,8 @@ class _Prepared(NamedTuple):
     """A record as it is written, its normalised question and answer, its group, and its split."""
 
     line: bytes
-    asked: bytes
-    said: bytes
+    prompt: bytes
+    completion: bytes
     group: bytes
     split: Split
 
@@ -117,31 +117,31 @@ def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
     read = reader(settings.fields, settings.form)
     splits, written, blank = bytearray(len(source)), list[bytes](), 0
     dropped, listed = Counter[str](), list[tuple[int, str]]()
-    leavings, keys = Leavings(block.number), defaultdict[int, bytes](bytes)
+    entries, keys = BlockEntries(block.number), defaultdict[int, bytes](bytes)
     signatures = None if settings.near_duplicates is None else Signatures(block.number, len(source))
     for number, line in enumerate(source):
         if not line or line.isspace():
             blank += 1
             continue
         try:
-            one = _prepared(settings, read, line)
+            prepared = _prepared(settings, read, line)
         except DatasetError as error:
             dropped[str(error)] += 1
             if len(listed) < MAX_DROPPED_LISTED:
                 listed.append((number, str(error)))
             continue
-        splits[number] = _NUMBERS[one.split]
-        written.append(one.line)
-        leavings.add(number, one.asked, one.said)
+        splits[number] = _NUMBERS[prepared.split]
+        written.append(prepared.line)
+        entries.add(number, prepared.prompt, prepared.completion)
         if settings.caps.wanted:
             place = Place(block.number, number)
-            drawn = sample_key(one.asked, one.said, one.group, place, settings.splitter.seed)
+            drawn = sample_key(prepared.prompt, prepared.completion, prepared.group, place, settings.splitter.seed)
             keys[drawn[0]] += drawn
         if signatures is not None:
-            signatures.add(number, one.asked)
+            signatures.add(number, prepared.prompt)
     spooled(folder, block.number, "jsonl").write_bytes(b"\n".join([*written, b""]))
     bands = signatures.put(spooled(folder, block.number, "near")) if signatures else {}
-    return Part(len(source) - blank, dict(dropped), listed, bytes(splits), leavings.parts(), dict(keys), bands)
+    return Part(len(source) - blank, dict(dropped), listed, bytes(splits), entries.parts(), dict(keys), bands)
 
 
 def _prepared(settings: Settings, read: Reader, line: bytes) -> _Prepared:
@@ -163,10 +163,10 @@ def _prepared(settings: Settings, read: Reader, line: bytes) -> _Prepared:
     written = write(conversation, settings.record_format)
     if problem := _problem(settings.rules, written):
         raise DatasetError(problem)
-    asked, said = normalised(key), normalised(answer)
-    group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
+    prompt, completion = normalised(key), normalised(answer)
+    group = prompt if settings.group_field is None else normalised(text_field(record, settings.group_field))
     split = Split.TEST if _is_late(settings, record) else settings.splitter.split_normalised(group)
-    return _Prepared(written, asked, said, group, split)
+    return _Prepared(written, prompt, completion, group, split)
 
 
 def _problem(rules: Rules | None, line: bytes) -> str | None:

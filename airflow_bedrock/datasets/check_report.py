@@ -67,8 +67,8 @@ def _aligned(columns: Sequence[str], rows: Rows) -> str:
 
 
 def _listed(finding: Sequence[object]) -> str:
-    *said, of_record = map(_printable, finding)
-    return "  ".join(said).rstrip() + (f"\n    {of_record}\n" if of_record else "\n")
+    *fields, text = map(_printable, finding)
+    return "  ".join(fields).rstrip() + (f"\n    {text}\n" if text else "\n")
 
 
 def _files(report: CheckReport) -> Rows:
@@ -77,9 +77,9 @@ def _files(report: CheckReport) -> Rows:
     ]
 
 
-def _file(one: FileSummary) -> str:
+def _file(file: FileSummary) -> str:
     """Return the file's name, and how many of its logs are skipped."""
-    return f"{one.name} ({one.passed_over:,} other logs)" if one.passed_over else one.name
+    return f"{file.name} ({file.passed_over:,} other logs)" if file.passed_over else file.name
 
 
 def _findings(report: CheckReport) -> Rows:

@@ -27,7 +27,7 @@ from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, pac
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import normalised, text_digest
-from airflow_bedrock.datasets.repeats import Entry, Leavings, Parts, Place, groups
+from airflow_bedrock.datasets.repeats import BlockEntries, Entry, Parts, Place, groups
 from airflow_bedrock.datasets.rules import (
     LogRules,
     Media,
@@ -167,7 +167,7 @@ class _Found:
     listed: list[tuple[int, Problem, str | None]] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     media: list[tuple[int, Media]] = field(default_factory=list)
-    leavings: dict[int, bytes] = field(default_factory=dict)
+    entries: dict[int, bytes] = field(default_factory=dict)
     bands: dict[int, bytes] = field(default_factory=dict)
 
     def note(self, line: int, problems: Sequence[Problem], listed: int, text: str | None = None) -> None:
@@ -333,7 +333,7 @@ class _Check:
         self._bad[part] += len(found.bad)
         self._problems.update(found.problems)
         self._kinds |= found.kinds
-        self._repeats.add(found.leavings)
+        self._repeats.add(found.entries)
         self._bands.add(found.bands)
         for line, problem, text in found.listed[: self._listed - len(self._findings)]:
             message = problem.message.removeprefix("Invalid record: ")
@@ -467,47 +467,47 @@ def _lengths(folder: Path, number: int) -> Path:
 def scan_block(options: _Options, block: Block) -> _Found:
     """Check every line of a block against the rules."""
     rules, facts = options.rules, document()
-    lines, found = _begun(options, block)
-    leavings = Leavings(block.number)
+    lines, found = _start_block(options, block)
+    entries = BlockEntries(block.number)
     latin = rules.method.characters_per_token or facts.characters_per_token
-    per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
-    plain_of, leave = rules.plain, leavings.add
+    per_token = [latin, *(min(script.characters_per_token, latin) for script in facts.scripts)]
+    read_plain, add_entry = rules.plain, entries.add
     scripts: list[list[int]] = []
     lengths = [0] * 40
     ascii_only = 0
     signatures = Signatures(block.number, len(lines)) if options.signatures else None
     for number, line in enumerate(lines):
-        plain = plain_of(line)
+        plain = read_plain(line)
         if plain is None:
-            record = _looked_at(options, number, line, found)
+            record = _check_line(options, number, line, found)
             if record is None:
                 continue
             key, text, answer = record.key, record.prompt, record.completion or ""
         else:
             key, answer = plain
             text = key
-        asked, said = normalised(key), answer.encode()
-        leave(number, asked, said)
+        prompt, completion = normalised(key), answer.encode()
+        add_entry(number, prompt, completion)
         if signatures is not None:
-            signatures.add(number, asked)
+            signatures.add(number, prompt)
         if text.isascii() and answer.isascii():
             length = len(text) + len(answer)
             ascii_only += length
             tokens = -(-length // latin)
         else:
-            scripts.append(counts := by_script(text.encode() + said, len(text) + len(answer)))
+            scripts.append(counts := by_script(text.encode() + completion, len(text) + len(answer)))
             tokens = -sum(map(floordiv, map(neg, counts), per_token))
         lengths[tokens.bit_length()] += 1
     found.lengths = lengths
     of_ascii = [ascii_only, *[0] * len(facts.scripts)]
     found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
-    found.leavings = leavings.parts()
+    found.entries = entries.parts()
     if signatures is not None:
         found.bands = signatures.put(Path(options.folder, f"{block.number}.near"))
     return found
 
 
-def _begun(options: _Options, block: Block) -> tuple[list[bytes], _Found]:
+def _start_block(options: _Options, block: Block) -> tuple[list[bytes], _Found]:
     """Return the lines of a block, with a byte order mark noted, and write down their lengths."""
     content = block.read()
     text = without_bom(content) if block.begin == 0 else content
@@ -523,7 +523,7 @@ def _begun(options: _Options, block: Block) -> tuple[list[bytes], _Found]:
     return lines, found
 
 
-def _looked_at(options: _Options, number: int, line: bytes, found: _Found) -> Record | None:
+def _check_line(options: _Options, number: int, line: bytes, found: _Found) -> Record | None:
     """Check a line against all rules."""
     record, problems = options.rules.check(line)
     if problems:

@@ -120,9 +120,9 @@ def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
 
 def _text(made: Estimate) -> str:
     rows, sources = table(made)
-    said = [*sources, verdict(made)]
+    lines = [*sources, verdict(made)]
     if made.evaluation:
-        said.append(f"An evaluation costs {dollars(total(made.evaluation))} USD.")
-    said += dict.fromkeys(item.unknown for item in (made.storage, *made.evaluation) if item.unknown)
+        lines.append(f"An evaluation costs {dollars(total(made.evaluation))} USD.")
+    lines += dict.fromkeys(item.unknown for item in (made.storage, *made.evaluation) if item.unknown)
     shown = cli.table([name.upper() for name in COLUMNS], rows)
-    return "\n".join([f"{made.model}, {made.method}, {made.region}", shown, *said, *made.notes, ""])
+    return "\n".join([f"{made.model}, {made.method}, {made.region}", shown, *lines, *made.notes, ""])

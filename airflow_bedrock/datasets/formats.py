@@ -51,9 +51,9 @@ def write(conversation: Conversation, record_format: RecordFormat) -> bytes:
     return _line(_WRITERS[record_format](conversation))
 
 
-def _converse(one: Conversation) -> object:
-    turns = [{"role": turn.role, "content": _blocks(turn)} for turn in one.turns]
-    system = {} if one.system is None else {"system": [{"text": one.system}]}
+def _converse(conversation: Conversation) -> object:
+    turns = [{"role": turn.role, "content": _blocks(turn)} for turn in conversation.turns]
+    system = {} if conversation.system is None else {"system": [{"text": conversation.system}]}
     return {"schemaVersion": RecordFormat.CONVERSE.value, **system, "messages": turns}
 
 
@@ -64,47 +64,47 @@ def _blocks(turn: Turn) -> list[dict[str, object]]:
     return blocks
 
 
-def _attached(one: Attachment) -> dict[str, object]:
-    location = {"uri": one.uri} | ({"bucketOwner": one.owner} if one.owner else {})
-    return {one.kind: {"format": one.format, "source": {"s3Location": location}}}
+def _attached(attachment: Attachment) -> dict[str, object]:
+    location = {"uri": attachment.uri} | ({"bucketOwner": attachment.owner} if attachment.owner else {})
+    return {attachment.kind: {"format": attachment.format, "source": {"s3Location": location}}}
 
 
-def _claude(one: Conversation) -> object:
-    _check_texts(one)
-    system = {} if one.system is None else {"system": one.system}
-    return {**system, "messages": [_plain(turn) for turn in one.turns]}
+def _claude(conversation: Conversation) -> object:
+    _check_texts(conversation)
+    system = {} if conversation.system is None else {"system": conversation.system}
+    return {**system, "messages": [_text_message(turn) for turn in conversation.turns]}
 
 
-def _plain(turn: Turn) -> dict[str, str]:
+def _text_message(turn: Turn) -> dict[str, str]:
     return {"role": turn.role, "content": "\n".join(turn.texts)}
 
 
-def _pair(one: Conversation) -> object:
-    _check_texts(one)
-    if one.system is not None:
+def _pair(conversation: Conversation) -> object:
+    _check_texts(conversation)
+    if conversation.system is not None:
         raise DatasetError("holds a system prompt, which the prompt-completion format does not support")
-    if [turn.role for turn in one.turns] != ["user", "assistant"]:
+    if [turn.role for turn in conversation.turns] != ["user", "assistant"]:
         raise DatasetError("is not one question and its answer, as the prompt-completion format requires")
-    asked, said = ("\n".join(turn.texts) for turn in one.turns)
-    return {"prompt": asked, "completion": said}
+    prompt, completion = ("\n".join(turn.texts) for turn in conversation.turns)
+    return {"prompt": prompt, "completion": completion}
 
 
-def _text_alone(one: Conversation) -> object:
-    return {"input": "\n".join(one.turns[-1].texts)}
+def _text_alone(conversation: Conversation) -> object:
+    return {"input": "\n".join(conversation.turns[-1].texts)}
 
 
-def _caption(one: Conversation) -> object:
-    return {"image-ref": one.turns[0].attachments[0].uri, "caption": "\n".join(one.turns[-1].texts)}
+def _caption(conversation: Conversation) -> object:
+    return {"image-ref": conversation.turns[0].attachments[0].uri, "caption": "\n".join(conversation.turns[-1].texts)}
 
 
-def _graded(one: Conversation) -> object:
-    _check_texts(one)
-    system = [] if one.system is None else [{"role": "system", "content": one.system}]
-    return {**one.fields, "messages": [*system, *map(_plain, one.turns)]}
+def _graded(conversation: Conversation) -> object:
+    _check_texts(conversation)
+    system = [] if conversation.system is None else [{"role": "system", "content": conversation.system}]
+    return {**conversation.fields, "messages": [*system, *map(_text_message, conversation.turns)]}
 
 
-def _check_texts(one: Conversation) -> None:
-    if one.has_attachments:
+def _check_texts(conversation: Conversation) -> None:
+    if conversation.has_attachments:
         raise DatasetError("holds images, videos or documents, which the format does not support")
 
 

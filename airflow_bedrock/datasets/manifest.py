@@ -65,11 +65,11 @@ def name_of(function: object) -> str:
     """
     if not isinstance(function, partial):
         return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    given = json.dumps((function.args, function.keywords), sort_keys=True, default=_plain)
+    given = json.dumps((function.args, function.keywords), sort_keys=True, default=_identity)
     return f"{name_of(function.func)}({sha256(given.encode()).hexdigest()[:16]})"  # they may be confidential
 
 
-def _plain(argument: object) -> object:
+def _identity(argument: object) -> object:
     if isinstance(argument, re.Pattern):
         return argument.pattern, argument.flags
     return sorted(map(repr, argument)) if isinstance(argument, (set, frozenset)) else name_of(argument)

@@ -14,7 +14,7 @@ from operator import eq
 from pathlib import Path
 
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.repeats import Leavings, Parts, Place, groups
+from airflow_bedrock.datasets.repeats import BlockEntries, Parts, Place, groups
 
 _PERMUTATIONS, _BANDS, _SEED = 128, 16, 7
 _ROWS = 4 * _PERMUTATIONS // _BANDS  # size of a band, in bytes
@@ -35,7 +35,7 @@ class Signatures:
             raise DatasetError("Near duplicates need rensa. Install 'airflow-bedrock[prep]'") from error
         self._minhash = RMinHash
         self._signatures = bytearray(lines * _SIZE)
-        self._bands = Leavings(block)
+        self._bands = BlockEntries(block)
 
     def add(self, line: int, text: bytes) -> None:
         """Sign a text in its normalised form."""

@@ -198,7 +198,7 @@ class _Preparation:
             self._report.dropped_records.append(Dropped(f"{name}:{line + number}", rule))
         self._before.append(part.splits)
         self._splits.append(bytearray(part.splits))
-        self._repeats.add(part.leavings)
+        self._repeats.add(part.entries)
         self._keys.add(part.keys)
         self._bands.add(part.bands)
 

@@ -82,11 +82,11 @@ class Conversation(msgspec.Struct, gc=False):
 
         :param common_system: the system prompt of all records, which is no part of a question.
         """
-        asked, answer = self.turns, _shown(self.fields.get("reference_answer", ""))
+        turns, answer = self.turns, _shown(self.fields.get("reference_answer", ""))
         if self.turns[-1].role == "assistant":
-            asked, answer = self.turns[:-1], "\n".join(self.turns[-1].texts)
+            turns, answer = self.turns[:-1], "\n".join(self.turns[-1].texts)
         texts = [self.system] if self.system and self.system != common_system else []
-        for turn in asked:
+        for turn in turns:
             texts += [*turn.texts, *(one.uri for one in turn.attachments)]
         return "\n".join(texts) or answer, answer
 
@@ -122,8 +122,8 @@ def reader(fields: Fields, form: str) -> Reader:
 
     :param form: the form of the written records, as in ``base_models.toml``.
     """
-    asked = _PROMPTS.get(form, "prompt") if fields.prompt == "prompt" else fields.prompt
-    prompt, completion = _getter(asked), _getter(fields.completion)
+    prompt_field = _PROMPTS.get(form, "prompt") if fields.prompt == "prompt" else fields.prompt
+    prompt, completion = _getter(prompt_field), _getter(fields.completion)
 
     def read(record: Mapping[str, Any]) -> Conversation:
         try:
@@ -138,14 +138,14 @@ def reader(fields: Fields, form: str) -> Reader:
             if broken in record:
                 raise DatasetError(broken)
         if form == "pre-training":
-            others = [one for one in ("input", fields.completion) if one in record and "{" not in asked]
-            said = text_field(record, others[0]) if others and asked not in record else prompt(record)
-            return Conversation(None, [Turn("assistant", [said])])
+            others = [one for one in ("input", fields.completion) if one in record and "{" not in prompt_field]
+            text = text_field(record, others[0]) if others and prompt_field not in record else prompt(record)
+            return Conversation(None, [Turn("assistant", [text])])
         if form == "image":
-            uri = text_field(record, asked if asked in record else "image-ref")
+            uri = text_field(record, prompt_field if prompt_field in record else "image-ref")
             caption = text_field(record, "caption" if fields.completion not in record else fields.completion)
             return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
-        if value_of(record, asked) is None and "{" not in asked:
+        if value_of(record, prompt_field) is None and "{" not in prompt_field:
             graded = form == "reinforcement" and isinstance(record.get("messages"), list)
             if (found := _graded(record) if graded else _chat(record)) is not None:
                 if form not in _THINKING and any(turn.thoughts for turn in found.turns):
@@ -153,7 +153,7 @@ def reader(fields: Fields, form: str) -> Reader:
                 return found
         turns = [Turn("user", [prompt(record)])]
         if form == "reinforcement":
-            return Conversation(None, turns, {name: value for name, value in record.items() if name != asked})
+            return Conversation(None, turns, {name: value for name, value in record.items() if name != prompt_field})
         if form == "distillation" and record.get(fields.completion) is None:
             return Conversation(None, turns)
         turns.append(Turn("assistant", [completion(record)]))
@@ -322,14 +322,14 @@ def _graded(record: Mapping[str, Any]) -> Conversation:
 
 
 def _log(record: Mapping[str, Any]) -> Conversation:
-    asked, said = "input.inputBodyJson", "output.outputBodyJson"
-    messages = value_of(record, f"{asked}.messages")
+    request, response = "input.inputBodyJson", "output.outputBodyJson"
+    messages = value_of(record, f"{request}.messages")
     if not isinstance(messages, list):
         raise DatasetError("an invocation log without a conversation")
     turns = [_message(one) for one in messages]
-    if answer := value_of(record, f"{said}.output.message.content") or value_of(record, f"{said}.content"):
+    if answer := value_of(record, f"{response}.output.message.content") or value_of(record, f"{response}.content"):
         turns.append(_turn("assistant", answer))
-    return _conversation(value_of(record, f"{asked}.system"), turns)
+    return _conversation(value_of(record, f"{request}.system"), turns)
 
 
 def _shown(value: object) -> str:

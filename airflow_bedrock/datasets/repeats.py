@@ -42,7 +42,7 @@ class Entry(NamedTuple):
         return Place(self.block, self.line)
 
 
-class Leavings:
+class BlockEntries:
     """The entries of the records of one block, by part."""
 
     def __init__(self, block: int) -> None:

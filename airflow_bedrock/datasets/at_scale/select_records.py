@@ -29,7 +29,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType, IntegralType, StringType, StructField, StructType
 
 _KEYS = StructType(
-    [StructField(name, BinaryType()) for name in ("asked", "said", "sample")] + [StructField("split", StringType())]
+    [StructField(name, BinaryType()) for name in ("question", "reply", "sample")] + [StructField("split", StringType())]
 )
 
 
@@ -111,7 +111,7 @@ def select(records: DataFrame, options: argparse.Namespace) -> tuple[DataFrame, 
     tally = resolved.agg(
         F.count("*").alias("usable"),
         F.count(F.when(F.col("n") == F.col("chosen"), 1)).alias("kept"),
-        F.count(F.when((F.col("n") != F.col("chosen")) & (F.col("said") == F.col("answer")), 1)).alias("duplicates"),
+        F.count(F.when((F.col("n") != F.col("chosen")) & (F.col("reply") == F.col("answer")), 1)).alias("duplicates"),
     ).first()
     assert tally is not None  # noqa: S101 - an aggregate has a row
     written = wanted.count()
@@ -129,9 +129,9 @@ def select(records: DataFrame, options: argparse.Namespace) -> tuple[DataFrame, 
 
 def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataFrame:
     """Number the records with the same question, and mark the one that is kept, if any, and its answer."""
-    same = Window.partitionBy("asked")
+    same = Window.partitionBy("question")
     in_order = same.orderBy(*order, "prompt", "completion")
-    alike = Window.partitionBy("asked", "said")
+    alike = Window.partitionBy("question", "reply")
     votes = (
         usable.withColumn("n", F.row_number().over(in_order))
         .withColumn("first_n", F.min("n").over(alike))
@@ -139,11 +139,11 @@ def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataF
         .withColumn("votes", F.count("*").over(alike))
     )
     rank = {"last": -F.col("last_n"), "majority": -F.col("votes")}.get(on_conflict, F.col("first_n"))
-    best = F.min(F.struct(rank.alias("rank"), F.col("first_n"), F.col("said"))).over(same)
-    found = votes.withColumn("best", best).withColumn("answer", F.col("best.said"))
+    best = F.min(F.struct(rank.alias("rank"), F.col("first_n"), F.col("reply"))).over(same)
+    found = votes.withColumn("best", best).withColumn("answer", F.col("best.reply"))
     chosen = F.col("best.first_n")
     if on_conflict == "drop":
-        disputed = F.min("said").over(same) != F.max("said").over(same)
+        disputed = F.min("reply").over(same) != F.max("reply").over(same)
         found = found.withColumn("disputed", disputed)
         found = found.withColumn("answer", F.when(~F.col("disputed"), F.col("answer")))
         chosen = F.when(F.col("disputed"), F.lit(0)).otherwise(chosen)
@@ -153,7 +153,7 @@ def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataF
 def _sampled(kept: DataFrame, options: argparse.Namespace) -> DataFrame:
     """Take the first records by hash: the same data gives the same sample, and a larger sample contains a smaller."""
     if options.max_records_per_class:
-        of_class = Window.partitionBy("said").orderBy("sample")
+        of_class = Window.partitionBy("reply").orderBy("sample")
         kept = kept.withColumn("place", F.row_number().over(of_class)).where(
             F.col("place") <= options.max_records_per_class
         )
@@ -192,14 +192,14 @@ def record_keys(
     :param seed: the key of the hashes.
     :param test, validation: fractions.
     """
-    if not all(one is not None and one.strip() for one in (prompt, completion, group)):
+    if not all(text is not None and text.strip() for text in (prompt, completion, group)):
         return None
-    asked, said, grouped = (normalised(str(one)) for one in (prompt, completion, group))
-    sample = blake2b(asked, digest_size=8, key=seed, person=b"dataset sample").digest()
-    place = blake2b(grouped, digest_size=8, key=seed, person=b"dataset split").digest()
+    question, answer, group_text = (normalised(str(text)) for text in (prompt, completion, group))
+    sample = blake2b(question, digest_size=8, key=seed, person=b"dataset sample").digest()
+    place = blake2b(group_text, digest_size=8, key=seed, person=b"dataset split").digest()
     where = int.from_bytes(place, "big") / 2**64
     split = "test" if where < test else "validation" if where < test + validation else "train"
-    return blake2b(asked, digest_size=16).digest(), blake2b(said, digest_size=16).digest(), sample, split
+    return blake2b(question, digest_size=16).digest(), blake2b(answer, digest_size=16).digest(), sample, split
 
 
 def normalised(text: str) -> bytes:

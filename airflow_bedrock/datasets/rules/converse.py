@@ -123,11 +123,11 @@ class _Plain2(_Plain, gc=False):
 def _flat(record: _Plain) -> Plain | None:
     turns, system = record.messages, record.system
     if len(turns) == 2:
-        asked, said = turns
-        if asked.role != "user" or said.role != "assistant":
+        question, reply = turns
+        if question.role != "user" or reply.role != "assistant":
             return None
-        prompt = asked.content[0].text
-        return f"{system[0].text}\n{prompt}" if system else prompt, said.content[0].text
+        prompt = question.content[0].text
+        return f"{system[0].text}\n{prompt}" if system else prompt, reply.content[0].text
     if not turns or len(turns) % 2 or any(turn.role != role for turn, role in zip(turns, cycle(_TURNS), strict=False)):
         return None
     texts = [system[0].text] if system else []
@@ -142,10 +142,10 @@ def _read(record: _Nova | _Llama) -> Record:
     answered = 0
     for number, message in enumerate(record.messages):
         blocks = [(f"$.messages[{number}].content[{n}]", block) for n, block in enumerate(message.content)]
-        said = [Text(message.role, block.text, f"{where}.text") for where, block in blocks if block.text is not None]
+        added = [Text(message.role, block.text, f"{where}.text") for where, block in blocks if block.text is not None]
         media += (one for where, block in blocks for one in _media(where, block))
-        texts += said
-        answered = len(said) if message.role == "assistant" else 0
+        texts += added
+        answered = len(added) if message.role == "assistant" else 0
     return conversation(texts, media, answered=answered)
 
 

@@ -86,7 +86,7 @@ def _size(method: Method, record: Record, size: int) -> Iterator[Problem]:
 
 def _words(method: Method, record: Record) -> Iterator[Problem]:
     for role, text, where in record.texts:
-        for word in method.reserved(text, asked=role != "assistant"):
+        for word in method.reserved(text, is_prompt=role != "assistant"):
             message = f"Invalid record: the text holds the reserved word {word.strip()}."
             yield Problem("reserved-word", where, message)
 

@@ -57,7 +57,7 @@ def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bo
 
 
 def _record(entry: _Log, *, answered: bool) -> Record | None:
-    body, said = entry.input.inputBodyJson, entry.output.outputBodyJson
+    body, output = entry.input.inputBodyJson, entry.output.outputBodyJson
     system = _text(body.get("system"))
     texts = [Text("system", system, "$.input.inputBodyJson.system")] if system else []
     messages = body.get("messages")
@@ -68,7 +68,7 @@ def _record(entry: _Log, *, answered: bool) -> Record | None:
             texts.append(Text(role, text, f"$.input.inputBodyJson.messages[{number}].content"))  # type: ignore[arg-type]
     if not any(one.role != "system" for one in texts):
         return None
-    answer = _text(value_of(said, "output.message.content")) if answered else ""
+    answer = _text(value_of(output, "output.message.content")) if answered else ""
     if answer:
         texts.append(Text("assistant", answer, "$.output.outputBodyJson.output.message.content"))
     return conversation(texts, answered=int(bool(answer)))

@@ -33,8 +33,8 @@ class Problem(NamedTuple):
     def of_any(self) -> str:
         """The message without this record's numbers and URIs."""
         where = f"{re.sub('[0-9]+', '', self.where)}: " if self.rule == "shape" else ""
-        said = _OF_THE_RECORD.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]} … ", self.message)
-        return where + said
+        message = _OF_THE_RECORD.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]} … ", self.message)
+        return where + message
 
 
 class Text(NamedTuple):
@@ -85,9 +85,9 @@ def conversation(texts: Sequence[Text], media: Sequence[Media] = (), *, answered
 
     :param answered: the number of texts, at the end, that are the answer; 0 for a record without an answer.
     """
-    asked = texts[:-answered] if answered else texts
+    question = texts[:-answered] if answered else texts
     return Record(
-        prompt=joined(one.text for one in asked),
+        prompt=joined(one.text for one in question),
         completion=joined(one.text for one in texts[-answered:]) if answered else None,
         media=tuple(media),
         texts=tuple(texts),

@@ -40,10 +40,10 @@ def shape_problems(value: object, type_: Any, where: str = "$") -> Iterator[Prob
         msgspec.convert(value, type_)
     except (msgspec.ValidationError, RecursionError) as error:
         found = list(_within(value, type_, where))
-        yield from found or [Problem("shape", where, _said(error, type_))]
+        yield from found or [Problem("shape", where, _message(error, type_))]
 
 
-def _said(error: Exception, type_: Any) -> str:
+def _message(error: Exception, type_: Any) -> str:
     """Return msgspec's message without the place and without values, which may be texts."""
     allowed = [one for one in get_args(_bare(type_)) if isinstance(one, str)]
     message = _PLACE.sub("", str(error))
