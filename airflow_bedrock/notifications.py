@@ -54,8 +54,8 @@ class BedrockNotifier(BaseNotifier):
 
         :raises Exception: the first error of a notifier, after all were called.
         """
-        said = message(context)
-        more: Any = {**context, "bedrock_subject": said.subject, "bedrock_text": said.text}
+        notice = message(context)
+        more: Any = {**context, "bedrock_subject": notice.subject, "bedrock_text": notice.text}
         errors = []
         for notifier in self.notifiers:
             try:
@@ -74,13 +74,13 @@ def message(context: Mapping[str, Any]) -> Message:
     ti = context["ti"]
     mapped = getattr(ti, "map_index", None)
     where = f"{ti.dag_id}.{ti.task_id}" + (f"[{mapped}]" if mapped is not None and mapped >= 0 else "")
-    subject, lines = _said(context, where)
+    subject, lines = _subject_and_lines(context, where)
     log_url = getattr(ti, "log_url", None)
     lines += [f"Task: {where} in run {ti.run_id}", *([f"Log: {log_url}"] if log_url else [])]
     return Message(subject, "\n".join([subject, *lines]))
 
 
-def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
+def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
     error = context.get("exception")
     if error is not None:  # the error says what happened to the job, what it costs and what to do
         what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else "failed"
@@ -91,9 +91,9 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
             *([f"Local Bedrock: {local}"] if local and local not in str(error) else []),
         ]
     ti = context["ti"]
-    for key, say in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
+    for key, describe in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
         if isinstance(known := _pushed(ti, key), Mapping):
-            subject, *lines = say(known)
+            subject, *lines = describe(known)
             return subject, lines
     if getattr(context.get("task"), "task_type", None) == _GATE and _pushed(ti, "return_value") is None:
         gate = context["task"]

@@ -33,7 +33,7 @@ def bars(models: Collection[Inference], console: Console | None = None) -> Itera
             """Return the current bars, each time that they are drawn."""
             for model, task in tasks.items():
                 progress = model.progress
-                self.update(task, total=progress.total, completed=progress.asked + progress.kept)
+                self.update(task, total=progress.total, completed=progress.answered + progress.kept)
             return super().get_renderables()
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

@@ -13,7 +13,7 @@ import msgspec
 
 from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.inference import Question
-from airflow_bedrock.evaluation.records import said
+from airflow_bedrock.evaluation.records import text_of
 
 
 def line(question: Question) -> bytes:
@@ -33,7 +33,7 @@ class Answered:
     answers: dict[int, tuple[Any, Answer]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
-    def take(self, lines: Iterable[bytes]) -> None:
+    def read(self, lines: Iterable[bytes]) -> None:
         """Read an output file. A line without a record number counts as missing: its record has no output."""
         for raw in lines:
             try:
@@ -51,10 +51,10 @@ class Answered:
 
     def to(self, question: Question) -> Answer | None:
         """Return the answer to a question, if the job got the same question under this number."""
-        asked, answer = self.answers.get(question.number, (None, None))
+        request, answer = self.answers.get(question.number, (None, None))
         if answer is None:
             return None
-        if asked != msgspec.json.decode(msgspec.json.encode(question.request)):
+        if request != msgspec.json.decode(msgspec.json.encode(question.request)):
             self.failed[question.number] = "another question"
             return None
         return answer
@@ -67,5 +67,5 @@ class Answered:
 def answer_of(output: Mapping[str, Any]) -> Answer:
     """Return the answer in a response of Converse, without its latency, which a job does not have."""
     usage = output["usage"]
-    text = said(output["output"].get("message", {}).get("content", []))
+    text = text_of(output["output"].get("message", {}).get("content", []))
     return Answer(text, output["stopReason"], usage["inputTokens"], usage["outputTokens"])

@@ -52,8 +52,8 @@ class Bill:
         rate = self._rates(model_id)
         if rate is None:
             return 0.0
-        asked = len(msgspec.json.encode(request)) / CHARACTERS_PER_TOKEN
-        return rate.cost(asked, request.get("inferenceConfig", {}).get("maxTokens", 0))
+        input_tokens = len(msgspec.json.encode(request)) / CHARACTERS_PER_TOKEN
+        return rate.cost(input_tokens, request.get("inferenceConfig", {}).get("maxTokens", 0))
 
     def reserve(self, model_id: str, request: Mapping[str, Any]) -> float:
         """Reserve what a question may cost at most.

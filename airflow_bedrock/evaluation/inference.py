@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 KEEP_ANSWERS = 100
 KEEP_SECONDS = 10.0
-_TELL_SECONDS = 30.0
+_REPORT_SECONDS = 30.0
 _FETCH_SECONDS = 60.0  # between two reads of other workers' answers, which list all answers of a model
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two reads of which model answers
 
@@ -95,12 +95,12 @@ class Progress:
 
     :param total: questions in all.
     :param kept: questions that already had an answer.
-    :param asked: questions answered now.
+    :param answered: questions answered now.
     """
 
     total: int
     kept: int = 0
-    asked: int = 0
+    answered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +153,18 @@ class Inference:
 
     def begin(self) -> None:
         """Read which model answers, and the answers that it has given before."""
-        self._served = self._who_answers()
+        self._served = self._served_model()
         if self._served is not None:
             self._store.fetch(self._served.model, self._answers)
 
     @property
-    def itself(self) -> str:
+    def answered_by(self) -> str:
         """The model that answers, not the id that is called; that id if the model is unknown."""
         return self._served.model if self._served else self.model.model_id
 
     def key(self, question: Question) -> str:
         """Return the key of an answer: the same for all records with the same question."""
-        return self._keys(self.itself, question.request)
+        return self._keys(self.answered_by, question.request)
 
     def answer(self, question: Question) -> Answer | None:
         """Return the answer to a question, if there is one."""
@@ -180,7 +180,7 @@ class Inference:
         entries = [Entry(self.key(question), answer) for question, answer in found]
         self._answers.add(entries)
         if entries:
-            self._store.keep(self.itself, entries, self._answers)
+            self._store.keep(self.answered_by, entries, self._answers)
         return len(entries)
 
     def stop(self) -> None:
@@ -194,19 +194,19 @@ class Inference:
         :raises Exception: whatever the model raised.
         """
         self.progress = Progress(total)
-        self._began = self._kept_at = self._told_at = self._fetched_at = self._clock()
+        self._began = self._kept_at = self._reported_at = self._fetched_at = self._clock()
         with ThreadPoolExecutor(self._most) as pool:
             try:
                 more = True
                 while self._under_way or ((more or self._again) and not self._stopped.is_set()):
                     more = self._fill(pool, questions)
-                    self._take()
+                    self._collect()
                     self._keep_in_time()
             finally:
                 while self._under_way:
                     self._finish(self._results.get(), raises=False)
                 self._keep()
-        self._tell()
+        self._report()
 
     def _fill(self, pool: ThreadPoolExecutor, questions: Iterator[Question]) -> bool:
         """Start as many questions as allowed; return whether there are more."""
@@ -221,19 +221,19 @@ class Inference:
                 self.progress.kept += 1
                 continue
             reserved = self._bill.reserve(self.model.model_id, question.request)
-            self._under_way[key] = begun = _UnderWay(question, key, self._clock(), reserved)
-            pool.submit(self._ask, begun)
+            self._under_way[key] = pending = _UnderWay(question, key, self._clock(), reserved)
+            pool.submit(self._ask, pending)
         return True
 
-    def _ask(self, begun: _UnderWay) -> None:
+    def _ask(self, pending: _UnderWay) -> None:
         """Runs in a thread of the pool; everything else runs in the thread of :meth:`run`."""
         try:
-            self._results.put((begun, self.model.ask(begun.question.request, begun.key)))
+            self._results.put((pending, self.model.ask(pending.question.request, pending.key)))
         except BaseException as error:  # raised where the results are read
-            self._results.put((begun, error))
+            self._results.put((pending, error))
 
-    def _take(self) -> None:
-        """Take all results; wait for one, but no longer than until another question may start."""
+    def _collect(self) -> None:
+        """Collect all results; wait for one, but no longer than until another question may start."""
         pause = min(self._pace.wait(self._clock(), len(self._under_way)) or 1.0, 1.0)
         if not self._under_way:
             self._stopped.wait(pause if self._again else 0)
@@ -246,27 +246,27 @@ class Inference:
             return
 
     def _finish(self, result: _Result, *, raises: bool = True) -> None:
-        begun, answer = result
-        del self._under_way[begun.key]
+        pending, answer = result
+        del self._under_way[pending.key]
         now = self._clock()
         if isinstance(answer, Answer):
-            self._bill.settle(self.model.model_id, begun.reserved, answer)
+            self._bill.settle(self.model.model_id, pending.reserved, answer)
             self._pace.answered(now)
             self._timeout.answered()
-            self.progress.asked += 1
-            entry = Entry(begun.key, answer)
+            self.progress.answered += 1
+            entry = Entry(pending.key, answer)
             self._answers.add([entry])
             if self._served is not None:
                 self._unkept.append(entry)
             return
-        self._bill.settle(self.model.model_id, begun.reserved, None)
+        self._bill.settle(self.model.model_id, pending.reserved, None)
         if not raises:
             return
         if not isinstance(answer, Later):
-            answer.args = (f"Record {begun.question.number}: {answer}",)
+            answer.args = (f"Record {pending.question.number}: {answer}",)
             raise answer
-        self._again.append(begun.question)
-        self._pace.refused(now, begun.began)
+        self._again.append(pending.question)
+        self._pace.refused(now, pending.began)
         self._check_timeout(answer, now)
 
     def _check_timeout(self, later: Later, now: float) -> None:
@@ -277,8 +277,8 @@ class Inference:
         now = self._clock()
         if len(self._unkept) >= KEEP_ANSWERS or (self._unkept and now - self._kept_at >= KEEP_SECONDS):
             self._keep()
-        if now - self._told_at >= _TELL_SECONDS:
-            self._tell()
+        if now - self._reported_at >= _REPORT_SECONDS:
+            self._report()
 
     def _keep(self) -> None:
         """Keep the new answers, if the model is the same as at the first question."""
@@ -286,7 +286,7 @@ class Inference:
         if not self._unkept:
             return
         try:
-            served = self._who_answers()
+            served = self._served_model()
         except Exception:
             log.warning(
                 "Cannot determine which model was behind %s: %d answers are lost",
@@ -306,7 +306,7 @@ class Inference:
             self._fetched_at = self._kept_at
             self._store.fetch(served.model, self._answers)
 
-    def _who_answers(self) -> ServedModel | None:
+    def _served_model(self) -> ServedModel | None:
         """Return which model answers now; retry until the service responds."""
         pause = _FIRST_PAUSE
         while True:
@@ -317,17 +317,17 @@ class Inference:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _tell(self) -> None:
-        self._told_at = now = self._clock()
+    def _report(self) -> None:
+        self._reported_at = now = self._clock()
         progress = self.progress
-        rate = progress.asked / max(0.001, now - self._began)
+        rate = progress.answered / max(0.001, now - self._began)
         spent = self._bill.spent(self.model.model_id)
         log.info(
             "Model %s: %d asked, %d kept from before, %.1f per second, %d remaining, %s spent",
             self.model.model_id,
-            progress.asked,
+            progress.answered,
             progress.kept,
             rate,
-            progress.total - progress.asked - progress.kept,
+            progress.total - progress.answered - progress.kept,
             "an unknown amount" if spent is None else f"{spent:.4f} USD",
         )

@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.metrics import cohen_kappa_score  # type: ignore[import-untyped]  # no stubs
 
 from airflow_bedrock.evaluation.metrics import Metric
-from airflow_bedrock.evaluation.records import Record, said
+from airflow_bedrock.evaluation.records import Record, text_of
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE
 
 TIE = "tie"
@@ -96,18 +96,18 @@ class Judge(AskingMetric):
     def result(self) -> dict[str, Any]:
         """Return how many replies could not be read, and how often the judge and the person agree."""
         labelled = self._agreed.total()
-        said: dict[str, Any] = {"unreadable": self._unreadable, "labelled": labelled}
+        result: dict[str, Any] = {"unreadable": self._unreadable, "labelled": labelled}
         if labelled:
             persons, judges = zip(*self._agreed, strict=True)
             weights = list(self._agreed.values())
-            said["agreement"] = sum(count for (one, other), count in self._agreed.items() if one == other) / labelled
+            result["agreement"] = sum(count for (one, other), count in self._agreed.items() if one == other) / labelled
             if len({*persons, *judges}) > 1:
-                said["kappa"] = float(cohen_kappa_score(persons, judges, sample_weight=weights))
-        return said
+                result["kappa"] = float(cohen_kappa_score(persons, judges, sample_weight=weights))
+        return result
 
 
 def _shown(record: Record, **answers: str) -> dict[str, str]:
-    system = {"system prompt": said(record.request["system"])} if "system" in record.request else {}
+    system = {"system prompt": text_of(record.request["system"])} if "system" in record.request else {}
     reference = {} if record.reference is None else {"reference": record.reference}
     return {**system, "question": record.prompt, **reference, **answers}
 

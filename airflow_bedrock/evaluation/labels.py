@@ -54,19 +54,19 @@ class MacroF1(Metric):
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
         """Return a 1 for each of right, answered and wanted, in the columns of the labels."""
         counts = [0.0] * self.columns
-        wanted, said = self._numbers[plain(reference)], self._numbers.get(plain(answer))
+        wanted, answered = self._numbers[plain(reference)], self._numbers.get(plain(answer))
         counts[3 * wanted + 2] = 1
-        if said is not None:
-            counts[3 * said + 1] = 1
-            counts[3 * said] = float(said == wanted)
+        if answered is not None:
+            counts[3 * answered + 1] = 1
+            counts[3 * answered] = float(answered == wanted)
         return counts
 
     def value(self, sums: Floats) -> Floats:
         """Return the mean F1 of the labels that occur."""
         counts = sums[..., : self.columns].reshape(*sums.shape[:-1], -1, 3)
-        right, said, wanted = (counts[..., column] for column in range(3))
-        occurs = said + wanted > 0
-        scores = np.divide(2 * right, said + wanted, out=np.zeros_like(right), where=occurs)
+        right, answered, wanted = (counts[..., column] for column in range(3))
+        occurs = answered + wanted > 0
+        scores = np.divide(2 * right, answered + wanted, out=np.zeros_like(right), where=occurs)
         value: Floats = scores.sum(axis=-1) / np.maximum(1, occurs.sum(axis=-1))
         return value
 
@@ -76,7 +76,7 @@ def by_label(confusion: Confusion, labels: Sequence[str]) -> list[dict[str, Any]
     pairs = list(confusion)
     measured = precision_recall_fscore_support(
         [wanted for wanted, _ in pairs],
-        [said for _, said in pairs],
+        [answered for _, answered in pairs],
         labels=list(labels),
         sample_weight=[confusion[pair] for pair in pairs],
         zero_division=0,

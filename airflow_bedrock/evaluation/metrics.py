@@ -95,10 +95,10 @@ def token_f1(answer: str, reference: str) -> float:
     """Return the F1 of the words that answer and reference share, as SQuAD counts them: without case, punctuation and
     English articles. Rajpurkar et al., SQuAD, EMNLP 2016.
     """
-    said, wanted = _words(answer), _words(reference)
-    if not said or not wanted:
-        return float(said == wanted)
-    return 2 * (said & wanted).total() / (said.total() + wanted.total())
+    answered, wanted = _words(answer), _words(reference)
+    if not answered or not wanted:
+        return float(answered == wanted)
+    return 2 * (answered & wanted).total() / (answered.total() + wanted.total())
 
 
 def _words(text: str) -> Counter[str]:
@@ -140,13 +140,13 @@ def json_fields(answer: str, reference: str, fields: Sequence[str] | None = None
     """
     wanted = parsed(reference)
     try:
-        said = parsed(answer)
+        output = parsed(answer)
     except ValueError:
         return 0.0
-    if not isinstance(said, dict) or not isinstance(wanted, dict):
-        return float(_same_json(said, wanted))
-    names = {name for name in (*said, *wanted) if fields is None or name in fields}
-    agreed = [name for name in names if name in said and name in wanted and _same_json(said[name], wanted[name])]
+    if not isinstance(output, dict) or not isinstance(wanted, dict):
+        return float(_same_json(output, wanted))
+    names = {name for name in (*output, *wanted) if fields is None or name in fields}
+    agreed = [name for name in names if name in output and name in wanted and _same_json(output[name], wanted[name])]
     return len(agreed) / len(names) if names else 1.0
 
 

@@ -32,7 +32,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], line: str, panel: str, *, zero:
 
 def confusion(cells: Sequence[tuple[str, str, int]]) -> str:
     """Draw the confusion matrix: reference labels down, answered labels across."""
-    rows = [{"wanted": wanted, "answered": said, "records": count} for wanted, said, count in cells]
+    rows = [{"wanted": wanted, "answered": answered, "records": count} for wanted, answered, count in cells]
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("answered:N", title="answered", axis=alt.Axis(labelAngle=-45)), y=alt.Y("wanted:N", title="reference")
     )

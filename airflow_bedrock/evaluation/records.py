@@ -45,8 +45,8 @@ class Record:
         """The conversation's texts, for a reader or a judge; for a single turn, just its text."""
         turns = self.request["messages"]
         if len(turns) == 1:
-            return said(turns[0]["content"])
-        return "\n\n".join(f"{turn['role']}: {said(turn['content'])}" for turn in turns)
+            return text_of(turns[0]["content"])
+        return "\n\n".join(f"{turn['role']}: {text_of(turn['content'])}" for turn in turns)
 
     @property
     def digest(self) -> bytes:
@@ -61,7 +61,7 @@ class Record:
         return None if found is None else found if isinstance(found, str) else _json(found)
 
 
-def said(content: Any) -> str:
+def text_of(content: Any) -> str:
     """Return the content of a turn's blocks: texts, and tool calls as JSON."""
     if isinstance(content, str):
         return content
@@ -105,7 +105,7 @@ def record_of(number: int, fields: Any) -> Record:
         raise RecordError("messages: there is no user turn")
     reference = None
     if turns[-1]["role"] == "assistant":
-        reference = said(turns.pop()["content"])
+        reference = text_of(turns.pop()["content"])
     if given := fields.get("reference_answer"):
         reference = given if isinstance(given, str) else _json(given)
     roles = [turn["role"] for turn in turns]

@@ -54,8 +54,8 @@ def sections(
     if result["slices"]:
         found.append(_slices(result))
     found += _labels(result)
-    found += _asked_about(result)
-    found += [_took(result), _asked(result)]
+    found += _judges(result)
+    found += [_usage(result), _parameters(result)]
     if losses:
         found.append(_losses(losses))
     return found
@@ -111,8 +111,8 @@ _LONG = 32  # characters from which a cell may wrap
 
 
 def _verdict(result: Mapping[str, Any]) -> Section:
-    asked_for = f" by more than {result['minimum_gain']:g}" if result["minimum_gain"] else ""
-    words = _WORDS[result["verdict"]].replace("better than the baseline", f"better than the baseline{asked_for}")
+    margin = f" by more than {result['minimum_gain']:g}" if result["minimum_gain"] else ""
+    words = _WORDS[result["verdict"]].replace("better than the baseline", f"better than the baseline{margin}")
     confidence = f"{100 * (1 - result['alpha']):g} %"
     return Section(
         "Verdict", f"{words} {result['reason']} {result['records']} records, intervals at {confidence} confidence."
@@ -198,21 +198,21 @@ def _labels(result: Mapping[str, Any]) -> list[Section]:
     return found
 
 
-def _asked_about(result: Mapping[str, Any]) -> list[Section]:
-    if not (found := result["asked_about"]):
+def _judges(result: Mapping[str, Any]) -> list[Section]:
+    if not (judges := result["asked_about"]):
         return []
     heading = ["metric", "model", "asked now", "cost", "replies not readable", "agrees with people", "kappa"]
     rows = []
-    for name, one in found.items():
-        cost, share = one["cost"], one.get("agreement")
-        agrees = "no labels" if share is None else f"{100 * share:.1f} % of {one['labelled']}"
+    for name, judge in judges.items():
+        cost, share = judge["cost"], judge.get("agreement")
+        agrees = "no labels" if share is None else f"{100 * share:.1f} % of {judge['labelled']}"
         money = "not known" if cost is None else f"{cost:.4f} USD"
-        kappa = _number(one.get("kappa"))
-        rows.append([name, one["model"], one["asked"], money, one.get("unreadable", 0), agrees, kappa])
+        kappa = _number(judge.get("kappa"))
+        rows.append([name, judge["model"], judge["asked"], money, judge.get("unreadable", 0), agrees, kappa])
     return [Section("Judges", table=[heading, *rows])]
 
 
-def _took(result: Mapping[str, Any]) -> Section:
+def _usage(result: Mapping[str, Any]) -> Section:
     heading = ["", "asked now", "input tokens", "output tokens", "cost", "latency p50 / p90 / p99", "answers cut off"]
     rows = []
     for role, model in result["models"].items():
@@ -232,7 +232,7 @@ def _took(result: Mapping[str, Any]) -> Section:
     return Section("Tokens, money and time", text, [heading, *rows], plots.histograms(result["models"]))
 
 
-def _asked(result: Mapping[str, Any]) -> Section:
+def _parameters(result: Mapping[str, Any]) -> Section:
     rows = [[role, model["model"], model["answered_by"]] for role, model in result["models"].items()]
     text = "Parameters: " + ", ".join(f"{name} {value}" for name, value in _flat(result["parameters"])) + "."
     return Section("What was asked", text, [["", "asked as", "answered by"], *rows])

@@ -42,7 +42,7 @@ class Evaluation:
 
     :param models: by role: candidate, baseline, and any others.
     :param metrics: the first one decides.
-    :param asked_about: the models that metrics call, by the metric's name.
+    :param metric_models: the models that metrics call, by the metric's name.
     :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
     :param max_records: maximum number of records, chosen by their hash; None for all.
     :param slice_by: the field whose values divide the records into slices; None for no slices.
@@ -55,7 +55,7 @@ class Evaluation:
         rules: Rules,
         bill: Bill,
         *,
-        asked_about: Mapping[str, Inference] | None = None,
+        metric_models: Mapping[str, Inference] | None = None,
         parameters: Mapping[str, Any],
         max_records: int | None = None,
         slice_by: str | None = None,
@@ -64,7 +64,7 @@ class Evaluation:
         self._metrics = metrics
         self._rules = rules
         self._bill = bill
-        self._asked_about = asked_about or {}
+        self._metric_models = metric_models or {}
         self._parameters = parameters
         self._max_records = max_records
         self._slice_by = slice_by
@@ -134,12 +134,12 @@ class Evaluation:
         too; where they need an answer that does not exist yet, the longest possible one is assumed.
         """
         missing, most = 0, 0.0
-        asked = [(inference, self.questions(lines)) for inference in set(self._models.values())]
-        asked += [
+        by_inference = [(inference, self.questions(lines)) for inference in set(self._models.values())]
+        by_inference += [
             (inference, self._about(metric, self._records(lines), self._longest))
             for inference, metric in self._judging()
         ]
-        for inference, questions in asked:
+        for inference, questions in by_inference:
             for question in inference.unanswered(questions):
                 missing += 1
                 most += self._bill.most(inference.model.model_id, question.request)
@@ -157,7 +157,7 @@ class Evaluation:
         """Return the metrics that call another model, each with that model."""
         for metric in self._metrics:
             if isinstance(metric, AskingMetric):
-                yield self._asked_about[metric.name], metric
+                yield self._metric_models[metric.name], metric
 
     def questions(self, lines: Lines) -> Iterator[Question]:
         """Return the questions to each model, in the order of the file."""
@@ -170,7 +170,7 @@ class Evaluation:
     @property
     def asks_metrics(self) -> bool:
         """Whether a metric calls a model, so that its questions depend on the answers."""
-        return bool(self._asked_about)
+        return bool(self._metric_models)
 
     def ask(self, lines: Lines) -> None:
         """Ask all models, each in its own thread.
@@ -207,7 +207,7 @@ class Evaluation:
         return {role: answer.text for role, answer in self._answers(record).items()}
 
     def _all(self) -> set[Inference]:
-        return {*self._models.values(), *self._asked_about.values()}
+        return {*self._models.values(), *self._metric_models.values()}
 
     def score(self, lines: Lines, visitors: Iterable[Visitor] = ()) -> dict[str, Any]:
         """Score the answers, and return the result of :class:`Scoring` with the time, tokens and cost of each model.
@@ -232,16 +232,16 @@ class Evaluation:
         for role, inference in self._models.items():
             result["models"][role] = {
                 "model": inference.model.model_id,
-                "answered_by": inference.itself,
+                "answered_by": inference.answered_by,
                 **result["models"][role],
                 **tallies[role].result(),
-                "asked": inference.progress.asked,
+                "asked": inference.progress.answered,
                 "cost": self._bill.spent(inference.model.model_id),
             }
-        asked_about = {
+        judges = {
             metric.name: {
                 "model": metric.model_id,
-                "asked": inference.progress.asked,
+                "asked": inference.progress.answered,
                 "cost": self._bill.spent(metric.model_id),
                 **metric.result(),
             }
@@ -249,7 +249,7 @@ class Evaluation:
         }
         return {
             **result,
-            "asked_about": asked_about,
+            "asked_about": judges,
             "parameters": dict(self._parameters),
             "slice_by": self._slice_by,
             "cost": self._bill.total,

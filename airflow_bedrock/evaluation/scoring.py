@@ -269,7 +269,7 @@ class Scoring:
             return {}
         return {
             role: {
-                "confusion": [[wanted, said, count] for (wanted, said), count in sorted(confusion.items())],
+                "confusion": [[wanted, answered, count] for (wanted, answered), count in sorted(confusion.items())],
                 "by_label": by_label(confusion, found.labels),
             }
             for role, confusion in self._confusion.items()

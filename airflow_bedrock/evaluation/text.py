@@ -53,13 +53,13 @@ class CorpusBleu(Metric):
 
     def value(self, sums: Floats) -> Floats:
         """Return BLEU; an order without a match is smoothed exponentially, as sacrebleu does by default."""
-        said, wanted = sums[..., 0], sums[..., 1]
+        answer_length, reference_length = sums[..., 0], sums[..., 1]
         matches = sums[..., 2 : 2 + self._ORDERS]
         totals = sums[..., 2 + self._ORDERS : 2 + 2 * self._ORDERS]
         none = (matches == 0) & (totals > 0)
         smoothed = np.where(none, 0.5 ** np.cumsum(none, axis=-1), matches)
         with np.errstate(divide="ignore", invalid="ignore"):
-            brevity = np.exp(np.minimum(0, 1 - wanted / said))
+            brevity = np.exp(np.minimum(0, 1 - reference_length / answer_length))
             precision = np.exp(np.log(smoothed / totals).mean(axis=-1))
         # BLEU is 0 if nothing matches, or if the answers are too short for an order.
         possible = (matches.sum(axis=-1) > 0) & (totals > 0).all(axis=-1)
@@ -83,13 +83,13 @@ class CorpusChrf(Metric):
     def value(self, sums: Floats) -> Floats:
         """Return the F-score of the mean precision and recall of the present orders."""
         by_order = sums[..., : self.columns].reshape(*sums.shape[:-1], CHRF.CHAR_ORDER, 3)
-        said, wanted, matched = (by_order[..., column] for column in range(3))
-        there = (said > 0) & (wanted > 0)
-        orders = there.sum(axis=-1)
+        answered, wanted, matched = (by_order[..., column] for column in range(3))
+        present = (answered > 0) & (wanted > 0)
+        orders = present.sum(axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.where(there, matched / said, 0.0).sum(axis=-1) / orders
-            recall = np.where(there, matched / wanted, 0.0).sum(axis=-1) / orders
+            precision = np.where(present, matched / answered, 0.0).sum(axis=-1) / orders
+            recall = np.where(present, matched / wanted, 0.0).sum(axis=-1) / orders
             factor = CHRF.BETA**2
-            score = (1 + factor) * precision * recall / (factor * precision + recall)
-        found: Floats = np.nan_to_num(score)
-        return found
+            f_score = (1 + factor) * precision * recall / (factor * precision + recall)
+        score: Floats = np.nan_to_num(f_score)
+        return score

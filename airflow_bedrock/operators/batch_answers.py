@@ -222,9 +222,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             spend.settling.settled_of(task_key_of(context), self._service, self._s3)
             records = work.evaluation.count
             missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
-            self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)
+            self.log.info("%s has answered %d of %d records", work.inference.answered_by, records - missing, records)
             return {
-                "model": work.inference.itself,
+                "model": work.inference.answered_by,
                 "records": records,
                 "answered": records - missing,
                 "missing": missing,
@@ -317,14 +317,14 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         """Return what the job of a chunk may cost: each question without an answer, with the longest possible one."""
         from airflow_bedrock.spend.ledger import Cost
 
-        itself = work.inference.itself
-        rate = self._rate(itself, batch=True)
+        answered_by = work.inference.answered_by
+        rate = self._rate(answered_by, batch=True)
         if rate is None:
-            return Cost(usd=None, unknown=f"No price is known for batch inference of {itself}.")
+            return Cost(usd=None, unknown=f"No price is known for batch inference of {answered_by}.")
         questions = work.unanswered(chunk)
         usd = sum(work.bill.most(self.model_id, question.request) for question in questions)
         rates = {name: Decimal(str(price)) for name, price in rate._asdict().items()}
-        return Cost(usd=Decimal(str(usd)), model=base_model_of(itself), rates=rates)
+        return Cost(usd=Decimal(str(usd)), model=base_model_of(answered_by), rates=rates)
 
     def _submission_of(
         self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch, budget: Budget | None
@@ -337,7 +337,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         request: dict[str, Any] = {
             "jobName": self.job_name,
             "roleArn": self.role_arn,
-            "modelId": work.inference.itself,
+            "modelId": work.inference.answered_by,
             "modelInvocationType": "Converse",
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **key}},
@@ -370,7 +370,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         """Log and check what this job and the next ones may cost."""
         rest = work.unanswered(so_far.chunk, work.chunks)
         costs = [work.bill.most(self.model_id, question.request) for question in rest]
-        unpriced = [f"batch inference of {work.inference.itself}"] if work.bill.unpriced([self.model_id]) else []
+        unpriced = [f"batch inference of {work.inference.answered_by}"] if work.bill.unpriced([self.model_id]) else []
         with self._explained("This job was not made."):
             self._check_max_cost(len(costs), sum(costs), unpriced, work.max_cost, so_far.cost)
 
@@ -420,7 +420,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         found = Answered()
         try:
             with work.storage.read(self._output_of(ended)) as lines:
-                found.take(lines)
+                found.read(lines)
         except BedrockFatalError:
             if ended.outcome is Outcome.SUCCEEDED:
                 raise
@@ -445,7 +445,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            bill = Bill(cache(lambda _: self._rate(inference.itself, batch=True)))
+            bill = Bill(cache(lambda _: self._rate(inference.answered_by, batch=True)))
             runtime = BedrockRuntimeHook(**self._hook_parameters).conn
             timeout = configuration.no_response_timeout()
             inference = self._inferences(

@@ -250,7 +250,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             if ":provisioned-model/" in model_id:
                 return Rate(0.0, 0.0)  # it is billed by the hour, used or not
             one = next(one for one in priced if one.model.model_id == model_id)
-            return self._rate(one.itself, embeds=isinstance(one.model, EmbeddingModel))
+            return self._rate(one.answered_by, embeds=isinstance(one.model, EmbeddingModel))
 
         bill = Bill(rate, arguments["max_cost"])
         runtime = stack.enter_context(closing(self._client(arguments["concurrency"] * len(_roles(arguments)))))
@@ -270,18 +270,18 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             for role, model_id in _roles(arguments).items()
         }
         models = {role: by_id[model_id] for role, model_id in _roles(arguments).items()}
-        asked_about = {}
+        metric_models = {}
         for one in metrics:
             if isinstance(one, AskingMetric):
                 kind = EmbeddingModel if one.embeds else ConverseModel
-                asked_about[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
-        priced += [*models.values(), *asked_about.values()]
+                metric_models[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
+        priced += [*models.values(), *metric_models.values()]
         return Evaluation(
             models,
             metrics,
             Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
             bill,
-            asked_about=asked_about,
+            metric_models=metric_models,
             parameters=parameters_of(arguments),
             max_records=arguments["max_records"],
             slice_by=arguments["slice_by"],

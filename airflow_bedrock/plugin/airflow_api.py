@@ -103,14 +103,14 @@ class AirflowApi:
 
     async def waiting(self, entries: Iterable[Entry]) -> set[tuple[str, str, str, int]]:
         """Return the task instances that run now, or wait in the triggerer."""
-        asked = list(entries)
-        if not asked:
+        listed = list(entries)
+        if not listed:
             return set()
         body = {
             "state": ["running", "deferred", "up_for_reschedule"],
-            "dag_ids": sorted({one.dag_id for one in asked}),
-            "dag_run_ids": sorted({one.run_id for one in asked}),
-            "task_ids": sorted({one.task_id for one in asked}),
+            "dag_ids": sorted({entry.dag_id for entry in listed}),
+            "dag_run_ids": sorted({entry.run_id for entry in listed}),
+            "task_ids": sorted({entry.task_id for entry in listed}),
             "page_limit": _PAGE,
         }
         found = await self._read(await self._client.post("/dags/~/dagRuns/~/taskInstances/list", json=body))

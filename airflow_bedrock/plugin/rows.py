@@ -98,15 +98,15 @@ def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, 
     return rows
 
 
-def _evaluation(asked: Entry, model: str | None, evaluations: Found, *, alone: bool) -> dict[str, Any] | None:
+def _evaluation(job: Entry, model: str | None, evaluations: Found, *, alone: bool) -> dict[str, Any] | None:
     """Return the latest evaluation of a job's model.
 
     :param alone: whether its run made no other job at its map index, since most evaluations name a deployment.
     """
     for entry, value in evaluations:
-        of_run = (entry.dag_id, entry.run_id) == (asked.dag_id, asked.run_id)
+        of_run = (entry.dag_id, entry.run_id) == (job.dag_id, job.run_id)
         candidate = value["models"].get("candidate", {}).get("model")
-        if of_run and ((alone and entry.map_index == asked.map_index) or (model and candidate == model)):
+        if of_run and ((alone and entry.map_index == job.map_index) or (model and candidate == model)):
             return value
     return None
 
@@ -192,21 +192,21 @@ def latest(found: Iterable[tuple[Entry, Any]], member: str) -> list[tuple[Entry,
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    asked = row.get("asked", {})
-    parameters = {f"hyperparameter {name}": value for name, value in asked.get("hyperparameters", {}).items()}
-    data = asked.get("training_data", {}).get("s3Uri")
+    request = row.get("asked", {})
+    parameters = {f"hyperparameter {name}": value for name, value in request.get("hyperparameters", {}).items()}
+    data = request.get("training_data", {}).get("s3Uri")
     score = ((row.get("evaluation") or {}).get("models", {}).get("candidate") or {}).get("value")
     return {
         "run": row.get("run_id"),
-        "base model": row.get("base_model_arn") or asked.get("base_model_id"),
-        "customization type": asked.get("customization_type"),
+        "base model": row.get("base_model_arn") or request.get("base_model_id"),
+        "customization type": request.get("customization_type"),
         "training data": data,
         **parameters,
         "training loss": row.get("training_loss"),
         "validation loss": row.get("validation_loss"),
         "score": score,
         "status": row.get("status"),
-        "time": _took(row),
+        "time": _elapsed(row),
     }
 
 
@@ -238,7 +238,7 @@ def timeline(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _took(row: Mapping[str, Any]) -> str | None:
+def _elapsed(row: Mapping[str, Any]) -> str | None:
     if not row.get("created") or not row.get("ended"):
         return None
     return duration((row["ended"] - row["created"]).total_seconds())
@@ -279,7 +279,7 @@ FILTERS = {
     "tail": _tail,
     "share": _share,
     "dollars": "{:,.2f}".format,
-    "took": lambda row: _took(row) or NONE,
+    "took": lambda row: _elapsed(row) or NONE,
     "losses": losses,
     "timeline": timeline,
     "console": partial(_address, resource_url),

@@ -29,7 +29,7 @@ class _Data(TypedDict, total=False):
     s3Uri: str  # as in the request
 
 
-class _Asked(TypedDict, total=False):
+class _Request(TypedDict, total=False):
     customization_type: str
     base_model_id: str
     hyperparameters: dict[str, str]
@@ -63,7 +63,7 @@ class _Job(TypedDict, total=False):
     losses_by_step: list[tuple[int, float]]
     losses_by_epoch: list[_Epoch]
     failure_message: str | None
-    asked: _Asked
+    asked: _Request
     bill: _Bill | None
     budget: _Budget | None
     local_page: _Address

@@ -41,9 +41,9 @@ _templates.filters |= rows.FILTERS
 
 async def job(request: Request) -> Response:
     """The job of a task instance, with the XComs of the run's other tasks: the wait, the evaluation."""
-    asked = request.query_params
-    dag_id, run_id, task_id = (asked.get(name, "") for name in ("dag_id", "run_id", "task_id"))
-    map_index = int(asked["map_index"]) if asked.get("map_index", "").lstrip("-").isdecimal() else -1
+    query = request.query_params
+    dag_id, run_id, task_id = (query.get(name, "") for name in ("dag_id", "run_id", "task_id"))
+    map_index = int(query["map_index"]) if query.get("map_index", "").lstrip("-").isdecimal() else -1
     async with AirflowApi(request) as airflow:
         of_run, evaluations = await asyncio.gather(
             *(airflow.entries(key, dag_id=dag_id, run_id=run_id) for key in (shown.JOB, shown.EVALUATION))
@@ -145,8 +145,8 @@ def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 async def _refused(request: Request, error: Any) -> Response:
     status = error.status if error.status in _REFUSED else 502
-    said = _REFUSED.get(status, f"Airflow's REST API answered {error.status}. See the API server's log.")
-    return _page("refused.html", status, said=said)
+    message = _REFUSED.get(status, f"Airflow's REST API answered {error.status}. See the API server's log.")
+    return _page("refused.html", status, message=message)
 
 
 application = Starlette(

@@ -71,7 +71,7 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: 1.9e9 + (-1) ** next(jumps) * 365 * 86_400)
     memory = Memory()
-    assert run(Model(), tmp_path / "one", memory).progress.asked == COUNT
+    assert run(Model(), tmp_path / "one", memory).progress.answered == COUNT
     assert run(model := Model(), tmp_path / "other", memory).progress.kept == COUNT
     assert model.calls == 0
 
@@ -123,7 +123,7 @@ def test_answers_expire_by_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     old = set(memory)
     for days, asked in ((DAYS, 0), (DAYS + 1, COUNT)):
         monkeypatch.setattr(answer_store, "_today", lambda days=days: today + timedelta(days=days))
-        assert run(Model(), tmp_path / str(days), memory).progress.asked == asked
+        assert run(Model(), tmp_path / str(days), memory).progress.answered == asked
         assert (old <= memory.keys()) is (asked == 0)
     assert old.isdisjoint(memory)
 
