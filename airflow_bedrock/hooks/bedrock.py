@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +44,9 @@ def _check_readable(operation_model: OperationModel, response_dict: dict[str, An
     try:
         _OBJECT.decode(response_dict["body"])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        with suppress(ValueError):
+            if isinstance(json.loads(response_dict["body"]), dict):
+                return  # an answer that ends within an emoji, which msgspec refuses and botocore reads
         said = f"HTTP {response_dict['status_code']}, {response_dict['headers'].get('content-type')}: {error}"
         raise UnreadableResponseError(operation=operation_model.name, error=said) from error
 
