@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook, BaseAwsConnection
 from botocore.exceptions import NoRegionError
 
 from airflow_bedrock.aws_errors import UnreadableResponseError
-from airflow_bedrock.decoding import decoder
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -32,9 +29,6 @@ class MissingRegionError(NoRegionError):
     )
 
 
-_OBJECT = decoder(dict[str, Any])
-
-
 def _check_readable(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
     """Raise UnreadableResponseError if the call succeeded and the body is not the JSON object that it should be."""
     shape = operation_model.output_shape
@@ -42,11 +36,10 @@ def _check_readable(operation_model: OperationModel, response_dict: dict[str, An
     if response_dict["status_code"] >= 300 or said_nothing or operation_model.has_streaming_output:
         return
     try:
-        _OBJECT.decode(response_dict["body"])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        with suppress(ValueError):
-            if isinstance(json.loads(response_dict["body"]), dict):
-                return  # an answer that ends within an emoji, which msgspec refuses and botocore reads
+        # As botocore reads it. msgspec would refuse half of a surrogate pair, with which a cut-off answer may end.
+        if not isinstance(json.loads(response_dict["body"].decode()), dict):
+            raise ValueError("the body is not a JSON object")
+    except ValueError as error:
         said = f"HTTP {response_dict['status_code']}, {response_dict['headers'].get('content-type')}: {error}"
         raise UnreadableResponseError(operation=operation_model.name, error=said) from error
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
 CALLS_AT_ONCE = 4
+CALL_SECONDS = 120.0
+"""After this time a call has failed. Its thread may read on: botocore limits only the time without a byte."""
 
 # One attempt per call: the planner polls again anyway, and must see throttling to slow all polls down.
 _CLIENT_CONFIG = Config(
@@ -54,7 +56,19 @@ class PollClient:
         self._making = asyncio.Lock()
 
     async def ask(self, resource: Resource, ask: Ask) -> Any:
-        """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs."""
+        """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs.
+
+        :raises TimeoutError: there is no whole response after two minutes.
+        """
+        try:
+            async with asyncio.timeout(CALL_SECONDS) as limit:
+                return await self._ask(resource, ask)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"no whole response within {CALL_SECONDS:g} s") from error
+            raise
+
+    async def _ask(self, resource: Resource, ask: Ask) -> Any:
         async with self._making:
             if self._client is None:
                 # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.

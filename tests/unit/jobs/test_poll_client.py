@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import Ask, GetJob, ListJobs, Trouble
-from airflow_bedrock.jobs.poll_client import PollClient, _list, _PollHook, poll_client, trouble_of
+from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, _list, _PollHook, poll_client, trouble_of
 from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
@@ -107,6 +108,28 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
     assert len(made) == 2
     polls.close()
     assert closed == made[1:]
+
+
+async def test_a_response_that_never_ends_is_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a byte every few seconds: botocore reads on, and every wait of the triggerer would wait with it."""
+    released = threading.Event()
+
+    def drip(**_: object) -> dict[str, object]:
+        released.wait()
+        return {"seen": [], "nextToken": None}
+
+    client = SimpleNamespace(list_model_customization_jobs=drip, close=lambda: None)
+    monkeypatch.setattr("airflow_bedrock.jobs.poll_client.poll_client", lambda *_: client)
+    monkeypatch.setattr("airflow_bedrock.jobs.poll_client.CALL_SECONDS", 0.05)
+    polls = PollClient(Connection.of(aws_conn_id=None, region_name=None, verify=None, config=None))
+    try:
+        for _ in range(CALLS_AT_ONCE + 1):  # each leaves a thread, until none is free
+            with pytest.raises(TimeoutError, match=r"no whole response within 0.05 s") as caught:
+                await polls.ask(CUSTOMIZATION_JOB, LIST)
+            assert trouble_of(caught.value, LIST) is Trouble.NO_ANSWER
+    finally:
+        released.set()
+        polls.close()
 
 
 def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) -> None:

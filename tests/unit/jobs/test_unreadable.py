@@ -87,6 +87,15 @@ def test_an_answer_of_a_proxy_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> N
     assert client.invoke_model(modelId="amazon.nova-micro-v1:0", body=b"{}")["body"].read() == b"<html>"
 
 
+def test_half_of_a_surrogate_pair_is_readable(service: Callable[[bytes], Service]) -> None:
+    """A text that was cut off may end with one; botocore reads it."""
+    job = service(
+        rb'{"jobArn": "arn:aws:a:b:c:d", "jobName": "j", "status": "Failed", "failureMessage": "\ud83d"}'
+    ).get(ARN)
+    assert job is not None
+    assert job.failure_message == "\ud83d"
+
+
 def test_a_job_without_an_arn_is_no_response(service: Callable[[bytes], Service]) -> None:
     """As of a gateway that answers in JSON."""
     with pytest.raises(UnreadableResponseError, match="no model customization job"):
