@@ -270,6 +270,7 @@ of the model until it is retired. docs/retraining.md has more.
     gate = BedrockPromotionGate(
         task_id="gate",
         report_uri=evaluate.output["report_uri"],
+        model_arn=wait.output["custom_model_arn"],
         ask_approval="{{ params.approver not in ('', None) }}",
         approvers="{{ params.approver or 'nobody' }}",
         registry_uri=REGISTRY,

@@ -11,7 +11,7 @@ from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
-from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, text
+from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, named, optional, text
 from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
     Every parameter is templated.
 
     :param model_arn: the challenger's ARN.
-    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None if models have no order.
+    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None if the models of the line have no order.
+        Without a period, a model does not replace one that has a period.
     :param compared_with: the ARN of the model that the evaluation compared it with, or the id of the base model; None
         if it was not compared.
     :param smoke_test: ``prompt``, and optionally ``expect``, a regular expression that the answer must match somewhere,
@@ -71,7 +72,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
     rules: ClassVar[Mapping[str, Rule]] = {
         "model_arn": MODEL_ARN,
         "period": _optional,
-        "compared_with": _optional,
+        "compared_with": optional(named(text)),  # an empty one would skip the comparison
         "smoke_test": _smoke_test,
         "job_arn": _optional,
         "dataset": _optional,

@@ -12,7 +12,18 @@ from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import EvaluationReportLink
-from airflow_bedrock.operators.arguments import Rule, flag, given, named, one_of, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import (
+    MODEL_ARN,
+    Rule,
+    flag,
+    given,
+    named,
+    one_of,
+    optional,
+    real,
+    rendered,
+    text,
+)
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 from airflow_bedrock.operators.registry import registry_uri_rule
 from airflow_bedrock.uris import file_uri
@@ -52,6 +63,8 @@ class BedrockPromotionGate(BedrockOperator):
 
     :param report_uri: ``report.json`` of :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`:
         ``evaluate.output["report_uri"]``.
+    :param model_arn: the challenger's ARN: a report about another model, which another run may have written there, does
+        not pass; None does not check that.
     :param metric: the metric whose difference counts; None takes the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference must lie above it.
     :param max_slice_loss: the maximum loss of the candidate on any slice.
@@ -74,6 +87,7 @@ class BedrockPromotionGate(BedrockOperator):
     operator_extra_links = (EvaluationReportLink(),)
     rules: ClassVar[Mapping[str, Rule]] = {
         "report_uri": named(file_uri),
+        "model_arn": optional(MODEL_ARN),
         "metric": optional(text),
         "minimum_gain": rendered(real(0)),
         "max_slice_loss": optional(rendered(real(0))),
@@ -92,6 +106,7 @@ class BedrockPromotionGate(BedrockOperator):
         self,
         *,
         report_uri: str,
+        model_arn: str | None = None,
         metric: str | None = None,
         minimum_gain: float | str = 0.0,
         max_slice_loss: float | str | None = None,
@@ -109,6 +124,7 @@ class BedrockPromotionGate(BedrockOperator):
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.report_uri = report_uri
+        self.model_arn = model_arn
         self.metric = metric
         self.minimum_gain = minimum_gain
         self.max_slice_loss = max_slice_loss
@@ -186,7 +202,7 @@ class BedrockPromotionGate(BedrockOperator):
     def _rule(self, given: Mapping[str, Any]) -> PromotionRule:
         from airflow_bedrock.registry.gate import PromotionRule
 
-        names = ("metric", "minimum_gain", "max_slice_loss", "max_latency_ms", "max_cost")
+        names = ("model_arn", "metric", "minimum_gain", "max_slice_loss", "max_latency_ms", "max_cost")
         return PromotionRule(**{name: given[name] for name in names})
 
     def _cost(self, given: Mapping[str, Any], input_tokens: int, output_tokens: int) -> float | None:

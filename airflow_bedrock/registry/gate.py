@@ -14,6 +14,7 @@ _NO_MARKUP = str.maketrans("|<>", "/()")
 class PromotionRule:
     """The requirements for the candidate's report. None for no requirement.
 
+    :param model_arn: the model that the report must be about.
     :param metric: the metric whose difference counts; None for the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference lies above it.
     :param max_slice_loss: the maximum loss of the candidate on any slice.
@@ -21,6 +22,7 @@ class PromotionRule:
     :param max_cost: the maximum cost of 1,000 answers in US dollars, by the tokens of this evaluation.
     """
 
+    model_arn: str | None = None
     metric: str | None = None
     minimum_gain: float = 0.0
     max_slice_loss: float | None = None
@@ -33,6 +35,9 @@ class PromotionRule:
         :param report: ``report.json`` of BedrockModelEvaluationOperator.
         :param cost_of: returns the cost of numbers of input and output tokens; None if unknown.
         """
+        about = at(report, "models", "candidate", "answered_by")
+        if self.model_arn is not None and about != self.model_arn:
+            yield f"the report is about {about}, not about {self.model_arn}"
         if report.get("verdict") != "better":
             yield f"the verdict is {report.get('verdict')}: {report.get('reason', 'no reason was given')}"
         metric = self.metric or report.get("metric")

@@ -109,7 +109,7 @@ def proposed(register: Register, version: ModelVersion, now: datetime, *, compar
 
     :param compared_with: the model that the version was compared with; None if it was not compared.
     :raises NotPromotedError: the champion's period is newer, or it is not the model that the version was compared with;
-        or the version was rejected before.
+        or the version has no period, or was rejected before.
     :raises BedrockError: another promotion is in progress; a retry may find it done.
     :raises BedrockFatalError: a period is not a date or time.
     """
@@ -239,7 +239,9 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
     if version.model_arn in register.retired:
         return "it was retired, so it is deleted or about to be"
     latest = _latest_period(register)
-    if version.period is not None and latest is not None and start_of(version.period) < start_of(latest):
+    if latest is not None and version.period is None:
+        return f"it has no period, and the champion's is {latest}, so it may be older"
+    if latest is not None and version.period is not None and start_of(version.period) < start_of(latest):
         return f"its period {version.period} is older than the champion's, {latest}"
     serving = [one.model_arn for one in register.serving]
     if compared_with and register.champion and compared_with not in serving:
@@ -251,9 +253,9 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
 
 
 def _latest_period(register: Register) -> str | None:
-    """Return the champion's period; if it was deployed by hand, that of the champion before it."""
+    """Return the champion's period; if it has none, because it was deployed by hand, that of the champion before it."""
     for version in (register.champion, *register.previous):
-        if version and version.promoted_by != BY_HAND and version.model_arn not in register.rejected:
+        if version and version.period is not None and version.model_arn not in register.rejected:
             return version.period
     return None
 

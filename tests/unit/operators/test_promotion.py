@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from airflow_bedrock.exceptions import ArgumentError
 from airflow_bedrock.operators import BedrockPromoteModelOperator
 from airflow_bedrock.registry.register import ModelVersion, Register
 
@@ -31,3 +32,16 @@ def test_outlets_get_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     task._announced(context, register, before)
     assert events[asset].extra == {"deployment_arn": "d", "model_arn": "m2", "period": "2026", "replaced": "m1"}
     assert (pushed["evaluation"], pushed["local_page"]) == ("e", "http://127.0.0.1:1/_local/")
+
+
+@pytest.mark.parametrize("rendered", ["", "None"])
+def test_an_empty_comparison_is_an_error(rendered: str) -> None:
+    """A template that finds nothing must not skip the check of what the model was compared with."""
+    with pytest.raises(ArgumentError, match="compared_with must"):
+        BedrockPromoteModelOperator(
+            task_id="promote",
+            deployment_name="router",
+            model_arn="{{ 1 }}",
+            registry_uri="s3://b/r",
+            compared_with=rendered,
+        )

@@ -23,6 +23,7 @@ from airflow_bedrock.operators import BedrockPromotionGate
 from airflow_bedrock.operators.promotion_gate import can_ask
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 TI_ID = uuid.UUID(int=1)
 
 
@@ -115,6 +116,15 @@ def test_what_it_does_not_show_is_no_promotion(gated: Any, given: dict[str, Any]
     """The task is skipped, with the reason; a price that nobody knows is one."""
     with pytest.raises(AirflowSkipException, match=reason):
         gated(**given)
+
+
+def test_a_report_about_another_model_is_no_promotion(gated: Any) -> None:
+    """Another run with the same output_uri has written it, or it does not name the model."""
+    about = ("models", "candidate", "answered_by")
+    assert gated(changes={about: MODEL}, model_arn=MODEL)
+    for other in (f"{MODEL[:-1]}z", None):
+        with pytest.raises(AirflowSkipException, match=f"the report is about {other}, not about {MODEL}"):
+            gated(changes={about: other}, model_arn=MODEL)
 
 
 @pytest.mark.parametrize("of", [("differences", "baseline", "exact_match"), ("slices", "even")], ids=".".join)

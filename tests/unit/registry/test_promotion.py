@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.registry.register import NotPromotedError, kept, start_of
+from airflow_bedrock.registry.register import ModelVersion, NotPromotedError, Register, kept, proposed, start_of
 from airflow_bedrock.registry.serving import name_for
 from airflow_bedrock.shapes import input_shape, problems
-from tests.unit.registry.lines import BAD, NAME, Line
+from tests.unit.registry.lines import BAD, NAME, START, Line
 from tests.unit.registry.world import Killed, refused
 
 
@@ -153,6 +153,26 @@ def test_no_older_model_replaces_one_deployed_by_hand() -> None:
     assert line.serving == "by hand"
     line.promote("m5", 5)
     assert line.serving == "m5"
+
+
+def test_a_model_without_a_period_does_not_replace_one_with_a_period(line: Line) -> None:
+    """It may be older: a template that finds no period renders nothing. Without periods, models have no order."""
+    undated = ModelVersion(model_arn="undated", promoted_by="run")
+    line.train("undated")
+    line.promoter().promote(NAME, undated)
+    line.promote("m4", 4)
+    line.train("late")
+    with pytest.raises(NotPromotedError, match="it has no period, and the champion's is 2004, so it may be older"):
+        line.promoter().promote(NAME, ModelVersion(model_arn="late", promoted_by="run"))
+    assert line.serving == "m4"
+
+
+def test_a_champion_without_a_period_does_not_let_an_older_model_pass() -> None:
+    """An earlier version let it replace one with a period, which still counts."""
+    champion, before = ModelVersion(model_arn="undated"), ModelVersion(model_arn="m4", period="2004")
+    register = Register(name=NAME, champion=champion, previous=(before,))
+    with pytest.raises(NotPromotedError, match="older than the champion's, 2004"):
+        proposed(register, ModelVersion(model_arn="m3", period="2003"), START)
 
 
 def test_a_deployment_that_was_deleted_by_hand_is_made_again(line: Line) -> None:
