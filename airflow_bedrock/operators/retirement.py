@@ -42,7 +42,8 @@ class BedrockRetireModelsOperator(RegistryOperator):
     :param keep_last: number of the newest models to keep.
     :param keep_rollbacks: number of models that served before to keep, at least 1.
     :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
-        may be evaluating them. (default: a day)
+        may be evaluating them, or waiting for their approval. (default: 4 days, a day more than the gate's
+        ``approval_timeout``)
     :param delete: delete them; False is a dry run, which only lists them. (default: False)
     """
 
@@ -64,7 +65,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
         models_dag_id: str | None = None,
         keep_last: int = 3,
         keep_rollbacks: int = 1,
-        keep_younger_than: float = 24 * 60 * 60,
+        keep_younger_than: float = 4 * 24 * 60 * 60,
         delete: bool | str = False,
         **kwargs: Any,
     ) -> None:
