@@ -6,6 +6,7 @@ again and again, each time in a new process, and would import it each time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pkgutil import resolve_name
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 from airflow.sdk import BaseOperator
 
 from airflow_bedrock.exceptions import ArgumentError
-from airflow_bedrock.operators.arguments import Rule, is_literal, problem
+from airflow_bedrock.operators.arguments import Rule, given, is_literal, problem
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
 
 Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
 Notifiers: TypeAlias = "Sequence[BaseNotifier] | BaseNotifier"
+
+
+def _region(value: Any) -> str:
+    """Accept what may be the name of a region; AWS says whether it exists."""
+    if not isinstance(value, str) or not re.fullmatch("[A-Za-z0-9-]+", value) or value == "None":
+        raise ValueError("must be the name of an AWS region, such as us-east-1")
+    return value
+
+
+def _verify(value: Any) -> bool | str | None:
+    """Accept None, True, False, or a path. The file may exist only where the task runs."""
+    if not (value is None or isinstance(value, (bool, str))) or str(value).strip() == "":
+        raise ValueError("must be True, False, or the path of a CA bundle")
+    if value in ("None", "True", "False"):
+        raise ValueError("must be True, False, or the path of a CA bundle, and not the text that a template renders")
+    return value
 
 
 def listed(notifiers: Notifiers) -> Sequence[BaseNotifier]:
@@ -45,7 +62,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     """The hook's class: ``module:name``."""
-    rules: ClassVar[Mapping[str, Rule]] = {}
+    rules: ClassVar[Mapping[str, Rule]] = {"region_name": given(_region), "verify": _verify}
     """The rules of the arguments by name. A subclass declares its own, and inherits the others."""
 
     template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")

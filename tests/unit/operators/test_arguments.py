@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import ArgumentError, BedrockFatalError
+from airflow_bedrock.operators import BedrockIdleCostOperator
 from airflow_bedrock.operators.arguments import (
     flag,
     is_literal,
@@ -87,6 +88,25 @@ def test_no_whole_numbers(value: Any) -> None:
     """Everything else is refused by the rule, not by an error of its type."""
     with pytest.raises(ValueError, match="must be a whole number"):
         rendered(whole(1))(value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"verify": value} for value in ("", " ", "None", "False", 1.5)]
+    + [{"region_name": value} for value in (" ", "None", "us east", 1)],
+    ids=str,
+)
+def test_a_connection_that_no_client_takes_is_reported_when_the_dag_is_parsed(arguments: dict[str, Any]) -> None:
+    """Each operator checks it before its first call, which is not made, and so not tried again either."""
+    [name] = arguments
+    with pytest.raises(ArgumentError, match=f"{name} must be"):
+        BedrockIdleCostOperator(task_id="t", **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"verify": True}, {"verify": "/ca.pem"}, {"region_name": ""}], ids=str)
+def test_a_connection_that_a_client_takes_is_accepted(arguments: dict[str, Any]) -> None:
+    """An empty region is the connection's; the file of a CA bundle may exist only where the task runs."""
+    assert BedrockIdleCostOperator(task_id="t", **arguments)
 
 
 def test_every_mistake_is_reported_at_once() -> None:
