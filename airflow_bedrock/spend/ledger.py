@@ -36,7 +36,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     basis: str = ""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One paid resource.
 
     :param key: its identity: region, account, kind and name.
@@ -83,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.reserved if self.settled is None else self.settled
 
 
-class Ledger(msgspec.Struct, frozen=True):
+class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All entries of the present month and those not long before, by key."""
 
     entries: dict[str, Entry] = {}
