@@ -110,8 +110,8 @@ class ConverseModel:
             raise Later(failure, not_ready=not_ready) from None
 
     def _call(self, request: Mapping[str, Any], key: str) -> Answer:
-        asked = {"airflow-bedrock": "evaluation", "airflow-bedrock-question": key[:32]} if key else {}
-        metadata: Any = {"requestMetadata": asked} if asked else {}
+        labels = {"airflow-bedrock": "evaluation", "airflow-bedrock-question": key[:32]} if key else {}
+        metadata: Any = {"requestMetadata": labels} if labels else {}
         response = self._runtime.converse(modelId=self.model_id, **metadata, **request)
         latency = response.get("metrics", {}).get("latencyMs")
         return msgspec.structs.replace(answer_of(response), latency_ms=latency)
@@ -156,5 +156,5 @@ class EmbeddingModel(ConverseModel):
     def _call(self, request: Mapping[str, Any], key: str) -> Answer:
         response = self._runtime.invoke_model(modelId=self.model_id, body=json.dumps(request).encode())
         with response["body"] as body:
-            said = json.loads(body.read())
-        return Answer(json.dumps(said["embedding"]), "end_turn", said.get("inputTextTokenCount", 0))
+            output = json.loads(body.read())
+        return Answer(json.dumps(output["embedding"]), "end_turn", output.get("inputTextTokenCount", 0))

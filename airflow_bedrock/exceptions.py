@@ -39,11 +39,11 @@ def kind_of(error: BaseException) -> type[BedrockError]:
 
 
 @contextmanager
-def nothing_spent(what: str, word: str = "job", *, earlier: bool = False) -> Iterator[None]:
+def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False) -> Iterator[None]:
     """Return the message for an AWS error before anything was requested: nothing was made.
 
     :param what: the failed step, as the beginning of a sentence.
-    :param word: the word for the resource, such as ``job``.
+    :param noun: the noun for the resource, such as ``job``.
     :param earlier: whether an earlier try may have made one.
     """
     from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied
@@ -52,7 +52,7 @@ def nothing_spent(what: str, word: str = "job", *, earlier: bool = False) -> Ite
         yield
     except CALL_ERRORS as error:
         kind = BedrockFatalError if is_denied(error) and not is_about_credentials(error) else BedrockError
-        made_before = f" A {word} that an earlier try has made may run on and be billed." if earlier else ""
+        earlier_one = f" A {noun} that an earlier try has made may run on and be billed." if earlier else ""
         raise kind(
-            f"{what} failed. This try made no {word} and spent nothing.{made_before} AWS said: {error}"
+            f"{what} failed. This try made no {noun} and spent nothing.{earlier_one} AWS said: {error}"
         ) from error

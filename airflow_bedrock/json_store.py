@@ -28,7 +28,7 @@ class JsonStore(Generic[Kept]):
     """Reads and writes the objects of one type under one S3 prefix, by name.
 
     :param kind: the type of the objects.
-    :param word: the word for an object, such as ``register``.
+    :param noun: the noun for an object, such as ``register``.
     :param setting: the setting that names the prefix, for the error.
     :param uri: the prefix, e.g. ``s3://bucket/registry``.
     :param s3: returns the S3 client; called on first use.
@@ -38,7 +38,7 @@ class JsonStore(Generic[Kept]):
     def __init__(
         self,
         kind: type[Kept],
-        word: str,
+        noun: str,
         setting: str,
         uri: str,
         s3: Callable[[], S3Client],
@@ -50,7 +50,7 @@ class JsonStore(Generic[Kept]):
                 f"--{setting.removesuffix('_uri')}), or set [bedrock] {setting} in Airflow's configuration. "
                 "Nothing was changed."
             )
-        self._kind, self._word = kind, word
+        self._kind, self._noun = kind, noun
         self._bucket, prefix = bucket_and_key(uri)
         self._prefix = f"{prefix.rstrip('/')}/".lstrip("/")
         self._s3 = s3
@@ -74,9 +74,9 @@ class JsonStore(Generic[Kept]):
         try:
             return msgspec.json.decode(body, type=self._kind), etag
         except msgspec.MsgspecError as error:
-            a = "an" if self._word[0] in "aeiou" else "a"
+            a = "an" if self._noun[0] in "aeiou" else "a"
             raise BedrockFatalError(
-                f"{self._uri(name)} is not {a} {self._word} that this version understands: {error}. Nothing was "
+                f"{self._uri(name)} is not {a} {self._noun} that this version understands: {error}. Nothing was "
                 "changed. Restore an earlier version of the object, or upgrade airflow-bedrock."
             ) from error
 
@@ -126,5 +126,5 @@ class JsonStore(Generic[Kept]):
 
     def _explained(self, doing: str, name: str, error: Exception) -> BedrockError:
         return kind_of(error)(
-            f"Could not {doing} the {self._word} {self._uri(name)}: {error}. Check the URI and the permissions."
+            f"Could not {doing} the {self._noun} {self._uri(name)}: {error}. Check the URI and the permissions."
         )

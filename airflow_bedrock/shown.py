@@ -25,7 +25,7 @@ IDLE = "bedrock_idle"
 
 log = logging.getLogger(__name__)
 
-_ASKED = {
+_SHOWN = {
     "customizationType": "customization_type",
     "baseModelIdentifier": "base_model_id",
     "hyperParameters": "hyperparameters",
@@ -70,7 +70,7 @@ def job_shown(
         result
         or (job.result() if isinstance(job, customization.job.Job) else {"job_arn": job.arn, "status": job.status})
     )
-    asked = {name: request[member] for member, name in _ASKED.items() if request.get(member)} if request else {}
+    members = {name: request[member] for member, name in _SHOWN.items() if request.get(member)} if request else {}
     output = ((request or {}).get("outputDataConfig") or {}).get("s3Uri")
     if output and not values.get("artifacts_uri"):
         values["artifacts_uri"] = customization.job.artifacts_uri(output, job.arn)
@@ -78,7 +78,7 @@ def job_shown(
         values["local_page"] = page
     if bill is not None:
         values["bill"] = {"usd": float(bill[0]), "basis": bill[1]}
-    return {**values, "failure_message": job.failure_message, "asked": asked, "budget": budget}
+    return {**values, "failure_message": job.failure_message, "asked": members, "budget": budget}
 
 
 def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], endpoint_url: str) -> dict[str, Any]:

@@ -227,14 +227,14 @@ def identify(
     :param model_name: the member that names the model that the job makes, if there is one.
     """
     no_identity = {name, model_name, "clientRequestToken"}
-    asked = {
+    members = {
         member: value
         for member, value in request.items()
         if member not in no_identity and not member.lower().endswith("tags")
     }
     return Identity(
         task_key=task_key,
-        what=_digest(_canonical(normalised(asked)), _canonical(list(data))),
+        what=_digest(_canonical(normalised(members)), _canonical(list(data))),
         reuse=reuse,
         job_prefix=request[name],
         model_prefix=request[model_name] if model_name else "",

@@ -227,12 +227,12 @@ def artifacts_uri(output_data_uri: str, job_arn: str) -> str:
     return f"{output_data_uri.rstrip('/')}/model-customization-job-{job_arn.rsplit('/', 1)[-1]}/"
 
 
-def changes(before: Seen | None, now: Seen, word: str = "job") -> str:
+def changes(before: Seen | None, now: Seen, noun: str = "job") -> str:
     """Say in one line what has changed since the last poll; empty if nothing has, so that a log has no line a poll.
 
     One line, since each costs a triggerer that waits for thousands of jobs a tenth of a millisecond.
 
-    :param word: the word for the resource, such as ``job``.
+    :param noun: the noun for the resource, such as ``job``.
     """
     news = [f"is {now.status}"] if before is None or before.status != now.status else []
     phases: list[str] = []
@@ -245,7 +245,7 @@ def changes(before: Seen | None, now: Seen, word: str = "job") -> str:
         ]
     if not news and not phases:
         return ""
-    return " ".join([word.capitalize(), now.name, *news]) + (f": {', '.join(phases)}" if phases else "")
+    return " ".join([noun.capitalize(), now.name, *news]) + (f": {', '.join(phases)}" if phases else "")
 
 
 def _times(phase: Phase) -> str:

@@ -23,7 +23,7 @@ _LARGEST = 1e15  # no epoch and no loss is larger
 
 
 def losses_by_epoch(
-    training: Iterable[str], validation: Iterable[str], warn: Callable[[str], object] = lambda said: None
+    training: Iterable[str], validation: Iterable[str], warn: Callable[[str], object] = lambda message: None
 ) -> list[dict[str, float | int | None]]:
     """Return for each epoch its mean training loss and its last validation loss.
 
@@ -33,8 +33,8 @@ def losses_by_epoch(
     :return: ``[{"epoch": 1, "training_loss": 0.7, "validation_loss": 0.9}, …]``, by epoch; a missing or unreadable loss
         is None.
     """
-    trained = _column(training, "training_loss", lambda said: warn(f"{TRAINING_METRICS}: {said}"))
-    validated = _column(validation, "validation_loss", lambda said: warn(f"{VALIDATION_METRICS}: {said}"))
+    trained = _column(training, "training_loss", lambda message: warn(f"{TRAINING_METRICS}: {message}"))
+    validated = _column(validation, "validation_loss", lambda message: warn(f"{VALIDATION_METRICS}: {message}"))
     return [
         {
             "epoch": epoch,
@@ -50,7 +50,7 @@ def rounds(training: Iterable[str]) -> tuple[int, int] | None:
 
     :param training: the lines of ``step_wise_training_metrics.csv``.
     """
-    steps = _column(training, "step_number", lambda said: None)
+    steps = _column(training, "step_number", lambda message: None)
     if not steps:
         return None
     return len(steps), int(max((step for of_epoch in steps.values() for step in of_epoch), default=0))
@@ -62,7 +62,7 @@ def losses_by_step(training: Iterable[str]) -> list[tuple[int, float]]:
     :param training: the lines of ``step_wise_training_metrics.csv``.
     :return: ``[(1, 2.1), (2, 1.7), …]``: the number of the step, from 1, or of the last step of a group, and its loss.
     """
-    by_epoch = _column(training, "training_loss", lambda said: None)
+    by_epoch = _column(training, "training_loss", lambda message: None)
     losses = [loss for epoch in sorted(by_epoch) for loss in by_epoch[epoch]]
     count = min(len(losses), MOST_STEPS)
     ends = [len(losses) * (point + 1) // count for point in range(count)]

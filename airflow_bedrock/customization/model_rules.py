@@ -44,8 +44,8 @@ def warnings(request: Mapping[str, Any], region: str | None, today: date | None 
     if method is None:
         known = ", ".join(model.methods) or "no way"
         return [f"base_models.toml has {known} for {identifier}, but not {method_name}: Bedrock may refuse the job"]
-    ending = life_warning(identifier, today)
-    found = [ending] if ending else []
+    legacy = life_warning(identifier, today)
+    found = [legacy] if legacy else []
     if region is not None and region not in method.regions:
         found.append(f"base_models.toml has {method_name} of {model.name} in {', '.join(method.regions)}, not {region}")
     validators = (request.get("validationDataConfig") or {}).get("validators")
@@ -70,11 +70,11 @@ def life_warning(identifier: str, today: date | None = None) -> str | None:
     if model is None or model.ends is None or not model.is_legacy(today):
         return None
     if model.has_ended(today):
-        said = f"{model.name} and its custom models reached their end of life on {model.ends}: Bedrock refuses them"
+        warning = f"{model.name} and its custom models reached their end of life on {model.ends}: Bedrock refuses them"
     else:
-        left = (model.ends - today).days
-        said = f"{model.name} and its custom models reach their end of life on {model.ends} (days left: {left})"
-    return f"{said}. Move to another base model (https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html)"
+        days = (model.ends - today).days
+        warning = f"{model.name} and its custom models reach their end of life on {model.ends} (days left: {days})"
+    return f"{warning}. Move to another base model (https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html)"
 
 
 def _method_name(request: Mapping[str, Any]) -> str:

@@ -78,6 +78,6 @@ def remedy_for_error(error: BaseException) -> Remedy:
 
 def remedy_for_failure(failure_message: str | None) -> Remedy:
     """Return what fixes a failed job, by its failureMessage."""
-    said = (failure_message or "").lower()
-    fixable = any(words in said for words in _FIXABLE_FAILURES) or _TRY_AGAIN.search(said)
+    message = (failure_message or "").lower()
+    fixable = any(words in message for words in _FIXABLE_FAILURES) or _TRY_AGAIN.search(message)
     return Remedy.RETRY if fixable else Remedy.NONE

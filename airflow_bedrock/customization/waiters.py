@@ -67,7 +67,7 @@ class Waiter:
         keys = (f"{_KEY}{who}{f'/{number}' if number else ''}" for number in range(len(parts)))
         return [{"key": key, "value": part} for key, part in zip(keys, parts, strict=True)]
 
-    def left(self, task_key: TaskKey) -> list[dict[str, str]]:
+    def leaving_tags(self, task_key: TaskKey) -> list[dict[str, str]]:
         """Return the tags that replace these when the task no longer waits for the job."""
         return [{"key": tag["key"], "value": "" if at else _LEFT} for at, tag in enumerate(self.tags(task_key))]
 

@@ -32,16 +32,16 @@ class MissingRegionError(NoRegionError):
 def _check_readable(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
     """Raise UnreadableResponseError if the call succeeded and the body is not the JSON object that it should be."""
     shape = operation_model.output_shape
-    said_nothing = shape is None or not shape.members
-    if response_dict["status_code"] >= 300 or said_nothing or operation_model.has_streaming_output:
+    empty = shape is None or not shape.members
+    if response_dict["status_code"] >= 300 or empty or operation_model.has_streaming_output:
         return
     try:
         # As botocore reads it. msgspec would refuse half of a surrogate pair, with which a cut-off answer may end.
         if not isinstance(json.loads(response_dict["body"].decode()), dict):
             raise ValueError("the body is not a JSON object")
     except ValueError as error:
-        said = f"HTTP {response_dict['status_code']}, {response_dict['headers'].get('content-type')}: {error}"
-        raise UnreadableResponseError(operation=operation_model.name, error=said) from error
+        reason = f"HTTP {response_dict['status_code']}, {response_dict['headers'].get('content-type')}: {error}"
+        raise UnreadableResponseError(operation=operation_model.name, error=reason) from error
 
 
 class _ServiceHook(AwsGenericHook[BaseAwsConnection]):

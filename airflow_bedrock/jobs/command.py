@@ -78,13 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     shown = orphans if arguments.orphans else found
     for one in found:
         if one.kept and arguments.orphans:
-            sys.stderr.write(f"{one.service.resource.word.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
+            sys.stderr.write(f"{one.service.resource.noun.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
     if arguments.format == "json":
         results().write(f"{json.dumps([_members(one) for one in shown], indent=2)}\n")
-        sys.stderr.writelines(f"{said}\n" for said in stopped)
+        sys.stderr.writelines(f"{outcome}\n" for outcome in stopped)
     else:
         results().write(table(_HEADER, [_row(one) for one in shown]))
-        results().writelines(f"{said}\n" for said in stopped)
+        results().writelines(f"{outcome}\n" for outcome in stopped)
         results().write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
     return code
 
@@ -93,7 +93,7 @@ def _members(one: RunningJob) -> dict[str, Any]:
     return {
         "arn": one.job.arn,
         "name": one.job.name,
-        "kind": one.service.resource.noun,
+        "kind": one.service.resource.kind,
         "status": one.job.status,
         "created": one.job.created.isoformat() if one.job.created else None,
         "waiters": [waiter.name for waiter in one.waiters],

@@ -47,15 +47,15 @@ class EarlierJobs:
         return self.service.resource
 
     @property
-    def _word(self) -> str:
-        return self._resource.word
+    def _noun(self) -> str:
+        return self._resource.noun
 
     def _reading(self, what: str) -> AbstractContextManager[None]:
         """Raise AWS errors as errors that say what was made: nothing by this try, perhaps a job by an earlier one."""
-        return nothing_spent(what, self._word, earlier=self.identity.task_key.try_number > 1)
+        return nothing_spent(what, self._noun, earlier=self.identity.task_key.try_number > 1)
 
     def _find(self, name: str) -> Seen | None:
-        with self._reading(f"Reading {self._word} {name}"):
+        with self._reading(f"Reading {self._noun} {name}"):
             return self.service.find(name)
 
     def _generations(self, after: int = 0) -> Iterator[Seen]:
@@ -69,7 +69,7 @@ class EarlierJobs:
             yield found
 
     def _tags_of(self, job: Seen, whose: str) -> dict[str, str]:
-        with self._reading(f"Reading {whose} {self._word} {job.arn} (allow bedrock:ListTagsForResource)"):
+        with self._reading(f"Reading {whose} {self._noun} {job.arn} (allow bedrock:ListTagsForResource)"):
             return self.service.tags_of(job.arn)
 
     def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
@@ -86,25 +86,25 @@ class EarlierJobs:
         return self.identity.task_key.is_retry or self.note.name_before is not None
 
     @property
-    def _looks_back(self) -> bool:
+    def _reads_tags(self) -> bool:
         """Whether an earlier try of this ask may have adopted a job, so that tags must be read."""
-        return self._is_retry and self._tags_tell
+        return self._is_retry and self._has_tags
 
     @property
-    def _tags_tell(self) -> bool:
+    def _has_tags(self) -> bool:
         return self.tagged and self._resource.taggable and not self._resource.lasts
 
     def _has_adopted(self, job: Seen) -> bool:
         """Whether the job's tags say that an earlier try of this ask adopted it; its token says who made it."""
         token, arn = Token.read(job.token), job.arn
-        if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
+        if not self._reads_tags or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
             return False
         if arn not in self._adopted:
             self._adopted[arn] = has_asked(self._tags_of(job, "the tags of"), self.identity.task_key)
         return self._adopted[arn]
 
     @property
-    def _wide(self) -> bool:
+    def _others_count(self) -> bool:
         """Whether the jobs of other runs or map indexes count."""
         identity = self.identity
         return identity.reuse == "dag" or (identity.reuse == "run" and identity.task_key.map_index >= 0)
@@ -113,15 +113,15 @@ class EarlierJobs:
     def _listed(self) -> list[Seen]:
         """The other jobs of the task that may count."""
         identity, task_key, operation = self.identity, self.identity.task_key, self._resource.list_operation
-        if identity.exact or (not self._wide and task_key.try_number == 1):
+        if identity.exact or (not self._others_count and task_key.try_number == 1):
             return []  # no other task's job counts, and this task has not asked before
         # An earlier try may have asked with reuse="dag", which has names of its own.
         narrow = identity.reuse != "dag" and task_key.try_number == 1
         part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
-        with self._reading(f"Listing earlier {self._word}s of this task (allow bedrock:{operation})"):
+        with self._reading(f"Listing earlier {self._noun}s of this task (allow bedrock:{operation})"):
             return self.service.list_all(part)
 
-    def _that_may_count(self, *, own_only: bool = False) -> Iterator[Seen]:
+    def _candidates(self, *, own_only: bool = False) -> Iterator[Seen]:
         """Yield, by name, the jobs that may fulfil the request, and those of this task instance.
 
         A job of this task instance that has ended may belong to the same ask: the name that Get was called with
@@ -143,7 +143,7 @@ class EarlierJobs:
         usually nothing has changed. Jobs that ended before this run could ask are left out: they were never adopted.
         """
         since = self.identity.task_key.since
-        for summary in sorted(self._listed, key=self._unlikely) if self._wide and self._looks_back else ():
+        for summary in sorted(self._listed, key=self._unlikely) if self._others_count and self._reads_tags else ():
             gone = since and summary.ended and summary.ended < since - CLOCK_SKEW
             may_be = not gone and self._counts(summary) and summary.outcome is not Outcome.STOPPED
             if may_be and self._has_adopted(summary):
@@ -155,7 +155,7 @@ class EarlierJobs:
         Its own jobs come first: a task that still waits for one of them has adopted no other.
         """
         task_key = self.identity.task_key
-        if task_key.try_number == 1 or task_key.ask == task_key.retries or not (self._wide and self._tags_tell):
+        if task_key.try_number == 1 or task_key.ask == task_key.retries or not (self._others_count and self._has_tags):
             return
         running = [summary for summary in self._listed if summary.outcome is Outcome.RUNNING and self._counts(summary)]
         for summary in sorted(running, key=lambda one: not self._is_own(one)):

@@ -152,9 +152,9 @@ async def to_its_end(work: Awaitable[T]) -> None:
     _running.add(task)
     task.add_done_callback(_running.discard)
     deadline = time.monotonic() + _SECONDS
-    while not task.done() and (left := deadline - time.monotonic()) > 0:
+    while not task.done() and (remaining := deadline - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):
-            await asyncio.wait({task}, timeout=left)  # unlike `await task`, this does not cancel the task
+            await asyncio.wait({task}, timeout=remaining)  # unlike `await task`, this does not cancel the task
 
 
 def _stop_unless_wanted(
@@ -164,14 +164,14 @@ def _stop_unless_wanted(
     try:
         state = task_state.state_of(ti)
         if state in TERMINAL_STATES:
-            said = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
-            log.info("The task is %s. %s", state, said)
+            outcome = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
+            log.info("The task is %s. %s", state, outcome)
         else:
             log.info("Job %s is left running: the task is %s and will continue", job_identifier, state)
     except NotYetError as error:
         over = time.monotonic() - began >= error.seconds
-        said = error.at_last if over else f"{error} Retrying for as long as this triggerer runs."
-        log.warning("The task is %s. %s", state, said)
+        outcome = error.at_last if over else f"{error} Retrying for as long as this triggerer runs."
+        log.warning("The task is %s. %s", state, outcome)
         return None if over else stopping.TRY_AGAIN_SECONDS
     except Exception:
         if time.monotonic() - began < _SECONDS - _ASK_AGAIN_SECONDS:
@@ -189,11 +189,11 @@ def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bo
 
     :raises NotYetError: it cannot be stopped yet.
     """
-    me = Waiter(
+    waiter = Waiter(
         until="task",
         dag_id=ti.dag_id,
         task_id=ti.task_id,
         map_index=-1 if ti.map_index is None else ti.map_index,
         run_id=ti.run_id,
     )
-    return stop_unless_others_wait(service, job_identifier, me, own_run_only=own_run_only, patient=False)
+    return stop_unless_others_wait(service, job_identifier, waiter, own_run_only=own_run_only, patient=False)

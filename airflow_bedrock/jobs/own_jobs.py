@@ -28,7 +28,7 @@ _POLLS = 3  # until a new job that Bedrock does not show counts as missing
 _PAUSE = 2.0  # seconds between them
 
 
-def asked_again(service: Service, ask: Callable[[], T]) -> T:
+def with_retries(service: Service, search: Callable[[], T]) -> T:
     """Search for what a task has made; if the service fails, retry for as long as it may hide a new job.
 
     A task often times out just when the service is slow or does not respond.
@@ -36,7 +36,7 @@ def asked_again(service: Service, ask: Callable[[], T]) -> T:
     began = time.monotonic()
     while True:
         try:
-            return ask()
+            return search()
         except (*CALL_ERRORS, BedrockError) as error:
             passes = isinstance(error, BedrockError) or service.may_pass(error)
             if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
@@ -47,7 +47,7 @@ def asked_again(service: Service, ask: Callable[[], T]) -> T:
 
 def job_made_under(service: Service, name: str) -> str | None:
     """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
-    found = _looked_for(partial(shown, service, name))
+    found = _search(partial(shown, service, name))
     return found.arn if found else None
 
 
@@ -68,33 +68,33 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
     :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """
-    return _looked_for(partial(_running_jobs_of, service, identity, this_ask))
+    return _search(partial(_running_jobs_of, service, identity, this_ask))
 
 
-def running_jobs_naming(service: Service, me: Waiter, environment: str) -> list[str]:
-    """Return the ARNs of the running jobs whose tags name ``me``, for a task that does not know what it has made.
+def running_jobs_naming(service: Service, waiter: Waiter, environment: str) -> list[str]:
+    """Return the ARNs of the running jobs whose tags name ``waiter``, for a task that does not know what it has made.
 
     :param environment: the name of this deployment of Airflow: another one may have a task of the same ids.
     :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """
 
-    def names_me(job: Seen) -> bool:
+    def names_waiter(job: Seen) -> bool:
         if job.token and not Token.read(job.token):
             return False  # not made by this package: its tags need not be readable
         tags = service.tags_of(job.arn)
-        return is_of(tags, environment) and any(one and one.is_same_task(me) for one in waiters(tags))
+        return is_of(tags, environment) and any(other and other.is_same_task(waiter) for other in waiters(tags))
 
-    return [job.arn for job in service.list_running() if names_me(job)]
+    return [job.arn for job in service.list_running() if names_waiter(job)]
 
 
-def _looked_for(look: Callable[[], T]) -> T:
+def _search(find: Callable[[], T]) -> T:
     """Return the result of the search, after at most three tries: the service may take a while to show a new job."""
     for _ in range(_POLLS - 1):
-        if found := look():
+        if found := find():
             return found
         time.sleep(_PAUSE)
-    return look()
+    return find()
 
 
 def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> list[str]:

@@ -75,8 +75,8 @@ def denied(hook: BedrockHook, request: Mapping[str, Any], region: str) -> dict[s
             "aws:ResourceTag/airflow/dag_id": "any",
             "iam:PassedToService": "bedrock.amazonaws.com",
         }
-        asked = {caller: needed_by_caller(request, region), request["roleArn"]: needed_by_role(request)}
-        return {principal: list(_denied(iam, principal, needed, context)) for principal, needed in asked.items()}
+        by_principal = {caller: needed_by_caller(request, region), request["roleArn"]: needed_by_role(request)}
+        return {principal: list(_denied(iam, principal, needed, context)) for principal, needed in by_principal.items()}
 
 
 def _denied(iam: Any, principal: str, needed: list[Needed], context: Mapping[str, str]) -> Iterator[Needed]:

@@ -3,8 +3,8 @@
 The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes requests from :meth:`Planner.next`, sends them and passes the
 responses back. What the watchers have to know is returned as :data:`News`. Times are seconds of any monotonic clock.
 
-A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what is said of jobs holds for every
-kind.
+A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what this
+module says of jobs holds for every kind.
 
 Each job has its own pace. A round polls the jobs that are due or nearly due: with List, up to 1000 jobs a call, or, if
 the role may not List, with a Get for each job, spread over its interval. Other jobs that a List shows count as polled.
@@ -297,8 +297,8 @@ class Planner:
             for identifier in (job.arn, job.name):
                 if (watched := self._watched.get(identifier)) is not None:
                     listing.unseen.discard(identifier)
-                    looked_until = listing.began_at + self._pause(watched, now) * self._factor
-                    watched.due_at = max(watched.due_at, looked_until)
+                    covered_until = listing.began_at + self._pause(watched, now) * self._factor
+                    watched.due_at = max(watched.due_at, covered_until)
                     news += self._shown(identifier, watched, job, now)
         listing.pages_left -= 1
         listing.token = token
@@ -389,21 +389,21 @@ class Planner:
             self._level_at = now
         self._factor = self.jitter()
         if len(self._watched) > 1 and self._may_list(now):
-            self._begin_listing([*self._take_due(now, nearly=pause * _NEARLY), *self._fresh], now)
+            self._begin_listing([*self._pop_due(now, nearly=pause * _NEARLY), *self._fresh], now)
         else:
-            self._poll_by_get([*self._take_due(now), *self._fresh], now)
+            self._poll_by_get([*self._pop_due(now), *self._fresh], now)
 
-    def _take_due(self, now: float, nearly: float = 0.0) -> list[str]:
+    def _pop_due(self, now: float, nearly: float = 0.0) -> list[str]:
         """Take the jobs that are due within ``nearly`` seconds; each is due again after its pause."""
-        taken = []
+        due = []
         while self._is_due(now + nearly):
             _, identifier = heapq.heappop(self._queue)
-            taken.append(identifier)
+            due.append(identifier)
             self._watched[identifier].queued_at = math.inf
-        for identifier in taken:
+        for identifier in due:
             watched = self._watched[identifier]
             self._due(identifier, watched, now + self._pause(watched, now) * self._factor)
-        return taken
+        return due
 
     def _due(self, identifier: str, watched: _Watched, at: float) -> None:
         watched.due_at = at

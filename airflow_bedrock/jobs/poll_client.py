@@ -140,17 +140,17 @@ def _service_model(content: bytes) -> dict[str, Any]:
     all_shapes = _PARTS.decode(parts.pop("shapes"))
     kept = _some(parts.pop("operations"), operations)
     shapes: dict[str, Any] = {}
-    left: list[Any] = [kept]
-    while left:
-        node = left.pop()
+    remaining: list[Any] = [kept]
+    while remaining:
+        node = remaining.pop()
         if isinstance(node, list):
-            left += node
+            remaining += node
         elif isinstance(node, dict):
-            left += node.values()
+            remaining += node.values()
             name = node.get("shape")
             if isinstance(name, str) and name not in shapes:
                 shapes[name] = msgspec.json.decode(all_shapes[name])
-                left.append(shapes[name])
+                remaining.append(shapes[name])
     return {**_all(parts), "operations": kept, "shapes": shapes}
 
 

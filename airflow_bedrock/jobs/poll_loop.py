@@ -62,7 +62,7 @@ class Watch(Generic[T]):
     ) -> None:
         await self._poll_loop.unwatch(self)
 
-    def tell(self, finding: T | RuntimeError) -> None:
+    def deliver(self, finding: T | RuntimeError) -> None:
         """Hand over news; an error is raised to the trigger that waits for them."""
         self._findings = (*self._findings, finding)
         if self._waiter is not None and not self._waiter.done():
@@ -79,8 +79,8 @@ class Watch(Generic[T]):
         return self._waiter
 
     def _hand_over(self, waiter: asyncio.Future[T]) -> None:
-        finding, *left = self._findings
-        self._findings = tuple(left)
+        finding, *remaining = self._findings
+        self._findings = tuple(remaining)
         if isinstance(finding, RuntimeError):
             waiter.set_exception(finding)
         else:
@@ -124,10 +124,10 @@ class PollLoop:
     ) -> Watch[Finding]:
         """Watch a resource at this pace, for as long as the context that is returned lasts."""
         kind, planner = self._kind(resource, Planner)
-        known = planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
+        finding = planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
         watch: Watch[Finding] = self._begin(kind, identifier)
-        if known is not None:
-            watch.tell(known)
+        if finding is not None:
+            watch.deliver(finding)
         return watch
 
     def queue(self, resource: Resource, refusal: Refusal, pace: Pace) -> Watch[Turn]:
@@ -177,7 +177,7 @@ class PollLoop:
             _report()
 
     async def _run(self) -> None:
-        """Ask and tell until cancelled; an error of the loop's own ends it, and all watchers get it."""
+        """Poll and deliver until cancelled; an error of the loop's own ends it, and all watchers get it."""
         # The log lines below are not about the trigger in whose context this task was started.
         structlog.contextvars.clear_contextvars()
         try:
@@ -189,14 +189,14 @@ class PollLoop:
                 for watch in itertools.chain.from_iterable(kind.watches.values()):
                     broken = RuntimeError("The poll loop broke")
                     broken.__cause__ = error
-                    watch.tell(broken)
+                    watch.deliver(broken)
 
     async def _drive(self, calls: asyncio.TaskGroup) -> None:
         free = asyncio.Semaphore(CALLS_AT_ONCE)
 
         async def call(kind: _Kind, ask: Ask) -> None:
             try:
-                await self._tell(kind, await self._answer(kind, ask))
+                await self._deliver(kind, await self._answer(kind, ask))
             finally:
                 free.release()
                 self._wake.set()
@@ -242,11 +242,11 @@ class PollLoop:
             cast("QuotaQueue", queue.planner).job_ended(now)
         return news
 
-    async def _tell(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
+    async def _deliver(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
         for i, (identifier, finding) in enumerate(news):
             # A copy, since a trigger whose job has ended unwatches it.
             for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
-                watch.tell(finding)
+                watch.deliver(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
                     await asyncio.sleep(_WAKE_PAUSE)
 
@@ -269,7 +269,7 @@ class PollLoop:
             log.warning(
                 "Bedrock refused %s. %s%s AWS said: %s",
                 resource.list_operation,
-                kind.planner.without_list(resource.noun),
+                kind.planner.without_list(resource.kind),
                 f" Allow bedrock:{resource.list_operation} to the role of connection {self._connection.aws_conn_id}."
                 if is_denied(error)
                 else "",
@@ -281,7 +281,7 @@ class PollLoop:
             log.warning(
                 "Polling Bedrock's %ss (connection %s): errors since the last message: %d; polling again. The "
                 "latest: %s",
-                resource.noun,
+                resource.kind,
                 self._connection.aws_conn_id,
                 self._troubles,
                 error,

@@ -116,7 +116,7 @@ class QuotaQueue:
     _poll: _Poll | None = None
     _poll_at: float = math.inf
     _polled_at: float = -math.inf
-    _asked_at: float = -math.inf  # when a task was last refused or woken
+    _refused_or_woken_at: float = -math.inf  # when a task was last refused or woken
 
     def __len__(self) -> int:
         """Number of waiting tasks."""
@@ -128,7 +128,7 @@ class QuotaQueue:
         self._waiting[refusal.task] = _Waiting(refusal, pace)
         if refusal.refused_at >= self._refused_at:
             self._room, self._refused_at = refusal.running, refusal.refused_at
-        self._asked_at = now
+        self._refused_or_woken_at = now
         self._poll_at = min(self._poll_at, max(now + GATHER_SECONDS, self._polled_at + _POLL_AGAIN_SECONDS))
 
     def unwatch(self, task: str) -> None:
@@ -208,7 +208,7 @@ class QuotaQueue:
         for place, waiting in enumerate(queue):
             turn = Turn(go=place < free, running=running, ahead=place, waiting=len(queue))
             if turn.go:
-                self._woken[waiting.refusal.task] = self._asked_at = now
+                self._woken[waiting.refusal.task] = self._refused_or_woken_at = now
             if turn != waiting.reported:
                 waiting.reported = turn
                 turns.append((waiting.refusal.task, turn))
@@ -223,7 +223,7 @@ class QuotaQueue:
             free = self._room - len(self._running) - len(self._woken)
             if free > 0:
                 return free
-        return 0 if self._woken or now - self._asked_at < self._retry_pause(first) else 1
+        return 0 if self._woken or now - self._refused_or_woken_at < self._retry_pause(first) else 1
 
     def _retry_pause(self, first: Refusal) -> float:
         """Return the seconds until the first task retries although no job has ended: few if ends cannot be seen.

@@ -49,12 +49,12 @@ class RequestNote:
     :param store: Airflow's ``task_state_store``; None if this Airflow has no such store.
     :param place: the account and region of this try.
     :param part: which one of several jobs that the task requests one after the other.
-    :param word: the word for the resource, such as ``job``.
+    :param noun: the noun for the resource, such as ``job``.
     """
 
-    def __init__(self, store: Any, task_key: TaskKey, place: str = "", part: str = "", word: str = "job") -> None:
+    def __init__(self, store: Any, task_key: TaskKey, place: str = "", part: str = "", noun: str = "job") -> None:
         self._store, self._task_key, self._place = store, task_key, place
-        self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
+        self._key, self._noun = f"{_KEY}_{part}" if part else _KEY, noun
         self.readable = store is not None
         """Whether the store can be read, so that a missing note means that nothing was requested."""
         self._before = self._read()
@@ -78,11 +78,11 @@ class RequestNote:
             f"now lead to {here.where(environment=renamed)}"
         )
         if not self._is_of_ask(before):
-            log.warning("An earlier ask made %s %s. It may run on and be billed", self._word, elsewhere)
+            log.warning("An earlier ask made %s %s. It may run on and be billed", self._noun, elsewhere)
             return
         raise BedrockFatalError(
-            f"An earlier try of this task requested {self._word} {elsewhere}. It may run on and be billed; this try "
-            f"made none and spent nothing. Change that back and clear this task to adopt that {self._word}; or stop it "
+            f"An earlier try of this task requested {self._noun} {elsewhere}. It may run on and be billed; this try "
+            f"made none and spent nothing. Change that back and clear this task to adopt that {self._noun}; or stop it "
             "there, and clear this task to make another one here."
         )
 
@@ -141,6 +141,6 @@ def note_of(
         log.info("Could not read the connection's account; the names of the jobs alone decide: %s", error)
         return NO_NOTE
     place = f"account {Arn.of(arn).account}, region {service.hook.conn_region_name}"
-    note = RequestNote(store, task_key, place, part, service.resource.word)
+    note = RequestNote(store, task_key, place, part, service.resource.noun)
     note.check_place()
     return note

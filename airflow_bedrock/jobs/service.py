@@ -41,7 +41,7 @@ class Service:
                 return None
             raise
         except (KeyError, TypeError, msgspec.ValidationError) as error:
-            raise UnreadableResponseError(operation=resource.get_operation, error=f"no {resource.noun}") from error
+            raise UnreadableResponseError(operation=resource.get_operation, error=f"no {resource.kind}") from error
         if isinstance(found, Job) and (page := local_page(self.hook.conn.meta.endpoint_url, found.arn)):
             return msgspec.structs.replace(found, local_page=page)
         return found

@@ -31,8 +31,8 @@ class NotYetError(Exception):
     :param at_last: what to say if all retries fail: a sentence.
     """
 
-    def __init__(self, said: str, seconds: float, at_last: str) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, seconds: float, at_last: str) -> None:
+        super().__init__(message)
         self.seconds = seconds
         self.at_last = at_last
 
@@ -61,20 +61,20 @@ def _tried(attempt: Callable[[], str], patient: bool) -> str:
 
 
 def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
-    resource, job = service.resource, f"{service.resource.word.capitalize()} {job_arn}"
+    resource, job = service.resource, f"{service.resource.noun.capitalize()} {job_arn}"
     if resource.stop_operation is None:
-        return f"{job} runs on and {resource.billed}: Bedrock has no operation that stops a {resource.noun}."
+        return f"{job} runs on and {resource.billed}: Bedrock has no operation that stops a {resource.kind}."
     stopping = f"{job} {resource.stopping}; {resource.stopped}."
     try:
         service.stop(job_arn)
     except CALL_ERRORS as error:
-        left = f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
-        _check_passing(service, job_arn, error, left)
+        message = f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
+        _check_passing(service, job_arn, error, message)
         try:
             found = service.get(job_arn)
         except CALL_ERRORS as unread:
-            _check_passing(service, job_arn, unread, left)
-            return left
+            _check_passing(service, job_arn, unread, message)
+            return message
         if found is None:
             raise _not_shown(service, job_arn) from error
         if found.status == "Stopping":
@@ -82,16 +82,16 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
         if found.outcome is not Outcome.RUNNING and not resource.lasts:
             return f"{job} had ended already: {found.status}."
         if not resource.stop_seconds or again or not _cannot_yet(error):
-            return left
+            return message
         if found.outcome is not Outcome.RUNNING:  # it is in service by now
             return _stop(service, job_arn, again=True)
         raise NotYetError(
-            f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, left
+            f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, message
         ) from error
     return stopping
 
 
-def _check_passing(service: Service, job_arn: str, error: Exception, left: str) -> None:
+def _check_passing(service: Service, job_arn: str, error: Exception, message: str) -> None:
     """Raise NotYetError for a transient error, or if the service may not show the job yet.
 
     :param left: what to say if retries do not help.
@@ -99,20 +99,20 @@ def _check_passing(service: Service, job_arn: str, error: Exception, left: str) 
     if is_not_found(error):
         raise _not_shown(service, job_arn) from error
     if service.may_pass(error):
-        raise NotYetError(left, _PASSING_SECONDS, left) from error
+        raise NotYetError(message, _PASSING_SECONDS, message) from error
 
 
 def _not_shown(service: Service, job: str) -> NotYetError:
-    word = service.resource.word
+    noun = service.resource.noun
     if service.resource.is_for_good(job):
-        gone = (
-            f"{word.capitalize()} {job} was NOT stopped, and may run and be billed on: connection "
+        message = (
+            f"{noun.capitalize()} {job} was NOT stopped, and may run and be billed on: connection "
             f"{service.hook.aws_conn_id} does not show it, and may lead to another account by now. Stop it in the AWS "
             "console if it is not needed."
         )
     else:
-        gone = f"{word.capitalize()} {job} does not exist; there was nothing to stop."
-    return NotYetError(f"Bedrock does not show {word} {job}.", SECONDS_UNTIL_MISSING, gone)
+        message = f"{noun.capitalize()} {job} does not exist; there was nothing to stop."
+    return NotYetError(f"Bedrock does not show {noun} {job}.", SECONDS_UNTIL_MISSING, message)
 
 
 def _cannot_yet(error: Exception) -> bool:
@@ -124,13 +124,13 @@ def _cannot_yet(error: Exception) -> bool:
 def stop_unless_others_wait(
     service: Service,
     job_arn: str,
-    me: Waiter,
+    waiter: Waiter,
     *,
     own_run_only: bool = False,
     leaving: Sequence[Mapping[str, str]] = (),
     patient: bool = True,
 ) -> str:
-    """Stop the job if no task other than ``me`` may wait for it, and return a sentence on the job and its bill.
+    """Stop the job if no task other than ``waiter`` may wait for it, and return a sentence on the job and its bill.
 
     The job's tags name the tasks that may wait. If a task's state or the tags cannot be read, the job is kept. Never
     raises for an error of AWS or of Airflow.
@@ -139,47 +139,47 @@ def stop_unless_others_wait(
     for it. If several tasks did, it is unknown which one the sensor represents.
 
     :param own_run_only: stop it only if this DAG run requested it.
-    :param leaving: the tags by which ``me``, which continues without the job, leaves it to the other waiters. They are
+    :param leaving: the tags by which ``waiter``, which continues without the job, leaves it to other waiters. They are
         written before the others' tags are read again: if two leave at once, the last one stops the job.
     :param patient: as for :func:`stop_job`.
     :raises NotYetError: as that does.
     """
-    return _tried(partial(_stop_unless_others_wait, service, job_arn, me, own_run_only, leaving), patient)
+    return _tried(partial(_stop_unless_others_wait, service, job_arn, waiter, own_run_only, leaving), patient)
 
 
 def _stop_unless_others_wait(
-    service: Service, job_arn: str, me: Waiter, own_run_only: bool, leaving: Sequence[Mapping[str, str]]
+    service: Service, job_arn: str, waiter: Waiter, own_run_only: bool, leaving: Sequence[Mapping[str, str]]
 ) -> str:
-    resource, word = service.resource, service.resource.word.capitalize()
+    resource, noun = service.resource, service.resource.noun.capitalize()
     if resource.stop_operation is None:
         return _stop(service, job_arn)
     try:
         job_arn = _arn(service, job_arn)
         tags = service.tags_of(job_arn)
     except CALL_ERRORS as error:
-        left = (
-            f"{word} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
+        message = (
+            f"{noun} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
             "it, could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: "
             f"{error}"
         )
-        _check_passing(service, job_arn, error, left)
-        return left
+        _check_passing(service, job_arn, error, message)
+        return message
     known = waiters(tags)
-    of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
+    of_run = [other for other in known if other and (other.dag_id, other.run_id) == (waiter.dag_id, waiter.run_id)]
     if own_run_only and not of_run:
         not_ours = "this DAG run did not request it" if known else "no tag says that this DAG run requested it"
-        return f"{word} {job_arn} runs on and {resource.billed}: {not_ours}."
-    mine = [waiter for waiter in of_run if waiter.is_same_task(me)] or [w for w in of_run if w.until == "run"]
+        return f"{noun} {job_arn} runs on and {resource.billed}: {not_ours}."
+    mine = [other for other in of_run if other.is_same_task(waiter)] or [w for w in of_run if w.until == "run"]
     if len(mine) > 1:
         mine = []
-    for waiter in known:
-        if waiter not in mine and (why := why_kept(waiter, lasts=resource.lasts)):
-            kept = f"{word} {job_arn} runs on and {resource.billed}: {why}."
-            return _leave(service, job_arn, me, leaving, kept) if leaving else kept
+    for other in known:
+        if other not in mine and (why := why_kept(other, lasts=resource.lasts)):
+            kept = f"{noun} {job_arn} runs on and {resource.billed}: {why}."
+            return _leave(service, job_arn, waiter, leaving, kept) if leaving else kept
     return _stop(service, job_arn)
 
 
-def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping[str, str]], kept: str) -> str:
+def _leave(service: Service, job_arn: str, waiter: Waiter, leaving: Sequence[Mapping[str, str]], kept: str) -> str:
     try:
         service.tag(job_arn, leaving)
     except CALL_ERRORS as error:
@@ -187,7 +187,7 @@ def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping
             f"{kept} They cannot stop it while this task runs, since the tag that names this task as waiting for it "
             f"could not be changed. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
         )
-    return _stop_unless_others_wait(service, job_arn, me, False, ())
+    return _stop_unless_others_wait(service, job_arn, waiter, False, ())
 
 
 def _arn(service: Service, job_identifier: str) -> str:
@@ -232,23 +232,23 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
     :raises BedrockFatalError: the service rejected it.
     :raises BedrockError: it was not gone in time, or a transient error occurred.
     """
-    resource, one = service.resource, f"{service.resource.word.capitalize()} {identifier}"
+    resource, name = service.resource, f"{service.resource.noun.capitalize()} {identifier}"
     try:
         if (found := service.get(identifier)) is None:
-            log.info("%s does not exist: nothing to delete", one)
+            log.info("%s does not exist: nothing to delete", name)
             return
         accepted = False
         for _ in range(max_polls):
             # By its ARN: another resource may get the name once this one is gone.
             accepted = accepted or _deletion_begins(service, found.arn)
             if accepted and service.get(found.arn) is None:
-                log.info("%s is gone", one)
+                log.info("%s is gone", name)
                 return
             time.sleep(delay)
     except CALL_ERRORS as error:
-        raise kind_of(error)(f"{one} was not deleted: {error}") from error
+        raise kind_of(error)(f"{name} was not deleted: {error}") from error
     raise BedrockError(
-        f"{one} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try continues "
+        f"{name} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try continues "
         "the deletion."
     )
 
@@ -262,6 +262,6 @@ def _deletion_begins(service: Service, identifier: str) -> bool:
             return True
         if not _cannot_yet(error):
             raise
-        log.info("%s %s is being created or updated: waiting to delete it", service.resource.word, identifier)
+        log.info("%s %s is being created or updated: waiting to delete it", service.resource.noun, identifier)
         return False
     return True

@@ -3,7 +3,7 @@
 A crash at any line leaves nothing to clean up. Before the call nothing exists; after it the job has the derived name
 and token, by which the next try finds it. Nothing is recorded in between, so no record can be lost.
 
-What is said of jobs here holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+What this module says of jobs holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ _SIBLINGS_SECONDS = 60.0  # within which the other map indexes of a cleared task
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a new role is known everywhere within about a minute
 
 
-# What is said of a request that Bedrock has not accepted.
+# The messages for a request that Bedrock has not accepted.
 _REFUSALS = {
-    Remedy.WAIT_FOR_SLOT: "The account's quota has been reached: {one} was not created. Bedrock said: {error}",
-    Remedy.WAIT_FOR_ROLE: "Bedrock could not assume the role of {one}; nothing was created or spent. If the role was "
+    Remedy.WAIT_FOR_SLOT: "The account's quota has been reached: {job} was not created. Bedrock said: {error}",
+    Remedy.WAIT_FOR_ROLE: "Bedrock could not assume the role of {job}; nothing was created or spent. If the role was "
     "created seconds ago, the next try of this task may succeed; otherwise let bedrock.amazonaws.com assume it. "
     "Bedrock said: {error}",
-    Remedy.RETRY: "Bedrock did not confirm the request for {one}: {error}. If Bedrock accepted it, the next try of "
-    "this task finds that {word} by its name and pays for no other.",
-    Remedy.MODEL_NAME_IN_USE: "The custom model name for {one} is in use, by another model or by a job that will make "
+    Remedy.RETRY: "Bedrock did not confirm the request for {job}: {error}. If Bedrock accepted it, the next try of "
+    "this task finds that {noun} by its name and pays for no other.",
+    Remedy.MODEL_NAME_IN_USE: "The custom model name for {job} is in use, by another model or by a job that will make "
     "it; nothing was created or spent. Choose another custom_model_name, or delete that model: {error}",
-    Remedy.CREDENTIALS: "Bedrock refused the credentials for {one}; nothing was created or spent. A retry uses the "
+    Remedy.CREDENTIALS: "Bedrock refused the credentials for {job}; nothing was created or spent. A retry uses the "
     "connection's credentials at that time: {error}",
-    Remedy.NONE: "Bedrock refused the request for {one}; nothing was created or spent: {error}",
+    Remedy.NONE: "Bedrock refused the request for {job}; nothing was created or spent: {error}",
 }
 
 
@@ -66,8 +66,8 @@ class NoTagError(BedrockError):
     :param found: what was requested before, and is not adopted.
     """
 
-    def __init__(self, said: str, found: Seen) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, found: Seen) -> None:
+        super().__init__(message)
         self.found = found
 
 
@@ -140,7 +140,7 @@ class Submission(EarlierJobs):
             if self.identity.task_key.try_number == 1 or (own := self.of_earlier_try() or self._own_listed()) is None:
                 raise self.unknown
             log.warning(
-                "%s An earlier try of this task has made %s %s: adopting it.", self.unknown, self._word, own.arn
+                "%s An earlier try of this task has made %s %s: adopting it.", self.unknown, self._noun, own.arn
             )
             return own
         job = self._find_or_create()
@@ -152,10 +152,10 @@ class Submission(EarlierJobs):
         return job
 
     def _find_or_create(self) -> Seen:
-        if self._looks_back and (own := self.of_earlier_try() or self._take_first(self._adopted_before())):
+        if self._reads_tags and (own := self.of_earlier_try() or self._first_match(self._adopted_before())):
             return own
         # If names depend on the request, this task's jobs for another request have other names: they come first.
-        if self.identity.reuse == "dag" and (own := self._take_first(self._that_may_count(own_only=True))):
+        if self.identity.reuse == "dag" and (own := self._first_match(self._candidates(own_only=True))):
             return own
         generation = 0
         for generation, found in enumerate(self._generations(), start=1):
@@ -164,15 +164,15 @@ class Submission(EarlierJobs):
                 raise BedrockFatalError(self._cannot_go_on(found, decision))  # a stopped job would keep the name
             if decision in (Decision.ADOPT, Decision.REUSE) and not (self.identity.exact or self._is_of_ask(found)):
                 self._supersede_after(generation)
-            if (taken := self._take(found, decision)) is not None:
-                return taken
+            if (job := self._act_on(found, decision)) is not None:
+                return job
             if self.identity.exact:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             log.info(
                 "%s %s is %s and does not count for this request; trying the next generation of the name",
-                *self._known(found),
+                *self._described(found),
             )
-        return self._take_first(self._that_may_count()) or self._create(generation + 1)
+        return self._first_match(self._candidates()) or self._create(generation + 1)
 
     def _supersede_after(self, generation: int) -> None:
         """Supersede the later jobs that run for another request, since an earlier ask's job is the requested one."""
@@ -192,16 +192,16 @@ class Submission(EarlierJobs):
         for found in self._generations():
             decision = self._decide(found)
             if self._is_of_ask(found) and decision is not Decision.NEXT_GENERATION:
-                return self._take(found, decision)
+                return self._act_on(found, decision)
         return None
 
-    def _known(self, found: Seen) -> tuple[str, str, str]:
-        return self._word.capitalize(), found.arn, found.status
+    def _described(self, found: Seen) -> tuple[str, str, str]:
+        return self._noun.capitalize(), found.arn, found.status
 
-    def _take(self, found: Seen, decision: Decision) -> Seen | None:
+    def _act_on(self, found: Seen, decision: Decision) -> Seen | None:
         """Act on a job that was found; return it if it is the requested one."""
-        taken = decision in (Decision.ADOPT, Decision.REUSE) and not self._resource.lasts
-        if taken and not self._is_of_ask(found):
+        accepted = decision in (Decision.ADOPT, Decision.REUSE) and not self._resource.lasts
+        if accepted and not self._is_of_ask(found):
             # The job of an earlier try of this ask may exist, and not be shown yet.
             hidden = not self.identity.exact and not self.note.readable
             if (own := self._shown_late(found.name, hidden=hidden)) is not None:
@@ -236,7 +236,7 @@ class Submission(EarlierJobs):
         if self.dry_run:
             raise DryRunError(found.name, [], updated=found)
         self.before_paying()
-        log.info("%s %s serves another model: changing it to the requested one", *self._known(found)[:2])
+        log.info("%s %s serves another model: changing it to the requested one", *self._described(found)[:2])
         try:
             self.service.update(found.arn, self.request)
         except CALL_ERRORS as error:
@@ -244,22 +244,22 @@ class Submission(EarlierJobs):
             settled = now is not None and now.outcome is not Outcome.RUNNING
             kind = BedrockFatalError if settled and remedy_for_error(error) is Remedy.NONE else BedrockError
             raise kind(
-                f"Bedrock did not confirm {resource.update_operation} for {self._word} {found.arn}. It serves its "
+                f"Bedrock did not confirm {resource.update_operation} for {self._noun} {found.arn}. It serves its "
                 f"former model, unless the response was lost, or somebody has changed or deleted it since; another try "
                 f"reads it again: {error}"
             ) from error
         return ResourceState(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
 
     def _adopt(self, found: Seen) -> Seen:
-        log.info("%s %s was requested before and is %s: adopting it", *self._known(found))
+        log.info("%s %s was requested before and is %s: adopting it", *self._described(found))
         token = Token.read(found.token)
         if not self._resource.lasts:
-            self._say_what_differs(token)
+            self._warn_if_changed(token)
         if not self.identity.is_of_ask(token):
             self._join(found)
         return found
 
-    def _say_what_differs(self, token: Token | None) -> None:
+    def _warn_if_changed(self, token: Token | None) -> None:
         if self.request and not self.identity.is_of_what(token):
             log.warning(
                 "This try's request or data differs from that of the earlier try, which has made or adopted the job; "
@@ -277,7 +277,7 @@ class Submission(EarlierJobs):
             in_service = resource.lasts and found.outcome is Outcome.SUCCEEDED
             tags = self.waiter.tags(self.identity.task_key, for_good=in_service)
             with self._reading(
-                f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
+                f"Tagging {self._noun} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
                 try:
                     self.service.tag(found.arn, tags)
@@ -285,8 +285,8 @@ class Submission(EarlierJobs):
                     if error_code(error) != "TooManyTagsException":
                         raise
                     raise NoTagError(
-                        f"{self._word.capitalize()} {found.arn} has as many tags as Bedrock allows, so none can name "
-                        f"this task as waiting for it: it was not adopted. This try made no {self._word} and spent "
+                        f"{self._noun.capitalize()} {found.arn} has as many tags as Bedrock allows, so none can name "
+                        f"this task as waiting for it: it was not adopted. This try made no {self._noun} and spent "
                         "nothing. Give fewer tags of your own, or let fewer tasks request it at the same time.",
                         found,
                     ) from error
@@ -298,7 +298,7 @@ class Submission(EarlierJobs):
         completed = self._with_model(found)
         token = Token.read(found.token)
         if completed is not None:
-            self._say_what_differs(token)
+            self._warn_if_changed(token)
             log.info(
                 "Job %s already fulfils this request: reusing its %s, which costs nothing. To make another, %s.",
                 found.arn,
@@ -308,7 +308,7 @@ class Submission(EarlierJobs):
             return completed
         if self._is_of_ask(found):
             raise BedrockFatalError(
-                f"{self._word.capitalize()} {found.arn} has completed for an earlier try of this task, but its model "
+                f"{self._noun.capitalize()} {found.arn} has completed for an earlier try of this task, but its model "
                 "is gone. This try made no other and spent nothing: clear this task to make it again."
             )
         return None
@@ -320,13 +320,13 @@ class Submission(EarlierJobs):
         for attempt in range(_POLLS):
             if attempt:
                 time.sleep(_PAUSE)
-            with self._reading(f"Reading the model of {self._word} {found.arn}"):
+            with self._reading(f"Reading the model of {self._noun} {found.arn}"):
                 job = found if found.model_arn else self.service.get(found.arn)
                 if job is not None and job.model_arn and self.service.has_model(job.model_arn):
                     return job
         if job is None or not job.model_arn:
             raise BedrockError(
-                f"Bedrock says that {self._word} {found.arn} has completed, but not which model it made. This try made "
+                f"Bedrock says that {self._noun} {found.arn} has completed, but not which model it made. This try made "
                 "no other and spent nothing; another try reads it again."
             )
         return None
@@ -336,30 +336,30 @@ class Submission(EarlierJobs):
         if found.arn in self._settled:
             return
         self._settled.add(found.arn)
-        one = f"{self._word.capitalize()} {found.arn}"
+        job = f"{self._noun.capitalize()} {found.arn}"
         if self.superseded == "fail":
             raise BedrockFatalError(
-                f"{one} runs for an earlier ask of this task, and the request has changed. It runs on and "
+                f"{job} runs for an earlier ask of this task, and the request has changed. It runs on and "
                 f"{self._resource.billed}; this try made no other. Stop it, or set superseded='stop' or 'keep', and "
                 "clear this task."
             )
         if self.superseded == "keep":
-            log.warning("%s of an earlier ask runs on and %s, since superseded='keep'", one, self._resource.billed)
+            log.warning("%s of an earlier ask runs on and %s, since superseded='keep'", job, self._resource.billed)
             return
-        log.warning("The request has changed since %s %s was made.", self._word, found.arn)
+        log.warning("The request has changed since %s %s was made.", self._noun, found.arn)
         self._superseded.append(found)
 
-    def _stop_superseded(self, taken: Seen | None = None) -> None:
+    def _stop_superseded(self, requested: Seen | None = None) -> None:
         """Stop the jobs of earlier asks that no task waits for, before another is paid for or when one is adopted."""
         for adopted in self._adopted_by_earlier_asks():
-            if taken is None or adopted.arn != taken.arn:
+            if requested is None or adopted.arn != requested.arn:
                 self._supersede(adopted)
         if self.dry_run:
             return
-        if self._superseded and self.identity.task_key.map_index >= 0 and self._wide:
+        if self._superseded and self.identity.task_key.map_index >= 0 and self._others_count:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # if the order has changed, one of them requests this job, and adopts it
-        leaving = self.waiter.left(self.identity.task_key) if self.tagged else ()
+        leaving = self.waiter.leaving_tags(self.identity.task_key) if self.tagged else ()
         while self._superseded:
             superseded = self._superseded.pop(0).arn
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
@@ -370,13 +370,13 @@ class Submission(EarlierJobs):
             _ = self._listed
         except BedrockError:
             return None
-        return self._take_first(self._that_may_count(own_only=True), this_ask=True)
+        return self._first_match(self._candidates(own_only=True), this_ask=True)
 
     def _check_account(self) -> None:
         if role_arn := self.request.get("roleArn"):
             check_account(self.service.hook, role_arn)
 
-    def _take_first(self, listed: Iterable[Seen], *, this_ask: bool = False) -> Seen | None:
+    def _first_match(self, listed: Iterable[Seen], *, this_ask: bool = False) -> Seen | None:
         """Return the first of these jobs that is the requested one; supersede those before it.
 
         :param listed: jobs as List shows them.
@@ -386,7 +386,7 @@ class Submission(EarlierJobs):
             found = self._find(summary.arn)
             if found is None:
                 raise BedrockError(
-                    f"Bedrock lists {self._word} {summary.arn}, but does not show it yet. This try made no other and "
+                    f"Bedrock lists {self._noun} {summary.arn}, but does not show it yet. This try made no other and "
                     "spent nothing; the next try reads it again."
                 )
             decision, of_ask = self._decide(found, listed=True), self._is_of_ask(found)
@@ -394,8 +394,8 @@ class Submission(EarlierJobs):
                 continue
             if decision in (Decision.CLASH, Decision.NEXT_GENERATION):
                 continue
-            if (taken := self._take(found, decision)) is not None:
-                return taken
+            if (job := self._act_on(found, decision)) is not None:
+                return job
         return None
 
     def _shown_late(self, name: str, *, hidden: bool) -> Seen | None:
@@ -410,22 +410,22 @@ class Submission(EarlierJobs):
         if self._waited or not self._is_retry or name == before or not (before or hidden):
             return None
         self._waited = True
-        log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._word)
+        log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._noun)
         for poll in range(_POLLS_UNTIL_MISSING):
             if poll:
                 time.sleep(SECONDS_UNTIL_MISSING / (_POLLS_UNTIL_MISSING - 1))
                 vars(self).pop("_listed", None)
             if before and (found := self._find(before)) and self._is_of_ask(found):
                 decision = self._decide(found)
-                return None if decision is Decision.NEXT_GENERATION else self._take(found, decision)
-            listed = self._that_may_count(own_only=True)
+                return None if decision is Decision.NEXT_GENERATION else self._act_on(found, decision)
+            listed = self._candidates(own_only=True)
             if own := (
                 self.of_earlier_try()
-                or self._take_first(listed, this_ask=True)
-                or self._take_first(self._adopted_before())
+                or self._first_match(listed, this_ask=True)
+                or self._first_match(self._adopted_before())
             ):
                 return own
-        return self._take_first(self._that_may_count(own_only=True))
+        return self._first_match(self._candidates(own_only=True))
 
     def _create(self, generation: int) -> Seen:
         name = self.identity.job_name(generation)
@@ -459,7 +459,7 @@ class Submission(EarlierJobs):
             tags += self.waiter.tags(identity.task_key)
         if tags := [*tags, *request.get(resource.tags, [])]:
             request[resource.tags] = tags
-        log.info("Creating %s %s", resource.noun, name)
+        log.info("Creating %s %s", resource.kind, name)
         self.note.write(name)
         self.in_flight = name
         try:
@@ -468,9 +468,9 @@ class Submission(EarlierJobs):
             return self._after_error(name, error)
         if arn is None:  # the service ignores a known token; its response then is not documented
             return self._made_by_another_try(
-                name, f"Bedrock accepted the request, but its response does not name the {self._word}"
+                name, f"Bedrock accepted the request, but its response does not name the {self._noun}"
             )
-        log.info("Created %s %s; it %s", resource.noun, arn, resource.billed)
+        log.info("Created %s %s; it %s", resource.kind, arn, resource.billed)
         return ResourceState(arn=arn, name=name, status=NEW, outcome=Outcome.RUNNING, token=identity.token(generation))
 
     def _check_cost(self, name: str) -> None:
@@ -481,9 +481,9 @@ class Submission(EarlierJobs):
         except BedrockError as error:
             if not self._superseded:
                 raise
-            running = ", ".join(one.arn for one in self._superseded)
-            said = f"Still running from an earlier ask of this task: {running}, which {self._resource.billed}."
-            raise type(error)(f"{error} {said}") from error
+            running = ", ".join(job.arn for job in self._superseded)
+            billed = f"Still running from an earlier ask of this task: {running}, which {self._resource.billed}."
+            raise type(error)(f"{error} {billed}") from error
 
     def _call(self, request: Mapping[str, Any]) -> str | None:
         """Call Create; retry while a role is unknown, since a new one takes seconds to be known."""
@@ -499,7 +499,7 @@ class Submission(EarlierJobs):
         return self.service.create(request)
 
     def _after_error(self, name: str, error: Exception) -> Seen:
-        one, remedy = f"{self._word} {name}", remedy_for_error(error)
+        job, remedy = f"{self._noun} {name}", remedy_for_error(error)
         if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
             # It makes no model, so the message means its own name, which another task has taken since the poll.
             remedy = Remedy.LOOK
@@ -511,31 +511,31 @@ class Submission(EarlierJobs):
         # A derived name is in use only if a job of the same ask is not shown yet.
         fatal = remedy is Remedy.NONE or (remedy is Remedy.MODEL_NAME_IN_USE and self.identity.exact)
         kind = BedrockFatalError if fatal else NoSlotError if remedy is Remedy.WAIT_FOR_SLOT else BedrockError
-        raise kind(_REFUSALS[remedy].format(one=one, word=self._word, error=error)) from error
+        raise kind(_REFUSALS[remedy].format(job=job, noun=self._noun, error=error)) from error
 
-    def _made_by_another_try(self, name: str, said: str) -> Seen:
+    def _made_by_another_try(self, name: str, why: str) -> Seen:
         """Return the job with the name, if it is ours; the service may take a while to show a new job."""
         found = shown(self.service, name)
         if found is None:
             raise BedrockError(
-                f"Bedrock says that {self._word} {name} exists, but does not show it yet: {said}. The next try of this "
+                f"Bedrock says that {self._noun} {name} exists, but does not show it yet: {why}. The next try of this "
                 "task reads it again and pays for no other."
             )
         decision = self._decide(found)
         if decision in (Decision.ADOPT, Decision.REUSE):
-            log.info("%s %s was created by another try at the same moment", *self._known(found)[:2])
+            log.info("%s %s was created by another try at the same moment", *self._described(found)[:2])
             return self._adopt(found)
         if decision is Decision.FAIL:
             raise BedrockFatalError(self._resource.failure_message(found))
         # It was made, and has ended, between Get and Create: the next try's Get shows it.
         kind = BedrockFatalError if self.identity.exact else BedrockError
-        raise kind(f"{self._cannot_go_on(found, decision)} Bedrock said: {said}")
+        raise kind(f"{self._cannot_go_on(found, decision)} Bedrock said: {why}")
 
     def _cannot_go_on(self, found: Seen, decision: Decision) -> str:
         resource = self._resource
         if decision is Decision.UNKNOWN:
             return (
-                f"{self._word.capitalize()} {found.arn} has an unknown status: {found.status}. It was neither "
+                f"{self._noun.capitalize()} {found.arn} has an unknown status: {found.status}. It was neither "
                 "reused nor replaced, since it may run and be billed. Check it in the AWS console, and upgrade "
                 "airflow-bedrock."
             )
@@ -556,6 +556,6 @@ class Submission(EarlierJobs):
             else "Nothing was spent."
         )
         return (
-            f"The {self._word} name {found.name} is used up: {self._word} {found.arn} is {found.status}, and {whose}. "
+            f"The {self._noun} name {found.name} is used up: {self._noun} {found.arn} is {found.status}, and {whose}. "
             f"{bill} {remedy}"
         )

@@ -1,6 +1,6 @@
 """Wait in a worker, and turn the end of a job into a result or an error.
 
-What is said of jobs here holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+What this module says of jobs holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Poller:
         self._absence.seen()
         if job.outcome is Outcome.SUCCEEDED and not job.model_arn and self._service.resource.model_operation:
             job = self._with_model(job)
-        line = changes(self.seen, job, self._service.resource.word)
+        line = changes(self.seen, job, self._service.resource.noun)
         if line and (job.outcome is not Outcome.RUNNING or not self._goes_on):
             self._say(line)
         self.seen = job
@@ -93,8 +93,8 @@ class Poller:
                 again = self._service.get(self.job_identifier)
                 if again is not None and again.model_arn:
                     return again
-        word = self._service.resource.word
-        log.warning("%s %s has completed, but Bedrock does not say which model it made", word.capitalize(), job.arn)
+        noun = self._service.resource.noun
+        log.warning("%s %s has completed, but Bedrock does not say which model it made", noun.capitalize(), job.arn)
         return job
 
     def _failed(self, error: Exception) -> None:
@@ -103,14 +103,14 @@ class Poller:
         resource = self._service.resource
         if not self._service.may_pass(error):
             raise BedrockError(unknown_state(resource, self.job_identifier, str(error))) from error
-        about = f"about {resource.word} {self.job_identifier}"
+        about = f"about {resource.noun} {self.job_identifier}"
         if (why := self._timeout.gives_up(time.monotonic(), about, error, log.warning)) is not None:
             raise BedrockError(unknown_state(resource, self.job_identifier, why)) from error
 
     def _missing(self) -> None:
         resource = self._service.resource
         if not self._absence.missed(time.monotonic()):
-            log.warning("Bedrock does not show %s %s yet; polling again", resource.word, self.job_identifier)
+            log.warning("Bedrock does not show %s %s yet; polling again", resource.noun, self.job_identifier)
             return
         where = f"in region {self._service.hook.at(self.job_identifier).conn_region_name}"
         elsewhere = (
@@ -120,14 +120,14 @@ class Poller:
             else ""
         )
         raise MissingError(
-            f"There is no Bedrock {resource.noun} {self.job_identifier} {where}. {elsewhere}{resource.missing}"
+            f"There is no Bedrock {resource.kind} {self.job_identifier} {where}. {elsewhere}{resource.missing}"
         )
 
 
 def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job in an unknown state."""
     return (
-        f"The state of Bedrock {resource.noun} {job_identifier} is unknown: {why}. The {resource.word} was not "
+        f"The state of Bedrock {resource.kind} {job_identifier} is unknown: {why}. The {resource.noun} was not "
         "stopped; it may still run and be billed. Another try of this task waits for it again."
     )
 
@@ -167,7 +167,7 @@ def wait_for(
 def given_up(resource: Resource, job_arn: str, when: str, state: str = "still runs") -> BedrockError:
     """Return the error of a wait that has had enough of a job that still runs."""
     return BedrockError(
-        f"{resource.word.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; another "
+        f"{resource.noun.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; another "
         "try of this task adopts it and waits again."
     )
 

@@ -75,8 +75,8 @@ def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
         time.sleep(arguments.delay)
 
 
-def _line(said: str) -> None:
-    results().write(f"{said}\n")
+def _line(text: str) -> None:
+    results().write(f"{text}\n")
 
 
 def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
@@ -93,10 +93,10 @@ def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
 
 
 def _rate(job: Job, steps: dict[str, Any]) -> str:
-    said = f"Step {steps['step']} of {steps['steps']}, training loss {steps['loss']:.4f}"
+    line = f"Step {steps['step']} of {steps['steps']}, training loss {steps['loss']:.4f}"
     training = job.phases.get("training")
     seconds = time.time() - training.started.timestamp() if training and training.started else 0.0
     if seconds < 1 or not steps["step"]:
-        return said
-    left = seconds * (steps["steps"] - steps["step"]) / steps["step"]
-    return f"{said}, {steps['step'] / seconds:.3g} steps a second, {duration(left)} left"
+        return line
+    remaining = seconds * (steps["steps"] - steps["step"]) / steps["step"]
+    return f"{line}, {steps['step'] / seconds:.3g} steps a second, {duration(remaining)} left"

@@ -53,15 +53,15 @@ _NAMED = 20
 """Maximum number of records that are named for each error."""
 
 
-_TAKEN = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the ARN of a custom model or deployment"))
+_MODEL = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the ARN of a custom model or deployment"))
 
 
 def _model(value: Any) -> str:
     try:
-        taken: str = model(value)
+        model_id: str = model(value)
     except ValueError:  # Converse does not accept a custom model, nor a batch job a deployment
-        taken = _TAKEN(value)
-    return taken
+        model_id = _MODEL(value)
+    return model_id
 
 
 @dataclass
@@ -212,7 +212,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 while ended is not None:
                     self._settle(ended, context)
                     if self._asks_anew(ended, _of_chunk(task_key_of(context), chunk)):
-                        self._take_in(work, ended, so_far)
+                        self._collect(work, ended, so_far)
                         ended = self._job_of_chunk(context, kill, work, so_far)
                     else:
                         so_far.job_arns.append(ended.arn)
@@ -246,7 +246,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 costs.append(self._cost_of(work, chunk))
         unknown = next((cost for cost in costs if cost.usd is None), None)
         cost = unknown or Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
-        budget = partial(self._budget, task_key_of(context), self._resource.noun, self.hook, cost=lambda: cost)
+        budget = partial(self._budget, task_key_of(context), self._resource.kind, self.hook, cost=lambda: cost)
         lines = of_questions(missing, lambda: cost, budget, "batch inference")
         finish(lines, context, "batch inference")
 
@@ -276,7 +276,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             token = Token.read(job.token) if job else None
             if job is None or token is None or token.family in needed:
                 continue
-            self._take(job, kill, context)
+            self._note(job, kill, context)
             self.log.warning("Batch job %s is no longer needed. %s", job.arn, self._stop(job.arn, task_key))
             found = jobs.own_jobs.shown(self._service, job.arn)
             if found is None or (found.outcome is Outcome.RUNNING and found.status != "Stopping"):
@@ -295,7 +295,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             return None
         budget = self._budget(
             task_key,
-            self._resource.noun,
+            self._resource.kind,
             self.hook,
             cost=partial(self._cost_of, work, so_far.chunk),
             role_arn=self.role_arn,
@@ -310,7 +310,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         if found is None:
             self.log.info("%d records are too few for a job: the evaluation asks them", missing)
             return None
-        self._take(found, kill, context)
+        self._note(found, kill, context)
         return self._ended(found, kill, **asdict(so_far))
 
     def _cost_of(self, work: _Work, chunk: int) -> Cost:
@@ -379,7 +379,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
 
         :raises BedrockFatalError: it did not complete; the answers that it wrote are still kept.
         """
-        found = self._take_in(work, ended, so_far)
+        found = self._collect(work, ended, so_far)
         if ended.outcome is not Outcome.SUCCEEDED:
             raise BedrockFatalError(self._resource.failure_message(ended))
         for question in work.questions(so_far.chunk):
@@ -396,7 +396,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 so_far.failed_records,
             )
 
-    def _take_in(self, work: _Work, ended: Seen, so_far: _SoFar) -> Answered:
+    def _collect(self, work: _Work, ended: Seen, so_far: _SoFar) -> Answered:
         """Keep the answers of a job, and return them."""
         found = self._answered(work, ended)
         pending: list[tuple[Question, Answer]] = []

@@ -96,8 +96,8 @@ class BedrockModelCopyOperator(StoredModelOperator):
             return super()._found(submission, context)
         except BedrockFatalError as error:
             owner = Arn.of(self.source_model_arn).account
-            asked = jobs.aws_errors.error_code(error.__cause__)  # AWS has rejected the copy
-            if not asked or self.source_aws_conn_id or owner == (account := self._account()):
+            rejected = jobs.aws_errors.error_code(error.__cause__)  # AWS has rejected the copy
+            if not rejected or self.source_aws_conn_id or owner == (account := self._account()):
                 raise
             raise type(error)(
                 f"{error} The model is in account {owner}, and the copy goes to {account}. Give source_aws_conn_id, a "

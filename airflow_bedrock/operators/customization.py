@@ -251,11 +251,11 @@ class BedrockModelCustomizationOperator(PaidOperator):
         job_request.check_when_parsed(self.asked)
 
     @property
-    def asked(self) -> job_request.Asked:
+    def asked(self) -> job_request.Arguments:
         """The request's arguments as they are now: as written, or rendered."""
-        return job_request.Asked(
+        return job_request.Arguments(
             members={name: getattr(self, name) for name in _MEMBERS},
-            **{name: getattr(self, name) for name in job_request.Asked.__struct_fields__ if name != "members"},
+            **{name: getattr(self, name) for name in job_request.Arguments.__struct_fields__ if name != "members"},
         )
 
     def _do_render_template_fields(
@@ -317,13 +317,13 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self._check_read()
         task_key = job_request.task_key_of(context)
         dry_run = DryRun(
-            asked=self.asked,
+            arguments=self.asked,
             task_key=task_key,
             service=self._service,
             ask=partial(self._ask, context, arguments, dry_run=True),
             storage=self._files(),
             max_cost=arguments["max_cost"],
-            budget=lambda cost: self._budget(task_key, self._resource.noun, self.hook, cost=cost),
+            budget=lambda cost: self._budget(task_key, self._resource.kind, self.hook, cost=cost),
         )
         finish(dry_run.lines(), context, "job", dry_run.estimate)
 
@@ -333,8 +333,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
-    def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
-        super()._take(found, kill, context)
+    def _note(self, found: Seen, kill: KillSwitch, context: Context) -> None:
+        super()._note(found, kill, context)
         if found.outcome is not customization.job.Outcome.SUCCEEDED:
             self._spent = spend.settling.Spent(standing=spend.settling.standing(self._s3))
             self._show(found, context)
@@ -342,7 +342,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Request the job again, after a wait."""
         if isinstance(event, Mapping) and event.get("kind") == "late":
-            raise self._quota_given_up("The account's quota of jobs is used up.")
+            raise self._quota_error("The account's quota of jobs is used up.")
         return super().execute_again(context, event)
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
@@ -353,7 +353,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         ti, now = context["ti"], time.time()
         asked_at = shown.pushed(ti, "waiting_for_slot_since") or now
         if now - asked_at >= self.quota_timeout:
-            raise self._quota_given_up(str(error)) from error
+            raise self._quota_error(str(error)) from error
         running = active_jobs(self._service)
         idle_since = None if running != 0 else shown.pushed(ti, "no_job_has_run_since") or now
         if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
@@ -378,7 +378,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
             method_name=self.execute_again.__name__,
         )
 
-    def _quota_given_up(self, why: str) -> BedrockError:
+    def _quota_error(self, why: str) -> BedrockError:
         return BedrockError(f"{why} Waited for {self.quota_timeout:.0f} s; no job was made and nothing was spent.")
 
     @property

@@ -308,9 +308,9 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         of_a_folder = source_uri.endswith("/")
         names = {uri: name_in(uri, source_uri) if of_a_folder else uri.rpartition("/")[2] for uri in uris}
         read = [uri for uri in uris if not of_a_folder or sources.read_in_a_folder(names[uri])]
-        left = [*(names[uri] for uri in names.keys() - set(read)), *storage.no_files(source_uri)]
-        if left:
-            self.log.warning("Not read: %s", ", ".join(sorted(left)))
+        not_read = [*(names[uri] for uri in names.keys() - set(read)), *storage.no_files(source_uri)]
+        if not_read:
+            self.log.warning("Not read: %s", ", ".join(sorted(not_read)))
         if not read:
             raise DatasetError(f"there is no file of a supported type, such as .jsonl or .csv, under {source_uri}")
         files = list(zip((names[uri] for uri in read), _fetched(storage, read, fetched), strict=True))
@@ -319,7 +319,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
             found = [Source("row", sources.query(sql, files, made))]
         else:
             found = [sources.as_source(name, path, made) for name, path in files]
-        return found, {"sources": facts, "not_read": sorted(left)}
+        return found, {"sources": facts, "not_read": sorted(not_read)}
 
     def _rows(self, conn_id: str, sql: str, folder: Path) -> Path:
         """Write the result of a query of the connection's database."""

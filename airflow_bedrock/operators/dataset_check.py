@@ -146,8 +146,8 @@ class BedrockDatasetCheckOperator(BedrockOperator):
 def _text(uri: str, report: CheckReport) -> str:
     first = [f"{one.file}:{one.line} {one.where}: {one.message}" for one in report.findings[:_NAMED]]
     counts = [f"{rule}: {count}" for rule, count in report.problems.items()]
-    said = "; ".join([*report.dataset_problems, *counts, *first])
-    return f"A job on {uri} would fail: {said}. Nothing was paid for. Correct the data; the XCom report has the rest."
+    faults = "; ".join([*report.dataset_problems, *counts, *first])
+    return f"A job on {uri} would fail: {faults}. Nothing was paid for. Correct the data; the XCom report has the rest."
 
 
 def _summary(report: CheckReport) -> dict[str, Any]:

@@ -63,12 +63,12 @@ class Line(NamedTuple):
 class DryRun:
     """The checks up to Create.
 
-    :param asked: the operator's rendered arguments.
+    :param arguments: the operator's rendered arguments.
     :param ask: returns the submission, which changes nothing, but reads the data.
     :param budget: returns the budget for a job of this cost; None if none is set.
     """
 
-    asked: job_request.Asked
+    arguments: job_request.Arguments
     task_key: TaskKey
     service: jobs.service.Service
     ask: Callable[[], jobs.submission.Submission]
@@ -101,7 +101,7 @@ class DryRun:
         return lines
 
     def _request(self, request: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        request.update(job_request.checked_request(self.asked, self.task_key))
+        request.update(job_request.checked_request(self.arguments, self.task_key))
         yield "ok", f"{request.get('customizationType', 'FINE_TUNING')} of {request['baseModelIdentifier']}"
 
     def _base_model(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
@@ -129,7 +129,7 @@ class DryRun:
         submission = self.ask()
         if submission.unknown:
             raise submission.unknown
-        yield "ok", "they exist, and can be read" if self.asked.content == "identify" else "they exist"
+        yield "ok", "they exist, and can be read" if self.arguments.content == "identify" else "they exist"
         self._submission = submission
 
     def _job(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
@@ -252,21 +252,21 @@ def of_paid(
         nonlocal creates
         creates = yield from _would(ask())
 
-    lines = [*_checked(resource.word, job()), *_checked("price", _price(cost))]
+    lines = [*_checked(resource.noun, job()), *_checked("price", _price(cost))]
     lines.append(Line("price", "ok", f"it {resource.billed}"))
-    return [*lines, *_checked("budget", _of_budget(budget, resource.word, creates=creates))]
+    return [*lines, *_checked("budget", _of_budget(budget, resource.noun, creates=creates))]
 
 
-def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], word: str) -> list[Line]:
+def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], noun: str) -> list[Line]:
     """Return how many questions would be asked, what they may cost at most, and whether the budget covers them."""
     lines = [Line("questions", "ok", f"{missing:,} to ask"), *_checked("price", _price(cost))]
-    return [*lines, *_checked("budget", _of_budget(budget, word, creates=missing > 0))]
+    return [*lines, *_checked("budget", _of_budget(budget, noun, creates=missing > 0))]
 
 
 def _checked(name: str, check: Iterator[tuple[Verdict, str]]) -> Iterator[Line]:
     try:
-        for verdict, said in check:
-            yield Line(name, verdict, said)
+        for verdict, text in check:
+            yield Line(name, verdict, text)
     except BedrockError as error:
         yield Line(name, "problem", str(error))
     except CALL_ERRORS as error:
@@ -302,20 +302,20 @@ def _price(find: Callable[[], Cost]) -> Iterator[tuple[Verdict, str]]:
         yield "ok", f"at most {dollars(cost.usd)} USD{f': {cost.basis}' if cost.basis else ''}"
 
 
-def _of_budget(find: Callable[[], Budget | None], word: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
-    if (budget := find()) is None or (left := budget.left()) is None:
+def _of_budget(find: Callable[[], Budget | None], noun: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
+    if (budget := find()) is None or (remaining := budget.remaining()) is None:
         return
     from airflow_bedrock.spend.ledger import dollars
 
-    said, cost = f"{dollars(left)} USD are left this month", budget.cost()
+    line, cost = f"{dollars(remaining)} USD are left this month", budget.cost()
     if not creates:
-        yield "ok", f"{said}; the {word} would cost nothing more"
+        yield "ok", f"{line}; the {noun} would cost nothing more"
     elif cost.usd is None:
-        yield "problem", f"{said}, but the cost of the {word} is unknown: give expected_cost. {cost.unknown}"
-    elif cost.usd > left:
-        yield "problem", f"{said}; the {word} may cost {dollars(cost.usd)}, {dollars(cost.usd - left)} more"
+        yield "problem", f"{line}, but the cost of the {noun} is unknown: give expected_cost. {cost.unknown}"
+    elif cost.usd > remaining:
+        yield "problem", f"{line}; the {noun} may cost {dollars(cost.usd)}, {dollars(cost.usd - remaining)} more"
     else:
-        yield "ok", f"{said}; the {word} may cost {dollars(cost.usd)}"
+        yield "ok", f"{line}; the {noun} may cost {dollars(cost.usd)}"
 
 
 def graded_samples(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -341,22 +341,22 @@ def graded(records: int, body: bytes) -> Iterator[tuple[Verdict, str]]:
     except (KeyError, TypeError, ValueError) as error:
         yield "problem", f"it must return a list with id and aggregate_reward_score of each sample: {error!r}"
         return
-    said = "; ".join(f"record {number}: {good:g} and {none:g}" for number, (good, none) in enumerate(pairs, 1))
+    rewarded = "; ".join(f"record {number}: {good:g} and {none:g}" for number, (good, none) in enumerate(pairs, 1))
     better = any(good > none for good, none in pairs)
     hint = "" if better else ". A reference answer, if the records have one, should score higher: check it"
-    yield ("ok" if better else "warning"), f"the reference answer and an empty one get {said}{hint}"
+    yield ("ok" if better else "warning"), f"the reference answer and an empty one get {rewarded}{hint}"
 
 
 def table(lines: Sequence[Line]) -> str:
     """Return the lines as a table in plain text."""
     widths = [max(len(line[column]) for line in lines) for column in range(2)]
-    return "\n".join(f"{check:{widths[0]}}  {verdict:{widths[1]}}  {said}" for check, verdict, said in lines)
+    return "\n".join(f"{check:{widths[0]}}  {verdict:{widths[1]}}  {text}" for check, verdict, text in lines)
 
 
-def finish(lines: Sequence[Line], context: Context, word: str, estimate: Estimate | None = None) -> NoReturn:
+def finish(lines: Sequence[Line], context: Context, noun: str, estimate: Estimate | None = None) -> NoReturn:
     """Log and push the table, and end the task.
 
-    :param word: the word for the resource, such as ``job``.
+    :param noun: the noun for the resource, such as ``job``.
     :raises AirflowSkipException: no check failed.
     :raises BedrockFatalError: a check failed.
     """
@@ -368,5 +368,5 @@ def finish(lines: Sequence[Line], context: Context, word: str, estimate: Estimat
     found = {"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made}
     context["ti"].xcom_push("dry_run", found)
     if problems:
-        raise BedrockFatalError(f"Dry run: the {word} would not be made, or would fail. {' '.join(problems)}")
-    raise AirflowSkipException(f"Dry run: no check failed for the {word}. Nothing was created or paid for.")
+        raise BedrockFatalError(f"Dry run: the {noun} would not be made, or would fail. {' '.join(problems)}")
+    raise AirflowSkipException(f"Dry run: no check failed for the {noun}. Nothing was created or paid for.")

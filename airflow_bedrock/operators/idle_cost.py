@@ -110,13 +110,13 @@ class BedrockIdleCostOperator(BedrockOperator):
             "usd_a_month": float(sum(one.usd_a_month or 0 for one in idle)),
             "without_price": [one.arn for one in idle if one.usd_a_month is None],
             "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in ending],
-            "unread": [said for region in regions for said in region.unread],
+            "unread": [sentence for region in regions for sentence in region.unread],
         }
         shown.push(context, shown.IDLE, {name: result[name] for name in ("usd_a_month", "idle")})
-        said = text(result)
-        self.log.info("%s", said)
+        report = text(result)
+        self.log.info("%s", report)
         if idle or ending:
-            more: Any = {**context, "idle_cost": result, "idle_cost_text": said}
+            more: Any = {**context, "idle_cost": result, "idle_cost_text": report}
             for notifier in self.notifiers:
                 notifier(more)
         return result
@@ -132,7 +132,7 @@ def text(result: Mapping[str, Any]) -> str:
         ).rstrip()
         for one in result["ending"]
     ]
-    lines += [f"- {said}" for said in result["unread"]]
+    lines += [f"- {sentence}" for sentence in result["unread"]]
     if not result["idle"]:
         return "\n".join(["Nothing that costs money is unused.", *lines])
     unknown = len(result["without_price"])

@@ -41,7 +41,7 @@ _TAGS = ("jobTags", "customModelTags")
 _NOTHING_SPENT = "This try made no job and spent nothing."
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     """The operator's arguments: as written when the DAG is parsed, rendered when the task runs.
 
     :param members: the members of the request, by the operator's names for them.
@@ -92,19 +92,19 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
         raise BedrockError(f"The file {request} could not be rendered: {error}. {_NOTHING_SPENT}") from error
 
 
-def check_when_parsed(asked: Asked) -> None:
+def check_when_parsed(args: Arguments) -> None:
     """Check the request when the DAG is parsed.
 
     :raises ArgumentError: lists each mistake, or a resource has too many tags.
     """
-    given, further = asked.request, asked.customization_job_kwargs
+    given, further = args.request, args.customization_job_kwargs
     try:
-        request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
-        for member in _TAGS if asked.tag_resources else ():
+        request = _request(args, given if _is_here(given) else None, further if _is_here(further) else None)
+        for member in _TAGS if args.tag_resources else ():
             if isinstance(tags := request.get(member), (list, tuple)):
                 customization.tags.check_count(tags)
         whole = _is_here(given) and _is_here(further)
-        refuse(request_problems(_nameable(asked, request), known=is_literal, whole=whole))
+        refuse(request_problems(_nameable(args, request), known=is_literal, whole=whole))
     except ValueError as error:
         raise ArgumentError(str(error)) from error
 
@@ -114,37 +114,37 @@ def _is_here(value: object) -> bool:
     return isinstance(value, Mapping) or (is_literal(value) and not is_file(value))
 
 
-def request_of(asked: Asked) -> dict[str, Any]:
+def request_of(args: Arguments) -> dict[str, Any]:
     """Return the request, from rendered arguments.
 
     :raises RequestError: an argument is no mapping, or a member is given twice.
     """
-    return _request(asked, asked.request, asked.customization_job_kwargs)
+    return _request(args, args.request, args.customization_job_kwargs)
 
 
-def _request(asked: Asked, request: object, further: object) -> dict[str, Any]:
+def _request(args: Arguments, request: object, further: object) -> dict[str, Any]:
     return build_request(
         read_request(request, "request"),
         read_request(further, "customization_job_kwargs"),
-        **asked.members,
+        **args.members,
     )
 
 
-def _nameable(asked: Asked, request: Mapping[str, Any]) -> Mapping[str, Any]:
+def _nameable(args: Arguments, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the request with valid names, for the check."""
-    exact = is_literal(asked.ensure_unique_job_name) and asked.exact
+    exact = is_literal(args.ensure_unique_job_name) and args.exact
     return request if exact else with_fitting_names(request)
 
 
-def checked_request(asked: Asked, task_key: TaskKey) -> dict[str, Any]:
+def checked_request(args: Arguments, task_key: TaskKey) -> dict[str, Any]:
     """Return the request, from rendered arguments, with the tags of the task.
 
     :raises BedrockFatalError: lists each mistake.
     """
     try:
-        request = request_of(asked)
-        check_request(_nameable(asked, request))
-        if asked.tag_resources:
+        request = request_of(args)
+        check_request(_nameable(args, request))
+        if args.tag_resources:
             tags = customization.tags.automatic_tags(task_key, __version__)
             for member in _TAGS:
                 request[member] = customization.tags.with_tags(request.get(member, []), tags)
@@ -155,7 +155,7 @@ def checked_request(asked: Asked, task_key: TaskKey) -> dict[str, Any]:
     return request
 
 
-def identity_of(asked: Asked, request: Mapping[str, Any], task_key: TaskKey, s3: S3Hook | None = None) -> Identity:
+def identity_of(args: Arguments, request: Mapping[str, Any], task_key: TaskKey, s3: S3Hook | None = None) -> Identity:
     """Return the identity of the job, after a check of the locations in the request.
 
     :param s3: reads the data; without it, the identity only serves to find the task's own jobs, whatever their request.
@@ -164,17 +164,17 @@ def identity_of(asked: Asked, request: Mapping[str, Any], task_key: TaskKey, s3:
     :raises BedrockError: S3 did not respond.
     """
     if missing := {"jobName", "customModelName"} - request.keys():
-        if s3 is not None or asked.exact:
+        if s3 is not None or args.exact:
             raise RequestError(f"The request has no {', '.join(sorted(missing))}")
         request = {**request, **dict.fromkeys(missing, "")}  # the other parts of the names find the jobs
-    data = [] if s3 is None else _content(asked, request, s3)
-    return identify(request, data, task_key, asked.reuse, exact=asked.exact)
+    data = [] if s3 is None else _content(args, request, s3)
+    return identify(request, data, task_key, args.reuse, exact=args.exact)
 
 
-def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
+def _content(args: Arguments, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
     """Return what identifies the content; the same with ``preflight`` on and off."""
-    uris, ignored = data_uris(request), asked.content == "ignore"
-    if ignored and not asked.preflight:
+    uris, ignored = data_uris(request), args.content == "ignore"
+    if ignored and not args.preflight:
         return []
     try:
         with nothing_spent("Reading the data and the buckets in S3"):

@@ -38,7 +38,7 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
         stops, found = self._checked()["stop"], []
         for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
             arn, resource = one.job.arn, one.service.resource
-            runs_on = f"{resource.word.capitalize()} {arn} runs on and {resource.billed}"
+            runs_on = f"{resource.noun.capitalize()} {arn} runs on and {resource.billed}"
             if one.kept:
                 self.log.info("%s: %s.", runs_on, one.kept)
                 continue

@@ -130,10 +130,10 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             with explained():  # the configuration too, before anything is paid for
                 _ = self._delay, self._no_response_timeout
             if not arguments["is_dry_run"]:
-                return self._made_once(context, arguments, kill)
+                return self._request_and_wait(context, arguments, kill)
         return self._dry_run(context, arguments)
 
-    def _made_once(self, context: Context, arguments: Mapping[str, Any], kill: KillSwitch) -> Any:
+    def _request_and_wait(self, context: Context, arguments: Mapping[str, Any], kill: KillSwitch) -> Any:
         submission = self._ask(context, arguments, before_paying=kill.before_paying)
         submission.budget = budget = self._reserving(context, arguments, submission.request)
         self._submission = submission
@@ -142,7 +142,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
                 found = self._found(submission, context)
         except jobs.submission.NoTagError as error:
             self._wait_for_end(error)
-        self._take(found, kill, context)
+        self._note(found, kill, context)
         if found.outcome is not customization.job.Outcome.SUCCEEDED and not self._waits:
             kill.last_check()
             return found.arn
@@ -153,7 +153,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
         ask = partial(self._ask, context, arguments, before_paying=bool, dry_run=True)
         budget = partial(self._reserving, context, arguments, {})
-        finish(of_paid(self._resource, ask, partial(self._cost, arguments), budget), context, self._resource.word)
+        finish(of_paid(self._resource, ask, partial(self._cost, arguments), budget), context, self._resource.noun)
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> Submission:
         """Return the submission of this try; if the request is unknown, one that only finds what an earlier try made.
@@ -183,7 +183,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _reserving(self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]) -> Budget | None:
         return self._budget(
             task_key_of(context),
-            self._resource.noun,
+            self._resource.kind,
             self.hook,
             request.get("baseModelIdentifier") or request.get("modelId") or "",
             partial(self._cost, arguments),
@@ -210,12 +210,12 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             return self.execute(context)
         if found.outcome is customization.job.Outcome.SUCCEEDED:
             return self._result(found, context)
-        resource, said = self._resource, self._resource.failure_message(found)
+        resource, message = self._resource, self._resource.failure_message(found)
         helps = customization.remedy.remedy_for_failure(found.failure_message)
         fixable = found.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
         if fixable and not resource.lasts and not self._identity(task_key_of(context)).exact:
-            raise BedrockError(f"{said} A retry of this task makes a new {resource.word}.")
-        raise BedrockFatalError(said)
+            raise BedrockError(f"{message} A retry of this task makes a new {resource.noun}.")
+        raise BedrockFatalError(message)
 
     def _settle(self, found: Seen, context: Context) -> None:
         """Settle what it has cost, where a budget is set; what serves costs until it is deleted."""
@@ -249,19 +249,19 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             elif (self._submission is None or self._submission.unknown) and (
                 running := self._running(task_key_of(context))
             ):
-                word, billed = self._resource.word.capitalize(), self._resource.billed
-                said = (f"{word} {arn} of an earlier try runs on and {billed}." for arn in running)
-                raise type(error)(" ".join([str(error), *said])) from error
+                noun, billed = self._resource.noun.capitalize(), self._resource.billed
+                running_on = (f"{noun} {arn} of an earlier try runs on and {billed}." for arn in running)
+                raise type(error)(" ".join([str(error), *running_on])) from error
             raise
         finally:
             if self._kill is not None:
                 self._kill.wait()
 
-    def _aim(self, one: str, kill: KillSwitch, context: Context) -> None:
+    def _aim(self, job: str, kill: KillSwitch, context: Context) -> None:
         if self.stop_on_kill:
-            kill.aim(one, partial(self._stop_made, task_key_of(context)))
+            kill.aim(job, partial(self._stop_made, task_key_of(context)))
 
-    def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
+    def _note(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         """Note the job that the task has made or found, for the kill switch and for the time without a worker."""
         self._arn = found.arn
         self._aim(found.arn, kill, context)
@@ -297,7 +297,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         """
         if self._resource.lasts:
             raise error
-        self.log.warning("%s Waiting in the triggerer until that %s has ended.", error, self._resource.word)
+        self.log.warning("%s Waiting in the triggerer until that %s has ended.", error, self._resource.noun)
         trigger = self._trigger_for(error.found, stop_on_kill=False)
         self.defer(trigger=trigger, method_name=self.execute_again.__name__)
 
@@ -313,7 +313,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         )
 
     def _defer(self, found: Seen, so_far: Mapping[str, Any]) -> None:
-        self.log.info("Waiting in the triggerer for %s %s", self._resource.word, found.arn)
+        self.log.info("Waiting in the triggerer for %s %s", self._resource.noun, found.arn)
         self.defer(
             trigger=self._trigger_for(found, stop_on_kill=self.stop_on_kill and self._is_ours),
             method_name=self.execute_complete.__name__,
@@ -325,8 +325,8 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _asks_anew(self, ended: Seen, task_key: TaskKey) -> bool:
         """Whether the adopted job was stopped: then the task requests its own."""
         if anew := customization.decision.is_stopped_under(ended, task_key):
-            word = self._resource.word.capitalize()
-            self.log.warning("%s %s, which another ask had made, was stopped: making another one", word, ended.arn)
+            noun = self._resource.noun.capitalize()
+            self.log.warning("%s %s, which another ask had made, was stopped: making another one", noun, ended.arn)
         return anew
 
     @property
@@ -375,9 +375,9 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         if self._submission is None or (name := self._submission.in_flight) is None:
             return self._made_by_earlier_tries(task_key)
         if (arn := jobs.own_jobs.job_made_under(self._service, name)) is None:
-            word = self._resource.word
+            noun = self._resource.noun
             raise BedrockError(
-                f"Bedrock does not show {word} {name}, which this task requested and Bedrock may have made"
+                f"Bedrock does not show {noun} {name}, which this task requested and Bedrock may have made"
             )
         return [arn]
 
@@ -404,31 +404,31 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
     def _timed_out(self, task_key: TaskKey) -> BedrockError:
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if configured."""
-        word, billed = self._resource.word, self._resource.billed
+        noun, billed = self._resource.noun, self._resource.billed
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
         try:
-            made = jobs.own_jobs.asked_again(self._service, partial(self._made, task_key))
+            made = jobs.own_jobs.with_retries(self._service, partial(self._made, task_key))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
-            said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
-            return kind(f"{after} {said}: {error}.")
+            outcome = f"A {noun} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
+            return kind(f"{after} {outcome}: {error}.")
         if not made:
             return kind(f"{after} {self._nothing_made(task_key)}")
         if self.stop_on_timeout:  # fatal, since a retry would take as long
-            said = " ".join(self._stop(arn, task_key) for arn in made)
-            return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
-        left = f"{word.capitalize()} {', '.join(made)} was left running, as configured, and {billed}"
-        return BedrockError(f"{after} {left}; a retry adopts it.")
+            outcome = " ".join(self._stop(arn, task_key) for arn in made)
+            return BedrockFatalError(f"{after} {outcome} {self._to_go_on(made)}")
+        outcome = f"{noun.capitalize()} {', '.join(made)} was left running, as configured, and {billed}"
+        return BedrockError(f"{after} {outcome}; a retry adopts it.")
 
     def _to_go_on(self, made: list[str]) -> str:
         return "To make it anyway, raise execution_timeout and clear this task."
 
     def _nothing_made(self, task_key: TaskKey) -> str:
-        resource, said = self._resource, f"This try made no {self._resource.word} and spent nothing."
+        resource, text = self._resource, f"This try made no {self._resource.noun} and spent nothing."
         if not resource.lasts or task_key.try_number == 1:
-            return said
+            return text
         return (
-            f"{said} If an earlier try made one that is in service by now, it is left as it is, and {resource.billed}."
+            f"{text} If an earlier try made one that is in service by now, it is left as it is, and {resource.billed}."
         )
 
     @property

@@ -210,9 +210,9 @@ class BedrockPromotionGate(BedrockOperator):
 
         known = prices(configuration.prices())
         region = self.hook.conn_region_name
-        asked = known.find(given["base_model_id"], "custom_input", region)
-        answered = known.find(given["base_model_id"], "custom_output", region)
-        return float(asked.cost(input_tokens) + answered.cost(output_tokens)) if asked and answered else None
+        price_in = known.find(given["base_model_id"], "custom_input", region)
+        price_out = known.find(given["base_model_id"], "custom_output", region)
+        return float(price_in.cost(input_tokens) + price_out.cost(output_tokens)) if price_in and price_out else None
 
     def _ask(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         """Ask through Airflow's own operator: it defers, and Airflow calls ``execute_complete`` with the answer.
@@ -256,18 +256,18 @@ class BedrockPromotionGate(BedrockOperator):
         uri = given["registry_uri"]
         approvals = BedrockModelRegistryHook(**self._hook_parameters, registry_uri=uri).approvals
         question = self._question(context, given, report)
-        if (asked := approvals.question(question.id)) is None:
-            asked = approvals.ask(question)
-            self.log.info("Waiting until %s for: airflow-bedrock approve %s --registry %s", asked.until, asked.id, uri)
+        if (found := approvals.question(question.id)) is None:
+            found = approvals.ask(question)
+            self.log.info("Waiting until %s for: airflow-bedrock approve %s --registry %s", found.until, found.id, uri)
             for notifier in self.notifiers:
                 notifier(context)
         # The approvers are those of the task, whatever the stored object says.
-        answer = approvals.answered(msgspec.structs.replace(asked, approvers=question.approvers))
-        left = asked.until - datetime.now(UTC)
-        if answer is None and left > timedelta(0):
+        answer = approvals.answered(msgspec.structs.replace(found, approvers=question.approvers))
+        remaining = found.until - datetime.now(UTC)
+        if answer is None and remaining > timedelta(0):
             from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
-            self.defer(trigger=TimeDeltaTrigger(min(left, _LOOK_EACH)), method_name=self.look_again.__name__)
+            self.defer(trigger=TimeDeltaTrigger(min(remaining, _LOOK_EACH)), method_name=self.look_again.__name__)
         if not (answer.approved if answer else given["on_timeout"] == APPROVE):
             raise AirflowSkipException(
                 f"The candidate is not promoted: {answer.by if answer else 'the time limit'} rejected it"

@@ -223,10 +223,10 @@ def bill(found: Any) -> str:
     """Describe the bill of throughput so far: the hours, and their cost if the price is known."""
     now = datetime.now(UTC)
     units = "1 model unit" if found.units == 1 else f"{found.units} model units"
-    said = f"{units} for {found.hours(now):.1f} h so far"
+    usage = f"{units} for {found.hours(now):.1f} h so far"
     if (cost := _cost(found, now)) is None:
-        return f"Billed: {said}; no price is known for it (docs/cost.md says how to give one)."
-    return f"Billed: {said}, {cost[0]:.2f} USD at {cost[1]}."
+        return f"Billed: {usage}; no price is known for it (docs/cost.md says how to give one)."
+    return f"Billed: {usage}, {cost[0]:.2f} USD at {cost[1]}."
 
 
 def _cost(found: ResourceState, now: datetime) -> tuple[Decimal, object] | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.run import Lines
     from airflow_bedrock.storage import Storage
 
-_ASKED = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
+_MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
 
 
 def model(value: Any) -> str:
@@ -31,8 +31,8 @@ def model(value: Any) -> str:
         raise ValueError(
             "must be the ARN of a deployment or provisioned throughput: a custom model itself cannot be called"
         )
-    taken: str = _ASKED(value)
-    return taken
+    model_id: str = _MODEL(value)
+    return model_id
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -104,20 +104,20 @@ class QuestionsOperator(SpendingOperator[Hook]):
         self.max_cost = max_cost
         self.kms_key_id = kms_key_id
 
-    def _rate(self, itself: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
+    def _rate(self, answered_by: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
         """Return the price of a token; None if unknown.
 
-        :param itself: the model that answers, not the id that is called.
+        :param answered_by: the model that answers, not the id that is called.
         :param batch: whether it answers in a batch inference job.
         :param embeds: whether it embeds texts, for which only the input is billed.
         """
         from airflow_bedrock.evaluation.bill import Rate
         from airflow_bedrock.prices import prices
 
-        kind = ("custom_" if ":custom-model/" in itself else "") + ("batch_" if batch else "")
+        kind = ("custom_" if ":custom-model/" in answered_by else "") + ("batch_" if batch else "")
         figures: Any = [f"{kind}{part}" for part in (("input",) if embeds else ("input", "output"))]
         table, region = prices(configuration.prices()), self.hook.conn_region_name
-        found = [price for figure in figures if (price := table.find(itself, figure, region))]
+        found = [price for figure in figures if (price := table.find(answered_by, figure, region))]
         return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
 
     def _inferences(

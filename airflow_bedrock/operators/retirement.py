@@ -111,9 +111,9 @@ class BedrockRetireModelsOperator(RegistryOperator):
         for model_arn, reason in plan.kept.items():
             self.log.info("%s is kept: %s", model_arn, reason)
         for model in plan.retired:
-            users = ", ".join(f"{use.resource.noun} {use.found.name}" for use in model.uses)
-            said = "would be retired" if dry_run else "was retired"
-            self.log.info("%s %s%s", model.arn, said, f" with {users}" if users else "")
+            users = ", ".join(f"{use.resource.kind} {use.found.name}" for use in model.uses)
+            outcome = "would be retired" if dry_run else "was retired"
+            self.log.info("%s %s%s", model.arn, outcome, f" with {users}" if users else "")
         self.log.info(
             "%d models %s, which saves %.2f USD a month%s",
             len(plan.retired),

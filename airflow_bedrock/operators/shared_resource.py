@@ -40,12 +40,12 @@ class SharedResourceOperator(PaidOperator):
         self.tags = tags
         self.wait_for_completion = wait_for_completion
 
-    def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
+    def _note(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         # A resource in service is left to its users, and so is one that another task has made.
         identity, token = self._identity(task_key_of(context)), Token.read(found.token)
         self._is_ours = not self._resource.lasts or (identity.is_of_task(token) and self._resource.is_unused(found))
         self._is_adopted = not identity.is_of_who(token)
-        super()._take(found, kill, context)
+        super()._note(found, kill, context)
         context["ti"].xcom_push(key="is_ours", value=self._is_ours)
         context["ti"].xcom_push(key="is_adopted", value=self._is_adopted)
 
@@ -71,8 +71,8 @@ class SharedResourceOperator(PaidOperator):
 
     def _stop(self, arn: str, task_key: TaskKey) -> str:
         if not self._is_ours:
-            one = f"{self._resource.word.capitalize()} {arn}"
-            return f"{one} existed before this try requested it. It was left as it is, and {self._resource.billed}."
+            name = f"{self._resource.noun.capitalize()} {arn}"
+            return f"{name} existed before this try requested it. It was left as it is, and {self._resource.billed}."
         return super()._stop(arn, task_key)
 
     def _recall(self, context: Context) -> None:

@@ -71,7 +71,7 @@ class SpendingOperator(AwsOperator[Hook]):
     ) -> Budget | None:
         """Return the budget for the task's resource; None if none is set.
 
-        :param kind: the noun of the resource.
+        :param kind: the kind of the resource.
         :param hook: the hook for the account and region of the resource.
         :param model: the base model's id.
         :param cost: returns its maximum cost; called right before it is created.
@@ -122,7 +122,7 @@ class SpendingOperator(AwsOperator[Hook]):
                 ) from error
             waits = type(error)(f"{error} Waiting in the triggerer until {budget.retry_at:%Y-%m-%d %H:%M} UTC.")
             self.log.warning("%s", waits)
-            self._tell(waits, context)
+            self._notify(waits, context)
             from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
             self.defer(
@@ -132,7 +132,7 @@ class SpendingOperator(AwsOperator[Hook]):
             )
         self._has_waited = False
 
-    def _tell(self, waits: BedrockFatalError, context: Context) -> None:
+    def _notify(self, waits: BedrockFatalError, context: Context) -> None:
         """Call the notifiers once per wait, even if it is resumed several times; if one fails, the task still waits."""
         for notifier in () if self._has_waited else self.notifiers:
             more: Any = {**context, "exception": waits}

@@ -76,8 +76,8 @@ class Approvals:
 
     def open(self) -> list[Question]:
         """Return the questions without an answer."""
-        asked = sorted(set(self._questions.names()) - set(self._answers.names()))
-        return list(filter(None, map(self.question, asked)))
+        unanswered = sorted(set(self._questions.names()) - set(self._answers.names()))
+        return list(filter(None, map(self.question, unanswered)))
 
     def question(self, identifier: str) -> Question | None:
         """Return the question; None if it does not exist."""

@@ -68,12 +68,12 @@ class PromotionRule:
 
 def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> float | None:
     """Return the cost of 1,000 of the candidate's answers in US dollars; None if unknown."""
-    asked, said, answers = (
+    input_tokens, output_tokens, answers = (
         _number(report, "models", "candidate", name) for name in ("input_tokens", "output_tokens", "n")
     )
-    if asked is None or said is None or not answers:
+    if input_tokens is None or output_tokens is None or not answers:
         return None
-    cost = cost_of(int(asked), int(said))
+    cost = cost_of(int(input_tokens), int(output_tokens))
     return None if cost is None else 1000 * cost / answers
 
 
@@ -111,8 +111,8 @@ def figures(report: Mapping[str, Any]) -> str:
         "questions": ("n",),
         "latency (p90, ms)": ("latency_ms", "p90"),
     }
-    said = f"**{_shown(report.get('verdict'))}**: {_shown(report.get('reason'))}"
-    rows = [said, "", "| | candidate | baseline |", "|---|---|---|"]
+    verdict = f"**{_shown(report.get('verdict'))}**: {_shown(report.get('reason'))}"
+    rows = [verdict, "", "| | candidate | baseline |", "|---|---|---|"]
     for name, path in paths.items():
         of_each = [_shown(at(report, "models", role, *path)) for role in ("candidate", "baseline")]
         rows.append(f"| {_shown(name)} | {' | '.join(of_each)} |")

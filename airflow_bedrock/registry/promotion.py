@@ -78,7 +78,7 @@ class Promoter:
             self.smoke_test(deployment_arn)
         except BedrockFatalError as error:
             self._write_or_yield(registers.abandoned(intent, rejected=True), etag)
-            raise self._taken_back(intent, error) from error
+            raise self._rolled_back(intent, error) from error
         fact = registers.confirmed(intent, deployment_arn, self.now())
         self._write_or_yield(fact, etag)
         log.info("%s serves as %s, by deployment %s", intent.candidate.model_arn, intent.name, deployment_arn)
@@ -92,16 +92,16 @@ class Promoter:
             self._settle(self.store.read(register.name)[0])
             raise
 
-    def _taken_back(self, intent: Register, why: BedrockFatalError) -> BedrockFatalError:
+    def _rolled_back(self, intent: Register, why: BedrockFatalError) -> BedrockFatalError:
         """Restore the champion, and return a sentence about that."""
         model_arn, champion = intent.candidate.model_arn, intent.champion
         if champion is None:
             self.deployments.remove(intent, model_arn)
-            left = "No model has served before it; its deployment was deleted."
+            outcome = "No model has served before it; its deployment was deleted."
         else:
             self._settle(registers.abandoned(intent, rejected=True))
-            left = f"The champion {champion.model_arn} serves."
-        return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {left}")
+            outcome = f"The champion {champion.model_arn} serves."
+        return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {outcome}")
 
     def _settle(self, register: Register) -> Register:
         """Serve the model that the register names, even if that changes meanwhile; return it."""

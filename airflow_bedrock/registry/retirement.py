@@ -138,7 +138,7 @@ def planned(
 def _keeping(model: Model, register: Register, keep: Keep, now: datetime) -> Iterator[str]:
     """Yield the reasons why uses of a model keep it."""
     for use in model.uses:
-        found, what = use.found, f"{use.resource.noun} {use.found.name}"
+        found, what = use.found, f"{use.resource.kind} {use.found.name}"
         if not use.own or found.arn == register.deployment_arn or found.name == register.name:
             yield f"{what} uses it"
         elif found.committed_until and found.committed_until > now:

@@ -121,9 +121,9 @@ def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
 
 
 _MEASURES: dict[str, Callable[[Entry, Seen, Service, S3Hook], Bill]] = {
-    CUSTOMIZATION_JOB.noun: _customization,
-    INVOCATION_JOB.noun: _batch,
-    COPY_JOB.noun: _storage,
-    CREATED_MODEL.noun: _storage,
-    IMPORT_JOB.noun: _imported,
+    CUSTOMIZATION_JOB.kind: _customization,
+    INVOCATION_JOB.kind: _batch,
+    COPY_JOB.kind: _storage,
+    CREATED_MODEL.kind: _storage,
+    IMPORT_JOB.kind: _imported,
 }

@@ -28,12 +28,12 @@ from airflow_bedrock.spend.ledger import (
     OverBudgetError,
     abandoned,
     dollars,
-    left,
     made,
     month_of,
     next_month,
     reach,
     released,
+    remaining,
     reserved,
     settled,
 )
@@ -71,7 +71,7 @@ def key_of(region: str, account: str, kind: str, name: str) -> str:
 class Budget:
     """The budget, for the resources of one kind that one task requests.
 
-    :param kind: the noun of the resource.
+    :param kind: the kind of the resource.
     :param hook: the hook for the account and region of the resource.
     :param s3: the task's connection to S3, which may read the output of a job.
     :param cost: returns the maximum cost; called right before the resource is created.
@@ -122,12 +122,12 @@ class Budget:
         except BedrockError as error:
             log.warning("Old months stay in the ledger: %s", error)
 
-    def left(self) -> Decimal | None:
+    def remaining(self) -> Decimal | None:
         """Return the US dollars that are left this month, without a reservation.
 
         :raises BedrockError: the ledger could not be read.
         """
-        return left(self.books.read(), month_of(self.now()), self.task_key.dag_id, self.limits)
+        return remaining(self.books.read(), month_of(self.now()), self.task_key.dag_id, self.limits)
 
     def made(self, name: str, arn: str) -> None:
         """Note that the resource exists. If that cannot be written, its reservation remains."""
@@ -232,7 +232,7 @@ def settle(
     :return: its cost, and the ledger; each None if unknown.
     """
     arn = Arn.of(seen.arn)
-    key = key_of(arn.region, arn.account, service.resource.noun, seen.name)
+    key = key_of(arn.region, arn.account, service.resource.kind, seen.name)
     bill: Bill | None = None
 
     def change(ledger: Ledger) -> Ledger:
@@ -263,8 +263,8 @@ def settle_open(
     :return: sentences about what was done.
     """
     region = hook.conn_region_name
-    services = {one.noun: Service(one, hook) for one in declared()}
-    said, elsewhere = [], set[str]()
+    services = {resource.kind: Service(resource, hook) for resource in declared()}
+    lines, elsewhere = [], set[str]()
     for entry in books.read().entries.values():
         ours = (entry.region, entry.account) == (region, account) and entry.kind in services
         if entry.settled is None and entry.kind in services and not ours:
@@ -279,12 +279,12 @@ def settle_open(
             continue
         if change is not None:
             books.change(change)
-            said.append(f"{entry.kind} {entry.name}: {what}")
-            log.info("%s", said[-1])
-    said += [
+            lines.append(f"{entry.kind} {entry.name}: {what}")
+            log.info("%s", lines[-1])
+    lines += [
         f"Not checked: reservations in {place}, which this connection does not reach" for place in sorted(elsewhere)
     ]
-    return said
+    return lines
 
 
 def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Callable[[Ledger], Ledger] | None, str]:
@@ -292,8 +292,8 @@ def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Ca
     if seen is not None:
         bill = bill_of(entry, seen, service, s3)
         if bill is not None:
-            said = f"{dollars(bill.usd)} USD, by {bill.basis}"
-            return partial(settled, key=entry.key, usd=bill.usd, basis=bill.basis), said
+            text = f"{dollars(bill.usd)} USD, by {bill.basis}"
+            return partial(settled, key=entry.key, usd=bill.usd, basis=bill.basis), text
         if entry.arn is None and seen.outcome is not Outcome.UNKNOWN:
             return partial(made, entry=entry, arn=seen.arn), "it exists"
     elif entry.arn is not None and "hour" in entry.rates:

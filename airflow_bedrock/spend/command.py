@@ -68,8 +68,8 @@ def _books(arguments: argparse.Namespace) -> Books:
     books = Books(uri, lambda: s3.conn, configuration.ledger_kms_key_id())
     if arguments.settle:
         hook = BedrockHook(**where)
-        for said in settle_open(books, hook, account_of(hook), s3, datetime.now(UTC)):
-            sys.stderr.write(f"{said}\n")
+        for line in settle_open(books, hook, account_of(hook), s3, datetime.now(UTC)):
+            sys.stderr.write(f"{line}\n")
     return books
 
 
@@ -96,12 +96,12 @@ def _sums(entries: list[Entry]) -> dict[str, Any]:
 def _text(found: dict[str, Any]) -> str:
     by: str = found["by"]
     rows = [_row(line[by], line) for line in found["lines"]]
-    left = ""
+    remaining = ""
     if found["budget_usd"] is not None:
         budget = Decimal(found["budget_usd"])
         free = budget - Decimal(found["settled_usd"]) - Decimal(found["reserved_usd"])
-        left = f"{dollars(free)} of {dollars(budget)} USD are left in {found['month']}.\n"
-    return table((by.upper(), "THINGS", "SETTLED USD", "RESERVED USD"), [*rows, _row("all", found)]) + left
+        remaining = f"{dollars(free)} of {dollars(budget)} USD are left in {found['month']}.\n"
+    return table((by.upper(), "THINGS", "SETTLED USD", "RESERVED USD"), [*rows, _row("all", found)]) + remaining
 
 
 def _row(name: str, sums: dict[str, Any]) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class EndOfLife(msgspec.Struct, frozen=True, kw_only=True):
     """A serving model whose base model reaches its end of life soon, or has reached it.
 
     :param name: the name of the deployment or provisioned throughput that serves it.
@@ -80,7 +80,7 @@ class Found(NamedTuple):
     """
 
     idle: list[Idle]
-    ending: list[Ending]
+    ending: list[EndOfLife]
     unread: list[str]
 
 
@@ -148,14 +148,14 @@ class _Region:
         yield from (self._import(one) for one in self._imported if one.arn in uncalled)
         yield from (self._model(one) for one in self._models if one.arn not in served and self._old(one.created))
 
-    def ending(self, days: int) -> Iterator[Ending]:
+    def ending(self, days: int) -> Iterator[EndOfLife]:
         for resource, listed in ((DEPLOYMENT, self._deployments), (PROVISIONED_THROUGHPUT, self._throughputs)):
             for one in listed:
                 base = base_model(one.model)
                 if base is None or base.ends is None or base.ends - self._now.date() > timedelta(days=days):
                     continue
-                yield Ending(
-                    kind=resource.word,
+                yield EndOfLife(
+                    kind=resource.noun,
                     name=one.name,
                     arn=one.arn,
                     model_arn=one.model,
@@ -225,10 +225,10 @@ class _Region:
     def _calls(self, arns: Iterable[str]) -> dict[str, float]:
         """Return how often each was called: by its ARN, or by the id at its end if CloudWatch uses that."""
         calls = dict.fromkeys(arns, 0.0)
-        asked = [(arn, model_id) for arn in calls for model_id in (arn, arn.rpartition("/")[2])]
+        ids = [(arn, model_id) for arn in calls for model_id in (arn, arn.rpartition("/")[2])]
         with closing(client_of(self._hook, "cloudwatch")) as client:
-            for start in range(0, len(asked), _QUERIES):
-                chunk = asked[start : start + _QUERIES]
+            for start in range(0, len(ids), _QUERIES):
+                chunk = ids[start : start + _QUERIES]
                 queries = [_query(number, model_id) for number, (_, model_id) in enumerate(chunk)]
                 pages = client.get_paginator("get_metric_data").paginate(
                     MetricDataQueries=queries, StartTime=self._now - timedelta(days=self._days), EndTime=self._now

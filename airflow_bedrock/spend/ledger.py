@@ -184,11 +184,11 @@ def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | No
 
 def reach(ledger: Ledger, entry: Entry, limits: Limits) -> int | None:
     """Return how many such resources the budget covers; None if it has no limit."""
-    usd = left(ledger, entry.month, entry.dag_id, limits)
+    usd = remaining(ledger, entry.month, entry.dag_id, limits)
     return max(0, int(usd // entry.reserved)) if usd is not None and entry.reserved else None
 
 
-def left(ledger: Ledger, month: str, dag_id: str, limits: Limits) -> Decimal | None:
+def remaining(ledger: Ledger, month: str, dag_id: str, limits: Limits) -> Decimal | None:
     """Return the US dollars of a month that a DAG may still reserve; None for no limit."""
     both = ((limits.all, None), (limits.dag, dag_id))
     return min((limit - committed(ledger, month, of) for limit, of in both if limit is not None), default=None)

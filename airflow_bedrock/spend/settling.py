@@ -57,7 +57,7 @@ def settled_of(task_key: TaskKey, service: Service, s3: S3Hook) -> None:
         books, task = books_of(s3), (task_key.dag_id, task_key.task_id, task_key.run_id, task_key.map_index)
         for entry in books.read().entries.values():
             its = (entry.dag_id, entry.task_id, entry.run_id, entry.map_index)
-            open_ = entry.settled is None and (entry.kind, its) == (service.resource.noun, task)
+            open_ = entry.settled is None and (entry.kind, its) == (service.resource.kind, task)
             if open_ and (seen := service.find(entry.arn or entry.name)) is not None:
                 settle(books, service, seen, s3)
 

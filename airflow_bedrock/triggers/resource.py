@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class ResourceTrigger(BedrockTrigger):
-    """Wait until a resource is no longer being made, or runs no longer. What is said of jobs is true of each kind.
+    """Wait until a resource is no longer being made, or runs no longer. "Job" stands for each kind.
 
     Throttling, faults of the service and of the network are absorbed; only a long time without a response ends the
     wait, and even that leaves the job as it is.
@@ -68,7 +68,7 @@ class ResourceTrigger(BedrockTrigger):
     ) -> None:
         super().__init__(**connection)
         if not job_identifier:
-            raise ValueError(f"job_identifier must be the ARN or the name of a {self.resource.noun}")
+            raise ValueError(f"job_identifier must be the ARN or the name of a {self.resource.kind}")
         self.job_identifier = job_identifier
         interval = configuration.poll_interval() if poll_interval is None else poll_interval
         # The default ceiling is raised to a longer interval.
@@ -97,7 +97,7 @@ class ResourceTrigger(BedrockTrigger):
         return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created, exists=self.exists)
 
     async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
-        log.info("Waiting for %s %s, polling every %g s", self.resource.word, self.job_identifier, self.pace.interval)
+        log.info("Waiting for %s %s, polling every %g s", self.resource.noun, self.job_identifier, self.pace.interval)
         timeout: NoResponseTimeout | None = None
         finding: Finding | None
         seen: Seen | None = None
@@ -111,21 +111,21 @@ class ResourceTrigger(BedrockTrigger):
                 continue
             timeout = None
             if isinstance(finding, Missing):
-                return self._event("missing", f"There is no {self.resource.noun} {self.job_identifier}")
+                return self._event("missing", f"There is no {self.resource.kind} {self.job_identifier}")
             job = finding.job
-            line, seen = changes(seen, job, self.resource.word), job
+            line, seen = changes(seen, job, self.resource.noun), job
             if isinstance(finding, Ended):
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
                 log.info("%s; waited for %s", line, waited)
-                return self._event("ended", f"{self.resource.word.capitalize()} {job.name} is {job.status}", job.status)
+                return self._event("ended", f"{self.resource.noun.capitalize()} {job.name} is {job.status}", job.status)
             if line:
                 log.info(line)
 
     def _unanswered(self, finding: Unanswered, timeout: NoResponseTimeout) -> dict[str, Any] | None:
-        one = f"{self.resource.word} {self.job_identifier}"
+        name = f"{self.resource.noun} {self.job_identifier}"
         if finding.refused and self.no_response_timeout:
-            return self._event("refused", f"Access denied to {one}: {finding.why}")
-        why = timeout.gives_up(time.monotonic(), f"about {one}", finding.why, log.warning)
+            return self._event("refused", f"Access denied to {name}: {finding.why}")
+        why = timeout.gives_up(time.monotonic(), f"about {name}", finding.why, log.warning)
         return None if why is None else self._event("silent", why)
 
     def _own_arguments(self) -> dict[str, Any]:

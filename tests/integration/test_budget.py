@@ -311,7 +311,7 @@ def submission(
             books=Books(configuration.ledger_uri(), lambda: account.s3),
             limits=Limits(Decimal(limit), None if dag[1] is None else Decimal(dag[1])),
             task_key=task_key,
-            kind=CUSTOMIZATION_JOB.noun,
+            kind=CUSTOMIZATION_JOB.kind,
             hook=service.hook,
             s3=S3Hook(),
             cost=lambda: Cost(usd=Decimal(1)),

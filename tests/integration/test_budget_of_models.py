@@ -220,7 +220,7 @@ def test_what_was_deleted_before_it_was_settled_is_settled_as_it_was_reserved(
     """Its task was killed after Create: a month of storage is paid for, of hours no more than was reserved."""
     now, hook = datetime.now(UTC), BedrockHook()
     account = world.local.role_arn.split(":")[4]
-    noun = COPY_JOB.noun if rate == "month" else PROVISIONED_THROUGHPUT.noun
+    noun = COPY_JOB.kind if rate == "month" else PROVISIONED_THROUGHPUT.kind
     words = "model-copy-job" if rate == "month" else "provisioned-model"
     gone = Entry(
         key=f"us-east-1/{account}/{noun}/gone",

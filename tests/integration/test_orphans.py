@@ -162,7 +162,7 @@ def test_every_declared_kind_is_searched(
 ) -> None:
     """A kind costs its declaration, one file in the engine's room: it is made once, found by its tags, and stopped."""
     monkeypatch.setenv("AIRFLOW_API_TOKEN", "secret")
-    [batch] = [kind for kind in resources.declared() if kind.word == "batch job"]
+    [batch] = [kind for kind in resources.declared() if kind.noun == "batch job"]
     service = Service(batch, hook)
     bucket = f"s3://{jobs.local.bucket}"
     request = {

@@ -25,8 +25,8 @@ DecodePage = Callable[[bytes], tuple[list[Seen], str | None]]
 class Resource:
     """A kind of resource. Its List pages and sorts like the others of Bedrock; its Get accepts an ARN.
 
-    :param noun: its full name, e.g. ``model customization job``.
-    :param word: its short name, e.g. ``job``.
+    :param kind: its full name, e.g. ``model customization job``.
+    :param noun: its short name, e.g. ``job``.
     :param create_operation: the operation that creates one and returns its ARN.
     :param name: the member of its request that names the resource.
     :param model_name: the member that names the model that it makes, if that is another one.
@@ -62,8 +62,8 @@ class Resource:
     :param missing: what to do if it does not exist: a sentence.
     """
 
+    kind: str
     noun: str
-    word: str
     create_operation: str
     name: str
     model_name: str | None = None
@@ -144,12 +144,12 @@ def reads(
     :param status: the member that holds the status.
     :param members: for each attribute, the member of the response, or several if Get and List name it differently.
     """
-    names = {own: (given,) if isinstance(given, str) else given for own, given in members.items()}
+    names = {attribute: (keys,) if isinstance(keys, str) else keys for attribute, keys in members.items()}
 
     def read(response: Mapping[str, Any]) -> Seen:
-        said = response.get(status, NO_STATUS)
-        found = {own: response[name] for own, given in names.items() for name in given if response.get(name)}
-        return ResourceState(status=said, outcome=outcomes.get(said, Outcome.UNKNOWN), **found)
+        value = response.get(status, NO_STATUS)
+        found = {attribute: response[name] for attribute, keys in names.items() for name in keys if response.get(name)}
+        return ResourceState(status=value, outcome=outcomes.get(value, Outcome.UNKNOWN), **found)
 
     return read
 
@@ -157,14 +157,14 @@ def reads(
 def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
     """Return a function that makes the message for one that did not succeed: what happened, the bill, and what to do.
 
-    :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``said``, the service's message.
+    :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``reason``, the service's message.
     :param unknown: the text for an unknown status, if different.
     """
 
     def message(found: Seen) -> str:
         text = unknown if unknown and found.outcome is Outcome.UNKNOWN else failed
-        said = found.failure_message or "no reason was given"
-        return text.format(name=found.name, arn=found.arn, status=found.status, said=said)
+        reason = found.failure_message or "no reason was given"
+        return text.format(name=found.name, arn=found.arn, status=found.status, reason=reason)
 
     return message
 

@@ -13,8 +13,8 @@ from airflow_bedrock.jobs.resources import Resource, failure, reads
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
 
 COPY_JOB = Resource(
-    noun="model copy job",
-    word="copy job",
+    kind="model copy job",
+    noun="copy job",
     create_operation="CreateModelCopyJob",
     name="targetModelName",
     tags="targetModelTags",
@@ -35,7 +35,7 @@ COPY_JOB = Resource(
         model_arn="targetModelArn",
     ),
     failure_message=failure(
-        "The copy {name} was not made: {said}. Nothing is billed for it. Fix the cause, and clear this task to copy "
+        "The copy {name} was not made: {reason}. Nothing is billed for it. Fix the cause, and clear this task to copy "
         "again. {arn}",
         "Copy job {arn} has an unknown status: {status}. It was left as it is, and may run. Check it in the AWS "
         "console, and upgrade airflow-bedrock.",

@@ -12,8 +12,8 @@ from airflow_bedrock.jobs.resources import Resource, failure, reads
 _OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
 
 CREATED_MODEL = Resource(
+    kind="custom model",
     noun="custom model",
-    word="custom model",
     create_operation="CreateCustomModel",
     name="modelName",
     tags="modelTags",
@@ -34,8 +34,8 @@ CREATED_MODEL = Resource(
         failure_message="failureMessage",
     ),
     failure_message=failure(
-        "Custom model {name} was not created: {said}. Fix the cause, delete it (BedrockDeleteCustomModelOperator), and "
-        "clear this task to create it again. {arn}",
+        "Custom model {name} was not created: {reason}. Fix the cause, delete it (BedrockDeleteCustomModelOperator), "
+        "and clear this task to create it again. {arn}",
         "Custom model {name} has an unknown status: {status}. It was left as it is, and may be billed. Check it in the "
         "AWS console, and upgrade airflow-bedrock. {arn}",
     ),

@@ -33,10 +33,10 @@ _NEXT = {
 
 def failure_message(job: Seen) -> str:
     """Return the error text for a job that ended without a custom model, or whose status is unknown."""
-    said = f": {job.failure_message}" if job.failure_message else ""
+    reason = f": {job.failure_message}" if job.failure_message else ""
     page = (job.local_page if isinstance(job, Job) else "") or resource_url(job.arn)
     return (
-        f"Bedrock model customization job {job.name} is {job.status}{said}. "
+        f"Bedrock model customization job {job.name} is {job.status}{reason}. "
         f"{_BILL[job.outcome]} {_NEXT[job.outcome]} Job: {job.arn} {page}".rstrip()
     )
 
@@ -55,8 +55,8 @@ def _decode_page(body: bytes) -> tuple[list[Seen], str | None]:
 
 
 CUSTOMIZATION_JOB = Resource(
-    noun="model customization job",
-    word="job",
+    kind="model customization job",
+    noun="job",
     create_operation="CreateModelCustomizationJob",
     name="jobName",
     model_name="customModelName",

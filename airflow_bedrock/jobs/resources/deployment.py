@@ -46,8 +46,8 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
 
 
 DEPLOYMENT = Resource(
-    noun="custom model deployment",
-    word="deployment",
+    kind="custom model deployment",
+    noun="deployment",
     create_operation="CreateCustomModelDeployment",
     name="modelDeploymentName",
     tags="tags",
@@ -61,7 +61,7 @@ DEPLOYMENT = Resource(
     serves=serves,
     read=_read,
     failure_message=failure(
-        "Deployment {name} cannot be used, it is {status}: {said}. Fix the cause, delete the deployment "
+        "Deployment {name} cannot be used, it is {status}: {reason}. Fix the cause, delete the deployment "
         "(BedrockDeleteCustomModelDeploymentOperator), and clear this task. {arn}",
         "Deployment {name} cannot be used, it is {status}: an unknown status. This version of airflow-bedrock does not "
         "know that status: check the deployment in the AWS console. {arn}",

@@ -9,8 +9,8 @@ from airflow_bedrock.jobs.resources import Resource, failure, reads
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
 
 IMPORT_JOB = Resource(
-    noun="model import job",
-    word="import job",
+    kind="model import job",
+    noun="import job",
     create_operation="CreateModelImportJob",
     name="jobName",
     model_name="importedModelName",
@@ -32,7 +32,7 @@ IMPORT_JOB = Resource(
         model_name="importedModelName",
     ),
     failure_message=failure(
-        "Import job {name} has failed: {said}. It made no model, and nothing is billed for it. Fix the cause, and "
+        "Import job {name} has failed: {reason}. It made no model, and nothing is billed for it. Fix the cause, and "
         "clear this task to import again. {arn}",
         "Import job {name} has an unknown status: {status}. It was left as it is, and may run. Check it in the AWS "
         "console, and upgrade airflow-bedrock. {arn}",

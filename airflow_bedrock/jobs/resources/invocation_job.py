@@ -15,8 +15,8 @@ _OUTCOMES = {
     "Expired": Outcome.FAILED,
 }
 INVOCATION_JOB = Resource(
-    noun="batch inference job",
-    word="batch job",
+    kind="batch inference job",
+    noun="batch job",
     create_operation="CreateModelInvocationJob",
     name="jobName",
     tags="tags",
@@ -38,8 +38,8 @@ INVOCATION_JOB = Resource(
         model="modelId",
     ),
     failure_message=failure(
-        "Batch inference job {name} is {status}: {said}. The records that were answered until then are billed. Fix the "
-        "cause, and clear this task to make another job. {arn}"
+        "Batch inference job {name} is {status}: {reason}. The records that were answered until then are billed. Fix "
+        "the cause, and clear this task to make another job. {arn}"
     ),
     billed="is billed for each record that it answers",
     stopped="the records answered until then are billed",

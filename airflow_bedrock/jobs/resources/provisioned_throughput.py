@@ -42,15 +42,15 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
     return same
 
 
-def is_model(model_arn: str | None, asked: str) -> bool:
+def is_model(model_arn: str | None, requested: str) -> bool:
     """Whether a model is the requested one; a base model may be given by its id, with or without context length."""
     model_id = (model_arn or "").partition("foundation-model/")[2]
-    return asked in (model_arn, model_id) or model_id.startswith(f"{asked}:")
+    return requested in (model_arn, model_id) or model_id.startswith(f"{requested}:")
 
 
 PROVISIONED_THROUGHPUT = Resource(
+    kind="provisioned throughput",
     noun="provisioned throughput",
-    word="provisioned throughput",
     create_operation="CreateProvisionedModelThroughput",
     name="provisionedModelName",
     tags="tags",
@@ -80,7 +80,7 @@ PROVISIONED_THROUGHPUT = Resource(
         committed_until="commitmentExpirationTime",
     ),
     failure_message=failure(
-        "Provisioned throughput {name} cannot be used, it is {status}: {said}. It may be billed until it is deleted: "
+        "Provisioned throughput {name} cannot be used, it is {status}: {reason}. It may be billed until it is deleted: "
         "delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
         "Provisioned throughput {name} cannot be used, it is {status}: an unknown status. It is still billed by the "
         "hour. This version of airflow-bedrock does not know that status: check the provisioned throughput in the "

@@ -51,7 +51,7 @@ def test_long_ids_take_several_tags(dag: str, task: str, run: str) -> None:
     assert all(0 < len(value) <= 256 and value == value.strip() for value in tags.values())
     assert waiters(tags) == [Waiter.of(task_key, waits=True)]
     assert has_asked(tags, task_key)
-    left = {tag["key"]: tag["value"] for tag in Waiter.of(task_key, waits=True).left(task_key)}
+    left = {tag["key"]: tag["value"] for tag in Waiter.of(task_key, waits=True).leaving_tags(task_key)}
     assert waiters(tags | left) == []
     if len(tags) > 1:
         assert waiters(dict([*tags.items()][1:])) == [None], "a part alone stands for someone"
@@ -66,7 +66,7 @@ def test_a_log_names_the_map_index_of_a_mapped_task_alone(index: int, mapped: st
 def test_a_task_that_has_left_a_job_no_longer_waits_and_others_do() -> None:
     """A release that does not know the word keeps the job: it is a tag of a later version to it."""
     other = replace(TASK_KEY, map_index=4)
-    left = {tag["key"]: tag["value"] for tag in Waiter.of(TASK_KEY, waits=True).left(TASK_KEY)}
+    left = {tag["key"]: tag["value"] for tag in Waiter.of(TASK_KEY, waits=True).leaving_tags(TASK_KEY)}
     assert left == {f"airflow-bedrock/waiter/{TASK_KEY.instance}": "left"}
     tags = tags_of(TASK_KEY) | tags_of(other) | left
     assert waiters(tags) == [Waiter.of(other, waits=True)]

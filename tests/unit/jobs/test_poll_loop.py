@@ -36,17 +36,17 @@ async def test_news_that_comes_before_the_wait_is_not_lost() -> None:
     loop = loop_for(CONNECTION)
     async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         later = Running(Job(arn="arn:job", name="job", status="Stopping"))
-        watch.tell(JOB)
-        watch.tell(later)
-        watch.tell(RuntimeError("the loop broke"))
+        watch.deliver(JOB)
+        watch.deliver(later)
+        watch.deliver(RuntimeError("the loop broke"))
         assert await watch.next() is JOB
         assert await watch.next() is later
         with pytest.raises(RuntimeError, match="the loop broke"):
             await watch.next()
         waited = watch.next()
         assert not waited.done()
-        watch.tell(JOB)
-        watch.tell(later)
+        watch.deliver(JOB)
+        watch.deliver(later)
         assert [await waited, await watch.next()] == [JOB, later]
 
 
@@ -137,7 +137,7 @@ async def test_news_for_many_watchers_does_not_block_the_event_loop(monkeypatch:
 
         pause = asyncio.sleep
         monkeypatch.setattr(asyncio, "sleep", sleep)
-        await loop._tell(watches[0].kind, [("job", JOB)])
+        await loop._deliver(watches[0].kind, [("job", JOB)])
         monkeypatch.undo()
         other.cancel()
         assert turns - before == 4

@@ -99,7 +99,7 @@ def test_each_of_several_jobs_has_its_own_note() -> None:
 
 
 SERVICE: Any = SimpleNamespace(
-    hook=SimpleNamespace(conn_region_name="us-east-1"), resource=SimpleNamespace(word="provisioned throughput")
+    hook=SimpleNamespace(conn_region_name="us-east-1"), resource=SimpleNamespace(noun="provisioned throughput")
 )
 
 

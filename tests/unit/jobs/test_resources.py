@@ -38,7 +38,7 @@ def statuses(resource: Resource) -> Iterator[str]:
     yield from (members.get("status") or members["modelStatus"]).enum
 
 
-@pytest.fixture(params=RESOURCES, ids=lambda resource: resource.noun)
+@pytest.fixture(params=RESOURCES, ids=lambda resource: resource.kind)
 def resource(request: pytest.FixtureRequest) -> Resource:
     chosen: Resource = request.param
     return chosen

@@ -156,11 +156,11 @@ def test_the_job_of_a_task_is_searched_for_until_there_is_a_response(world: Worl
     """As when execution_timeout runs out just while the service does not answer."""
     world.fail(THROTTLED, until=100)
     service = Service(CUSTOMIZATION_JOB, world.hook)
-    found = own_jobs.asked_again(service, lambda: service.find("j"))
+    found = own_jobs.with_retries(service, lambda: service.find("j"))
     assert found is not None
     world.fail(DENIED, until=1000)
     with pytest.raises(type(DENIED)):
-        own_jobs.asked_again(service, lambda: service.find("j"))
+        own_jobs.with_retries(service, lambda: service.find("j"))
     assert (world.now, world.hook.clients) == (100, 1)
 
 
@@ -168,7 +168,7 @@ def test_credentials_that_have_expired_meanwhile_are_taken_anew(world: World) ->
     """Whether a task asks what it has made, or stops it: by a client of the connection as it is then."""
     service = Service(CUSTOMIZATION_JOB, world.hook)
     world.fail(EXPIRED, until=3)
-    assert own_jobs.asked_again(service, lambda: service.find("j")) is not None
+    assert own_jobs.with_retries(service, lambda: service.find("j")) is not None
     assert world.hook.clients == 2
 
 
