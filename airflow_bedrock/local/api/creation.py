@@ -55,18 +55,18 @@ class Creation:
         """
         check_tags(request)
         token, tokens = request.get("clientRequestToken"), bedrock.tokens
-        asked = {name: value for name, value in request.items() if name != "clientRequestToken"}
+        members = {name: value for name, value in request.items() if name != "clientRequestToken"}
         with bedrock.world.lock:
             accepted = tokens.get(f"{self.operation} {token}")
             if accepted is None:
                 resource = make()
-                accepted = Accepted(asked, resource.arn)
+                accepted = Accepted(members, resource.arn)
                 if token is not None:
                     tokens[f"{self.operation} {token}"] = accepted
                 getattr(bedrock, self.kind)[resource.arn] = resource
                 bedrock.tag(resource.arn, request.get(self.tags))
                 bedrock.world.runner.add(resource.arn, WORK[self.kind](bedrock, resource))
-            elif accepted.request != asked:
+            elif accepted.request != members:
                 raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
         return {self.answer: accepted.arn}
 

@@ -152,15 +152,15 @@ class LanguageModel:
         indices, values = self.encode_prompt(prompt)
         condition = values @ self.prompt[indices] if indices else np.zeros(DIMENSIONS, np.float32)
         nothing = len(self.vocabulary)
-        said: list[int] = []
-        while len(said) < max_tokens:
-            before = ([nothing] * HISTORY + said)[-HISTORY:]
+        tokens: list[int] = []
+        while len(tokens) < max_tokens:
+            before = ([nothing] * HISTORY + tokens)[-HISTORY:]
             state = condition + self.history[np.arange(HISTORY), before].sum(axis=0)
             token = int(np.argmax(self.output @ state + self.bias))
             if self.vocabulary[token] == END:
-                return Answer(self._text(said), len(said), ended=True)
-            said.append(token)
-        return Answer(self._text(said), len(said), ended=False)
+                return Answer(self._text(tokens), len(tokens), ended=True)
+            tokens.append(token)
+        return Answer(self._text(tokens), len(tokens), ended=False)
 
     def save(self, path: Path) -> None:
         """Write words and weights to a ``.npz`` file."""

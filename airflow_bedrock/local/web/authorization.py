@@ -101,8 +101,8 @@ def check_s3(caller: Caller, request: S3Request, region: str, environ: Mapping[s
     :raises ServiceError: AccessDeniedException.
     """
     query = dict(reversed(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)))  # the first of a name counts
-    asked = {f"s3:{name}": query[name] for name in ("prefix", "delimiter", "max-keys") if name in query}
-    context = {**_of_every_call(region), "s3:resourceaccount": ACCOUNT, **asked}
+    listing = {f"s3:{name}": query[name] for name in ("prefix", "delimiter", "max-keys") if name in query}
+    context = {**_of_every_call(region), "s3:resourceaccount": ACCOUNT, **listing}
     for action in _S3_ACTIONS.get(request.operation, (request.operation,)):
         for resource in _s3_resources(request, environ):
             caller.check(f"s3:{action}", resource, context, quote='"')

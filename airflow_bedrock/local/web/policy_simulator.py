@@ -52,7 +52,7 @@ def _result(policies: Documents, boundary: Documents, action: str, resource: str
         within = decide(boundary.values(), action, resource, context, all_known=True)
         bounded["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": within is Decision.ALLOWED}
         decision = decision if within is Decision.ALLOWED or decision is Decision.EXPLICIT_DENY else within
-    asked = condition_keys([*policies.values(), *boundary.values()])
+    keys = condition_keys([*policies.values(), *boundary.values()])
     return {
         "EvalActionName": action,
         "EvalResourceName": resource,
@@ -62,7 +62,7 @@ def _result(policies: Documents, boundary: Documents, action: str, resource: str
             for name, found in decisions.items()
             if found is not Decision.IMPLICIT_DENY
         ],
-        "MissingContextValues": sorted(key for key in asked if key.lower() not in context),
+        "MissingContextValues": sorted(key for key in keys if key.lower() not in context),
         **bounded,
     }
 

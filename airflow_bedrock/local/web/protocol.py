@@ -48,8 +48,8 @@ def operation_of(environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str
     for service in SERVICES:
         if found := moto.operation_of(service, environ):
             return found
-    asked = f"{environ['REQUEST_METHOD']} {environ['RAW_URI'].partition('?')[0]}"
-    raise ServiceError("UnknownOperationException", f"Amazon Bedrock has no operation {asked}.", status=404)
+    operation = f"{environ['REQUEST_METHOD']} {environ['RAW_URI'].partition('?')[0]}"
+    raise ServiceError("UnknownOperationException", f"Amazon Bedrock has no operation {operation}.", status=404)
 
 
 def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]) -> dict[str, Any]:

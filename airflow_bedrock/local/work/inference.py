@@ -166,8 +166,8 @@ def _check_turns(messages: Sequence[Mapping[str, Any]]) -> None:
 
 def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
     results = [found for block in blocks for found in block.get("toolResult", {}).get("content", [])]
-    said = [msgspec.json.encode(found["json"]).decode() for found in results if "json" in found]
-    return [block["text"] for block in [*blocks, *results] if "text" in block] + said
+    values = [msgspec.json.encode(found["json"]).decode() for found in results if "json" in found]
+    return [block["text"] for block in [*blocks, *results] if "text" in block] + values
 
 
 def _behind(bedrock: Bedrock, identifier: str) -> tuple[str, LanguageModel | str]:

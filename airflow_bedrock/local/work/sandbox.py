@@ -38,22 +38,22 @@ PROCESSES = 256
 
 _RUN = """
 import importlib, json, os, resource, sys, zipfile
-asked = json.load(sys.stdin)
-for name, most in asked["limits"].items():
+request = json.load(sys.stdin)
+for name, most in request["limits"].items():
     kind = getattr(resource, name)
     hard = resource.getrlimit(kind)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (most, most))
 with zipfile.ZipFile("function.zip") as code:
-    if sum(one.file_size for one in code.infolist()) > asked["code_size"]:
+    if sum(one.file_size for one in code.infolist()) > request["code_size"]:
         sys.exit("its code is larger than 250 MB when it is unpacked")
     code.extractall()
 sys.path.insert(0, os.getcwd())
-os.environ.update(asked["environment"])
+os.environ.update(request["environment"])
 out, sys.stdout = sys.stdout, sys.stderr
-module, _, name = asked["handler"].rpartition(".")
+module, _, name = request["handler"].rpartition(".")
 handler = getattr(importlib.import_module(module.replace("/", ".")), name)
-json.dump([handler(event, None) for event in asked["events"]], out)
+json.dump([handler(event, None) for event in request["events"]], out)
 """
 
 
@@ -75,7 +75,7 @@ class Sandbox:
     ) -> None:
         self._code = code
         self._seconds = seconds
-        self._asked = {
+        self._request = {
             "handler": handler,
             "environment": dict(environment),
             "events": events,
@@ -97,19 +97,19 @@ class Sandbox:
         # cannot replace them.
         with (
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-            tempfile.TemporaryFile() as asked,
-            tempfile.TemporaryFile() as answered,
+            tempfile.TemporaryFile() as request,
+            tempfile.TemporaryFile() as response,
             tempfile.TemporaryFile() as errors,
         ):
             (Path(folder) / "function.zip").write_bytes(self._code)
-            asked.write(json.dumps(self._asked).encode())
-            asked.seek(0)
-            status = self._wait(_start(folder, asked, answered, errors))
+            request.write(json.dumps(self._request).encode())
+            request.seek(0)
+            status = self._wait(_start(folder, request, response, errors))
             if status:
                 raise SandboxError(_last_line(errors) or f"it ended with status {status}")
-            answered.seek(0)
+            response.seek(0)
             try:
-                return json.load(answered)
+                return json.load(response)
             except (ValueError, RecursionError) as error:
                 raise SandboxError("its answer is not JSON") from error
 
@@ -126,11 +126,11 @@ class Sandbox:
         return status
 
 
-def _start(folder: str, asked: IO[bytes], answered: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(folder: str, request: IO[bytes], response: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  # the user allowed this function to run
         [*_namespaces(), sys.executable, "-I", "-c", _RUN],
-        stdin=asked,
-        stdout=answered,
+        stdin=request,
+        stdout=response,
         stderr=errors,
         cwd=folder,
         env={},

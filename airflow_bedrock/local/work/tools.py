@@ -36,16 +36,16 @@ class Tools:
     def call(self, text: str) -> dict[str, Any] | None:
         """Return the ``toolUse`` block of an answer; None if it calls no tool."""
         try:
-            said = msgspec.json.decode(text)
+            call = msgspec.json.decode(text)
         except msgspec.DecodeError:
-            said = None
-        said = said if isinstance(said, dict) else {}
-        name = said.get("name")
-        given = said.get("input", said.get("parameters", {}))
+            call = None
+        call = call if isinstance(call, dict) else {}
+        name = call.get("name")
+        given = call.get("input", call.get("parameters", {}))
         if name not in self.schemas or (self.forced or name) != name or not isinstance(given, dict):
             if self.forced is None:
                 return None
-            name, given = self.forced, said or _value(self.schemas[self.forced], text)
+            name, given = self.forced, call or _value(self.schemas[self.forced], text)
         return {"toolUseId": f"tooluse_{uuid.uuid4().hex[:22]}", "name": name, "input": given}
 
 
