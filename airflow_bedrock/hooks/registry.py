@@ -12,13 +12,12 @@ from airflow_bedrock import configuration
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import tag_value
-from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
 from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.registry.approval import Approvals
-from airflow_bedrock.registry.promotion import Promoter
+from airflow_bedrock.registry.promotion import Promoter, SmokeTestError
 from airflow_bedrock.registry.register import ModelVersion, Register
 from airflow_bedrock.registry.retirement import Plan, Retirer
 from airflow_bedrock.registry.serving import Deployments, explained
@@ -123,7 +122,8 @@ class BedrockModelRegistryHook(BedrockHook):
     def _ask(self, deployment_arn: str, smoke_test: Mapping[str, str]) -> None:
         """Run the smoke test on the deployment.
 
-        :raises BedrockFatalError: the answer does not match; the message does not quote it.
+        :raises SmokeTestError: the answer does not match; the message does not quote it.
+        :raises BedrockFatalError: the service refused the question.
         """
         model = ConverseModel(self._beside(BedrockRuntimeHook).conn, self.conn, deployment_arn)
         system = {"system": [{"text": smoke_test["system"]}]} if "system" in smoke_test else {}
@@ -134,7 +134,7 @@ class BedrockModelRegistryHook(BedrockHook):
         }
         answer = model.ask_when_ready(question, _READY_SECONDS)
         if not re.search(smoke_test.get("expect", r"\S"), answer.text):
-            raise BedrockFatalError("Its answer to the smoke test does not match what is expected.")
+            raise SmokeTestError("Its answer to the smoke test does not match what is expected.")
 
     def _tag(self, register: Register) -> None:
         """Tag the models: which one serves, and until when the one before it served."""

@@ -22,11 +22,16 @@ from airflow_bedrock.registry.store import ConflictError, RegisterStore
 log = logging.getLogger(__name__)
 
 
+class SmokeTestError(BedrockFatalError):
+    """The model's answer to the smoke test is wrong: it is not promoted again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Promoter:
     """Puts models behind the deployment of their line.
 
-    :param smoke_test: tests the deployment with the ARN; raises BedrockFatalError if the answer is wrong.
+    :param smoke_test: tests the deployment with the ARN; raises SmokeTestError if the answer is wrong, and another
+        BedrockFatalError if the service refused the question, which says nothing about the model.
     """
 
     store: RegisterStore
@@ -77,8 +82,9 @@ class Promoter:
         try:
             self.smoke_test(deployment_arn)
         except BedrockFatalError as error:
-            self._write_or_yield(registers.abandoned(intent, rejected=True), etag)
-            raise self._rolled_back(intent, error) from error
+            rest = registers.abandoned(intent, rejected=isinstance(error, SmokeTestError))
+            self._write_or_yield(rest, etag)
+            raise self._rolled_back(intent, rest, error) from error
         fact = registers.confirmed(intent, deployment_arn, self.now())
         self._write_or_yield(fact, etag)
         log.info("%s serves as %s, by deployment %s", intent.candidate.model_arn, intent.name, deployment_arn)
@@ -92,14 +98,17 @@ class Promoter:
             self._settle(self.store.read(register.name)[0])
             raise
 
-    def _rolled_back(self, intent: Register, why: BedrockFatalError) -> BedrockFatalError:
-        """Restore the champion, and return a sentence about that."""
+    def _rolled_back(self, intent: Register, rest: Register, why: BedrockFatalError) -> BedrockFatalError:
+        """Restore the champion, and return a sentence about that.
+
+        :param rest: the register without the intent.
+        """
         model_arn, champion = intent.candidate.model_arn, intent.champion
         if champion is None:
             self.deployments.remove(intent, model_arn)
             outcome = "No model has served before it; its deployment was deleted."
         else:
-            self._settle(registers.abandoned(intent, rejected=True))
+            self._settle(rest)
             outcome = f"The champion {champion.model_arn} serves."
         return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {outcome}")
 

@@ -131,6 +131,21 @@ def test_a_model_that_fails_its_smoke_test(bedrock: Any, models: list[str], line
     assert (register.promotion, register.rejected) == (None, (models[1],))
 
 
+def test_a_smoke_test_that_is_denied_rejects_no_model(
+    local: LocalBedrock, models: list[str], line: str, registry: str
+) -> None:
+    """With the permission, a Clear promotes the model, which was paid for; until then the champion serves."""
+    promote(line, registry, models[0], "2026-01")
+    denied = local.faults.fail("Converse", "AccessDeniedException", times=None)
+    with pytest.raises(
+        BedrockFatalError, match=f"{models[1]} was not promoted.*bedrock:InvokeModel.*{models[0]} serves"
+    ):
+        promote(line, registry, models[1], "2026-02")
+    assert serves(registry, line) == models[0]
+    local.faults.remove(denied)
+    assert promote(line, registry, models[1], "2026-02")["model_arn"] == models[1]
+
+
 def test_a_smoke_test_has_its_system_prompt(
     monkeypatch: pytest.MonkeyPatch, models: list[str], line: str, registry: str
 ) -> None:

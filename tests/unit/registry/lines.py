@@ -11,7 +11,7 @@ import msgspec
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.registry.promotion import Promoter
+from airflow_bedrock.registry.promotion import Promoter, SmokeTestError
 from airflow_bedrock.registry.register import ModelVersion, Register
 from airflow_bedrock.registry.retirement import Keep, Plan, Retirer
 from airflow_bedrock.registry.serving import Deployments
@@ -40,6 +40,7 @@ class Line:
         self.world = World(in_place=in_place)
         self.minutes = count()
         self.folder = "registry"
+        self.is_denied = False  # the smoke test may not call the model
 
     def now(self) -> datetime:
         return START + timedelta(minutes=next(self.minutes))
@@ -95,5 +96,7 @@ class Line:
         return Deployments(self.world.service(), delay=0, max_polls=3)
 
     def _smoke_test(self, deployment_arn: str) -> None:
+        if self.is_denied:
+            raise BedrockFatalError("Allow bedrock:InvokeModel on it.")
         if BAD in self.world.model_of(deployment_arn):
-            raise BedrockFatalError("Its answer was empty.")
+            raise SmokeTestError("Its answer was empty.")

@@ -79,6 +79,24 @@ def test_a_model_that_fails_its_smoke_test_gives_its_place_back(line: Line) -> N
         line.promote(BAD, 2)
 
 
+@pytest.mark.parametrize("champion", ["m1", None])
+def test_a_smoke_test_that_may_not_be_run_rejects_no_model(line: Line, champion: str | None) -> None:
+    """The champion's place is given back; with the permission, the same model is promoted: it was paid for."""
+    if champion:
+        line.promote(champion, 1)
+    line.is_denied = True
+    with pytest.raises(BedrockFatalError, match="Allow bedrock:InvokeModel"):
+        line.promote("m2", 2)
+    if champion:
+        assert line.serving == champion
+    else:
+        assert line.world.deployments == {}
+    assert line.register.rejected == ()
+    line.is_denied = False
+    line.promote("m2", 2)
+    assert line.serving == "m2"
+
+
 def test_a_throttled_poll_does_not_end_the_wait(line: Line) -> None:
     """Of a deployment that is being made: the service answers again later."""
     line.promote("m1", 1)
