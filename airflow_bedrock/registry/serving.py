@@ -55,9 +55,10 @@ class Deployments:
         :raises BedrockError: it did not serve in time, or a transient error occurred.
         """
         name = register.name if self.in_place else name_for(register.name, model_arn)
-        found = self._of_line(register) if self.in_place else self._settled(name)
+        found = self._of_line(register) if self.in_place else self._usable(name)
         identifier = found.arn if found else name
         if found is None:
+            self._delete_failed(name)
             with explained(f"deploy {model_arn} as {name}"):
                 # botocore makes a new clientRequestToken each time: the service ignores a known token, also
                 # for a deployment that was deleted. The name prevents two deployments.
@@ -66,6 +67,8 @@ class Deployments:
             with explained(f"change deployment {found.arn} to {model_arn}"):
                 self.service.update(found.arn, {"modelArn": model_arn})
         served = self._settled(identifier)
+        if served is not None and served.outcome is not Outcome.SUCCEEDED:
+            raise BedrockFatalError(DEPLOYMENT.failure_message(served))
         if served is None or getattr(served, "model", None) != model_arn:
             raise BedrockError(
                 f"Deployment {identifier} does not serve {model_arn}: "
@@ -82,12 +85,26 @@ class Deployments:
             with explained(f"delete deployment {found.arn}"):
                 self.service.delete(found.arn)
 
+    def _delete_failed(self, name: str) -> None:
+        """Delete a deployment whose creation has failed, to free its name; not one that somebody has made since."""
+        found = self._settled(name)
+        if found is not None and found.outcome is Outcome.FAILED:
+            with explained(f"delete deployment {found.arn}"):
+                self.service.delete(found.arn)
+
     def _of_line(self, register: Register) -> Seen | None:
         """Return the line's deployment; by its name if the one in the register was deleted by hand."""
         for identifier in (register.deployment_arn, register.name if self.in_place else None):
-            if identifier and (found := self._settled(identifier)):
+            if identifier and (found := self._usable(identifier)):
                 return found
         return None
+
+    def _usable(self, identifier: str) -> Seen | None:
+        """Return the deployment; None if it does not exist, or its creation has failed, so that it serves nothing."""
+        found = self._settled(identifier)
+        if found is not None and found.outcome not in (Outcome.SUCCEEDED, Outcome.FAILED):
+            raise BedrockFatalError(DEPLOYMENT.failure_message(found))
+        return None if found is not None and found.outcome is Outcome.FAILED else found
 
     def _settled(self, identifier: str) -> Seen | None:
         """Return the deployment when it is neither being created nor updated; None if it does not exist."""
@@ -97,8 +114,6 @@ class Deployments:
                 found = wait_for(
                     self.service, found.arn, delay=self.delay, max_polls=self.max_polls, no_response_timeout=0
                 )
-        if found is not None and found.outcome is not Outcome.SUCCEEDED:
-            raise BedrockFatalError(DEPLOYMENT.failure_message(found))
         return found
 
 

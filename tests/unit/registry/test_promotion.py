@@ -132,6 +132,29 @@ def test_a_model_that_cannot_be_deployed_does_not_block_others(line: Line) -> No
     assert line.serving == "m3"
 
 
+def test_a_first_deployment_that_fails_does_not_block_the_line(line: Line) -> None:
+    """It serves nothing, and has the name that the next one needs; the model itself may be tried again."""
+    line.world.undeployable = {"m1"}
+    with pytest.raises(BedrockFatalError, match="cannot be used, it is Failed"):
+        line.promote("m1", 1)
+    assert (line.register.champion, line.register.promotion) == (None, None)
+    line.promote("m2", 2, run="another")
+    assert line.serving == "m2"
+    line.promote("m3", 3, run="a third")
+    assert line.serving == "m3"
+
+
+def test_a_model_is_deployed_again_after_its_deployment_failed(line: Line) -> None:
+    """The failed one is deleted first."""
+    line.world.undeployable = {"m1"}
+    with pytest.raises(BedrockFatalError, match="cannot be used, it is Failed"):
+        line.promote("m1", 1)
+    line.world.undeployable.clear()
+    line.promote("m1", 1)
+    assert line.serving == "m1"
+    assert [one["status"] for one in line.world.deployments.values()] == ["Active"]
+
+
 @pytest.mark.parametrize(
     ("period", "start"),
     [

@@ -35,6 +35,7 @@ class World:
     def __init__(self, *, in_place: bool) -> None:
         self.objects: dict[str, tuple[str, bytes]] = {}
         self.deployments: dict[str, dict[str, Any]] = {}
+        self.undeployable: set[str] = set()  # models whose deployments fail after the service has accepted them
         self.models: dict[str, dict[str, Any]] = {}
         self.throughputs: dict[str, dict[str, Any]] = {}
         self.tags: dict[str, dict[str, str]] = {}
@@ -111,7 +112,7 @@ class World:
                 "customModelDeploymentArn": arn,
                 "modelDeploymentName": name,
                 "modelArn": request["modelArn"],
-                "status": "Active",
+                "status": "Failed" if request["modelArn"] in self.undeployable else "Active",
                 "createdAt": self.created,
             }
             return {"customModelDeploymentArn": arn}
