@@ -72,10 +72,6 @@ class _Nova(msgspec.Struct):
     system: list[_Text] | None = None
 
 
-class _Nova2(_Nova):
-    toolConfig: Any = None
-
-
 class _Llama(msgspec.Struct):
     messages: list[_LlamaMessage]
     schemaVersion: Literal["bedrock-conversation-2024"] = "bedrock-conversation-2024"
@@ -114,10 +110,6 @@ class _Plain(msgspec.Struct, gc=False):
     messages: list[_PlainTurn]
     schemaVersion: Literal["bedrock-conversation-2024"]
     system: tuple[_PlainBlock] | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Plain2(_Plain, gc=False):
-    toolConfig: None = None
 
 
 def _flat(record: _Plain) -> Plain | None:
@@ -166,14 +158,6 @@ def _nova_problems(record: _Nova, kinds: Sequence[str]) -> Iterator[Problem]:
         if not any(block.text for block in message.content) and not _has_media(message):
             yield Problem("empty-text", where, f"the {message.role}'s turn must have text")
     yield from _llama_problems(record)
-
-
-def _nova_2_problems(record: _Nova2) -> Iterator[Problem]:
-    # https://docs.aws.amazon.com/bedrock/latest/userguide/nova-2-sft-data-prep.html, read on 2026-11-23. AWS's newest
-    # validator, which is for SageMaker too, accepts tools.
-    if record.toolConfig is not None:
-        yield Problem("tools", "$.toolConfig", "fine-tuning of Nova 2 does not support tools")
-    yield from _nova_problems(record, _KINDS_2)
 
 
 def _llama_problems(record: _Nova | _Llama) -> Iterator[Problem]:
@@ -230,6 +214,6 @@ _KINDS = ("text", "image", "video")
 _KINDS_2 = (*_KINDS, "document", "reasoningContent")
 
 NOVA = Form(_Nova, _SHAPE, partial(_nova_problems, kinds=_KINDS), _read, plain=(_Plain, _flat))
-NOVA_2 = Form(_Nova2, _SHAPE, _nova_2_problems, _read, plain=(_Plain2, _flat))
+NOVA_2 = Form(_Nova, _SHAPE, partial(_nova_problems, kinds=_KINDS_2), _read, plain=(_Plain, _flat))
 LLAMA = Form(_Llama, _SHAPE, _llama_problems, _read, plain=(_Plain, _flat))
 DISTILLATION = Form(_Distillation, _SHAPE, _distillation_problems, _read_distillation)
