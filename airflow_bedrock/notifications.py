@@ -98,7 +98,7 @@ def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, lis
     if getattr(context.get("task"), "task_type", None) == _GATE and _pushed(ti, "return_value") is None:
         gate = context["task"]
         return f"{where} waits for a person's approval", [
-            *_found({**gate.report, "report_uri": gate.report_uri}),
+            *_reason_and_bill({**gate.report, "report_uri": gate.report_uri}),
             *_answer(ti),
         ]
     return f"{where} has ended", []  # its worker may have been lost, then nothing is known
@@ -127,10 +127,10 @@ def _promoted(known: Mapping[str, Any]) -> Iterator[str]:
 
 def _evaluated(known: Mapping[str, Any]) -> Iterator[str]:
     yield f"An evaluation: candidate against baseline: {known['verdict']}"
-    yield from _found(known)
+    yield from _reason_and_bill(known)
 
 
-def _found(known: Mapping[str, Any]) -> Iterator[str]:
+def _reason_and_bill(known: Mapping[str, Any]) -> Iterator[str]:
     """Return the reason, the bill and the report's address, from the XComs or the report itself."""
     if why := known.get("reason"):
         yield str(why)

@@ -69,7 +69,7 @@ class Waiter:
 
     def leaving_tags(self, task_key: TaskKey) -> list[dict[str, str]]:
         """Return the tags that replace these when the task no longer waits for the job."""
-        return [{"key": tag["key"], "value": "" if at else _LEFT} for at, tag in enumerate(self.tags(task_key))]
+        return [{"key": tag["key"], "value": "" if place else _LEFT} for place, tag in enumerate(self.tags(task_key))]
 
     @property
     def name(self) -> str:

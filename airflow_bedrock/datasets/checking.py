@@ -150,7 +150,7 @@ class _Options(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Found:
+class _BlockResult:
     """The result of one block; lines are counted from 0.
 
     :param bad: the lines with a problem.
@@ -317,7 +317,7 @@ class _Check:
         self._begins: list[tuple[str, str, int]] = []  # of each block: its part, its file, the number of its first line
         self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
 
-    def add(self, file: tuple[str, str], found: _Found) -> None:
+    def add(self, file: tuple[str, str], found: _BlockResult) -> None:
         """Add the result of the next block.
 
         :param file: its part and its name.
@@ -343,7 +343,7 @@ class _Check:
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
         self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
 
-    def _check_objects(self, found: _Found) -> None:
+    def _check_objects(self, found: _BlockResult) -> None:
         """Note the images, videos and documents on S3 that cannot be read or are too large; each is asked for once."""
         objects = [msgspec.structs.replace(media, where="$") for _, media in found.media]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -464,7 +464,7 @@ def _lengths(folder: Path, number: int) -> Path:
     return folder / f"{number}.lines"
 
 
-def scan_block(options: _Options, block: Block) -> _Found:
+def scan_block(options: _Options, block: Block) -> _BlockResult:
     """Check every line of a block against the rules."""
     rules, facts = options.rules, document()
     lines, found = _start_block(options, block)
@@ -507,12 +507,12 @@ def scan_block(options: _Options, block: Block) -> _Found:
     return found
 
 
-def _start_block(options: _Options, block: Block) -> tuple[list[bytes], _Found]:
+def _start_block(options: _Options, block: Block) -> tuple[list[bytes], _BlockResult]:
     """Return the lines of a block, with a byte order mark noted, and write down their lengths."""
     content = block.read()
     text = without_bom(content) if block.begin == 0 else content
     lines = lines_of(text)
-    found = _Found(len(lines))
+    found = _BlockResult(len(lines))
     lengths = array("I", map(len, lines))
     if mark := len(content) - len(text):
         message = "the file begins with a byte order mark: save it as UTF-8 without one"
@@ -523,7 +523,7 @@ def _start_block(options: _Options, block: Block) -> tuple[list[bytes], _Found]:
     return lines, found
 
 
-def _check_line(options: _Options, number: int, line: bytes, found: _Found) -> Record | None:
+def _check_line(options: _Options, number: int, line: bytes, found: _BlockResult) -> Record | None:
     """Check a line against all rules."""
     record, problems = options.rules.check(line)
     if problems:

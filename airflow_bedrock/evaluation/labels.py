@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support  # type: ignore[import-untyped]  # no stubs
 
-from airflow_bedrock.evaluation.metrics import Metric, exact_match, plain
+from airflow_bedrock.evaluation.metrics import Metric, exact_match, normalised
 
 if TYPE_CHECKING:
     from airflow_bedrock.evaluation.bootstrap import Floats
@@ -39,7 +39,7 @@ class MacroF1(Metric):
 
         :raises ValueError: there are more than :data:`MOST_LABELS`, so these are not labels.
         """
-        self._numbers.setdefault(plain(reference), len(self._numbers))
+        self._numbers.setdefault(normalised(reference), len(self._numbers))
         if len(self._numbers) > MOST_LABELS:
             raise ValueError(f"macro_f1 is for labels, and the reference answers have more than {MOST_LABELS}")
 
@@ -49,12 +49,12 @@ class MacroF1(Metric):
 
     def label(self, text: str) -> str:
         """Return the label of an answer."""
-        return found if (found := plain(text)) in self._numbers else OTHER
+        return found if (found := normalised(text)) in self._numbers else OTHER
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
         """Return a 1 for each of right, answered and wanted, in the columns of the labels."""
         counts = [0.0] * self.columns
-        wanted, answered = self._numbers[plain(reference)], self._numbers.get(plain(answer))
+        wanted, answered = self._numbers[normalised(reference)], self._numbers.get(normalised(answer))
         counts[3 * wanted + 2] = 1
         if answered is not None:
             counts[3 * answered + 1] = 1

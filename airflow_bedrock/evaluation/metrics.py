@@ -75,7 +75,7 @@ class Metric:
 _EDGES = " .,:;!?\"'`*_()[]{}\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2026"
 
 
-def plain(text: str) -> str:
+def normalised(text: str) -> str:
     """Return an answer without case, Unicode form, white space and punctuation around it."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     # A reference of punctuation only, such as "?", is compared as it is.
@@ -84,7 +84,7 @@ def plain(text: str) -> str:
 
 def exact_match(answer: str, reference: str) -> float:
     """Return 1 if the answer equals the reference, ignoring case, Unicode form, outer white space and punctuation."""
-    return float(plain(answer) == plain(reference))
+    return float(normalised(answer) == normalised(reference))
 
 
 _WORD = re.compile(r"\w+")

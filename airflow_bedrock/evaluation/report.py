@@ -63,11 +63,11 @@ def sections(
 
 def markdown(title: str, report: Iterable[Section]) -> str:
     """Return the report as Markdown, without its plots."""
-    lines = [f"# {_plain(title)}", ""]
+    lines = [f"# {_escaped(title)}", ""]
     for section in report:
         lines += [f"## {section.title}", ""]
         if section.text:
-            lines += [_plain(section.text), ""]
+            lines += [_escaped(section.text), ""]
         if section.table:
             heading, *rows = section.table
             lines += [_line(heading), "|" + "---|" * len(heading), *map(_line, rows), ""]
@@ -265,13 +265,13 @@ def _cut(text: str) -> str:
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def _plain(text: object) -> str:
+def _escaped(text: object) -> str:
     """Return text escaped for Markdown, in one line."""
     return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 
 def _line(row: Row) -> str:
-    return "| " + " | ".join(map(_plain, row)) + " |"
+    return "| " + " | ".join(map(_escaped, row)) + " |"
 
 
 def _html_table(table: Sequence[Row]) -> str:

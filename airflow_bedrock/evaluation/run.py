@@ -221,7 +221,7 @@ class Evaluation:
             for role, answer in answers.items():
                 tallies[role].add(answer)
             texts = {role: answer.text for role, answer in answers.items()}
-            given = self._given(record, texts)
+            given = self._judged(record, texts)
             try:
                 scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), given=given)
             except ValueError as error:
@@ -259,7 +259,7 @@ class Evaluation:
         question = self._question(record)
         return {role: self._answered(inference, question) for role, inference in self._models.items()}
 
-    def _given(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    def _judged(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Return the scores of the metrics that call another model."""
         given = {}
         for inference, metric in self._judging():

@@ -45,7 +45,7 @@ def with_retries(service: Service, search: Callable[[], T]) -> T:
             time.sleep(_ASK_AGAIN_SECONDS)
 
 
-def job_made_under(service: Service, name: str) -> str | None:
+def job_named(service: Service, name: str) -> str | None:
     """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
     found = _search(partial(shown, service, name))
     return found.arn if found else None

@@ -211,7 +211,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
                 while ended is not None:
                     self._settle(ended, context)
-                    if self._asks_anew(ended, _of_chunk(task_key_of(context), chunk)):
+                    if self._requests_anew(ended, _of_chunk(task_key_of(context), chunk)):
                         self._collect(work, ended, so_far)
                         ended = self._job_of_chunk(context, kill, work, so_far)
                     else:

@@ -91,9 +91,9 @@ class BedrockModelCopyOperator(StoredModelOperator):
             how["before_paying"] = partial(self._share, how["before_paying"], task_key_of(context))
         return super()._ask(context, arguments, **how)
 
-    def _found(self, submission: jobs.submission.Submission, context: Context) -> Seen:
+    def _find_or_create(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:
-            return super()._found(submission, context)
+            return super()._find_or_create(submission, context)
         except BedrockFatalError as error:
             owner = Arn.of(self.source_model_arn).account
             rejected = jobs.aws_errors.error_code(error.__cause__)  # AWS has rejected the copy

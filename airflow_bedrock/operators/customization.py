@@ -327,7 +327,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         )
         finish(dry_run.lines(), context, "job", dry_run.estimate)
 
-    def _found(self, submission: jobs.submission.Submission, context: Context) -> Seen:
+    def _find_or_create(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:
             return submission.find_or_create()
         except jobs.submission.NoSlotError as error:

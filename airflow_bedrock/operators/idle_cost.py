@@ -87,7 +87,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         from airflow_bedrock import shown
         from airflow_bedrock.hooks import BedrockHook
         from airflow_bedrock.prices import PriceFileError, prices
-        from airflow_bedrock.spend.idle import as_dict, check_regions, found
+        from airflow_bedrock.spend.idle import as_dict, check_regions, findings
 
         given, now = self._checked(), datetime.now(UTC)
         try:
@@ -100,7 +100,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         ]
         check_regions(hook.conn_region_name for hook in hooks)
         days = {name: given[name] for name in ("days", "end_of_life_days")}
-        regions = [found(hook, known, now, **days) for hook in hooks]
+        regions = [findings(hook, known, now, **days) for hook in hooks]
         idle = sorted(
             (one for region in regions for one in region.idle), key=lambda one: (-(one.usd_a_month or 0), one.name)
         )

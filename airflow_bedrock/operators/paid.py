@@ -139,7 +139,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         self._submission = submission
         try:
             with self._within(budget, context):
-                found = self._found(submission, context)
+                found = self._find_or_create(submission, context)
         except jobs.submission.NoTagError as error:
             self._wait_for_end(error)
         self._note(found, kill, context)
@@ -191,7 +191,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             dag_run=context["dag_run"],
         )
 
-    def _found(self, submission: Submission, context: Context) -> Seen:
+    def _find_or_create(self, submission: Submission, context: Context) -> Seen:
         from airflow_bedrock.jobs.quota import is_zero
 
         try:
@@ -206,7 +206,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _finish(self, found: Seen, context: Context) -> Any:
         """Return the result of what is done; any other status, known or not, is an error."""
         self._settle(found, context)
-        if self._asks_anew(found, task_key_of(context)):
+        if self._requests_anew(found, task_key_of(context)):
             return self.execute(context)
         if found.outcome is customization.job.Outcome.SUCCEEDED:
             return self._result(found, context)
@@ -232,7 +232,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             raise self._timed_out(task_key_of(context)) from error
         except KeyboardInterrupt:  # Ctrl-C in a terminal that runs the DAG by itself: nothing else waits for the job
             if self.stop_on_kill:
-                self.log.warning("Interrupted. %s", self._stop_made(task_key_of(context)))
+                self.log.warning("Interrupted. %s", self._stop_own_jobs(task_key_of(context)))
             raise
 
     @contextmanager
@@ -259,7 +259,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
 
     def _aim(self, job: str, kill: KillSwitch, context: Context) -> None:
         if self.stop_on_kill:
-            kill.aim(job, partial(self._stop_made, task_key_of(context)))
+            kill.aim(job, partial(self._stop_own_jobs, task_key_of(context)))
 
     def _note(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         """Note the job that the task has made or found, for the kill switch and for the time without a worker."""
@@ -322,7 +322,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             timeout=self._deferral_timeout,
         )
 
-    def _asks_anew(self, ended: Seen, task_key: TaskKey) -> bool:
+    def _requests_anew(self, ended: Seen, task_key: TaskKey) -> bool:
         """Whether the adopted job was stopped: then the task requests its own."""
         if anew := customization.decision.is_stopped_under(ended, task_key):
             noun = self._resource.noun.capitalize()
@@ -365,7 +365,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         if self._kill is not None:
             self._kill.pull()
 
-    def _made(self, task_key: TaskKey) -> list[str]:
+    def _own_jobs(self, task_key: TaskKey) -> list[str]:
         """Return the jobs of this task; if this try knows none, those of earlier tries.
 
         :raises BedrockError: Bedrock does not show the requested job.
@@ -374,7 +374,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             return [self._arn]
         if self._submission is None or (name := self._submission.in_flight) is None:
             return self._made_by_earlier_tries(task_key)
-        if (arn := jobs.own_jobs.job_made_under(self._service, name)) is None:
+        if (arn := jobs.own_jobs.job_named(self._service, name)) is None:
             noun = self._resource.noun
             raise BedrockError(
                 f"Bedrock does not show {noun} {name}, which this task requested and Bedrock may have made"
@@ -395,9 +395,9 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError, TypeError):  # of arguments that are invalid
             return []
 
-    def _stop_made(self, task_key: TaskKey) -> str:
+    def _stop_own_jobs(self, task_key: TaskKey) -> str:
         """Stop the jobs of this task, and return what happened to them."""
-        return " ".join(self._stop(arn, task_key) for arn in self._made(task_key)) or self._nothing_made(task_key)
+        return " ".join(self._stop(arn, task_key) for arn in self._own_jobs(task_key)) or self._nothing_spent(task_key)
 
     def _stop(self, arn: str, task_key: TaskKey) -> str:
         return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(task_key))
@@ -408,12 +408,12 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
         try:
-            made = jobs.own_jobs.with_retries(self._service, partial(self._made, task_key))
+            made = jobs.own_jobs.with_retries(self._service, partial(self._own_jobs, task_key))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
             outcome = f"A {noun} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
             return kind(f"{after} {outcome}: {error}.")
         if not made:
-            return kind(f"{after} {self._nothing_made(task_key)}")
+            return kind(f"{after} {self._nothing_spent(task_key)}")
         if self.stop_on_timeout:  # fatal, since a retry would take as long
             outcome = " ".join(self._stop(arn, task_key) for arn in made)
             return BedrockFatalError(f"{after} {outcome} {self._to_go_on(made)}")
@@ -423,7 +423,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _to_go_on(self, made: list[str]) -> str:
         return "To make it anyway, raise execution_timeout and clear this task."
 
-    def _nothing_made(self, task_key: TaskKey) -> str:
+    def _nothing_spent(self, task_key: TaskKey) -> str:
         resource, text = self._resource, f"This try made no {self._resource.noun} and spent nothing."
         if not resource.lasts or task_key.try_number == 1:
             return text

@@ -19,7 +19,7 @@ from airflow_bedrock.uris import Arn
 NONE = "-"
 """Shown for unknown values."""
 
-Found = list[tuple[Entry, dict[str, Any]]]
+Pushed = list[tuple[Entry, dict[str, Any]]]
 """XComs with their values, newest first."""
 
 
@@ -76,10 +76,10 @@ def merged(about: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return known
 
 
-def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, Any]]:
+def jobs(found: Pushed, evaluations: Pushed, promotions: Pushed) -> list[dict[str, Any]]:
     """Return a row for each job, in the order of the entries, with the evaluation and the promotion of its run."""
     promoted = {value.get("model_arn"): value for _, value in reversed(promotions)}
-    about: dict[tuple[str, str, Any], Found] = {}
+    about: dict[tuple[str, str, Any], Pushed] = {}
     for entry, value in found:
         about.setdefault((entry.dag_id, entry.run_id, value.get("job_arn")), []).append((entry, value))
     beside = Counter((dag_id, run_id, of_job[-1][0].map_index) for (dag_id, run_id, _), of_job in about.items())
@@ -98,7 +98,7 @@ def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, 
     return rows
 
 
-def _evaluation(job: Entry, model: str | None, evaluations: Found, *, alone: bool) -> dict[str, Any] | None:
+def _evaluation(job: Entry, model: str | None, evaluations: Pushed, *, alone: bool) -> dict[str, Any] | None:
     """Return the latest evaluation of a job's model.
 
     :param alone: whether its run made no other job at its map index, since most evaluations name a deployment.
@@ -125,7 +125,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[
     ]
 
 
-def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | None) -> list[dict[str, Any]]:
+def models(promotions: Pushed, evaluations: Pushed, idle: Pushed, prices: Prices | None) -> list[dict[str, Any]]:
     """Return a row for each line of models: the model of the latest promotion, its score and its cost.
 
     :param idle: the latest report of unused resources, if there is one.
@@ -161,7 +161,7 @@ def _idle(line: Mapping[str, Any], unused: Iterable[Mapping[str, Any]]) -> str |
     return None
 
 
-def running(found: Found, tasks: set[tuple[str, str, str, int]]) -> list[dict[str, Any]]:
+def running(found: Pushed, tasks: set[tuple[str, str, str, int]]) -> list[dict[str, Any]]:
     """Return a row for each job that a task instance waits for now.
 
     :param tasks: the task instances that run, or wait in the triggerer.
@@ -175,7 +175,7 @@ def runs(job: Mapping[str, Any]) -> bool:
     return job.get("status") in ("InProgress", "Stopping")
 
 
-def budget(found: Found) -> dict[str, Any] | None:
+def budget(found: Pushed) -> dict[str, Any] | None:
     """Return the budget of the month as a task last read it, and when; None if no budget is set."""
     for entry, value in found:
         if value.get("budget"):

@@ -73,7 +73,7 @@ class EndOfLife(msgspec.Struct, frozen=True, kw_only=True):
     ends: date
 
 
-class Found(NamedTuple):
+class Findings(NamedTuple):
     """The findings in a region.
 
     :param unread: sentences about what was not checked, and why.
@@ -101,7 +101,7 @@ def check_regions(regions: Iterable[str | None]) -> None:
         )
 
 
-def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Found:
+def findings(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Findings:
     """Return what was unused in a region for ``days``, and what serves there on a base model near its end of life.
 
     Custom Model Import is not available in every region: an error in listing its models does not stop the check.
@@ -112,7 +112,7 @@ def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of
     """
     try:
         region = _Region(hook, prices, days, now)
-        return Found(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
+        return Findings(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
     except CALL_ERRORS as error:
         raise kind_of(error)(
             f"Could not check what is idle in {hook.conn_region_name}: {error}. Allow the task to list models, "

@@ -52,7 +52,7 @@ def pages() -> dict[str, Any]:
     from airflow_bedrock.plugin.shapes import checked
     from airflow_bedrock.plugin.web import _page
 
-    def found(key: str, value: dict[str, Any], run: str = "run") -> rows.Found:
+    def found(key: str, value: dict[str, Any], run: str = "run") -> rows.Pushed:
         known = checked(key, value)
         assert known is not None
         return [(Entry("dag", run, "task", -1, key, "2026-01-01", "2026-01-01"), known)]

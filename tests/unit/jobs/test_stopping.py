@@ -215,7 +215,7 @@ def test_a_kill_stops_only_where_it_is_to(monkeypatch: pytest.MonkeyPatch, stops
     """With ``stop_on_kill=False`` a job that was made runs on."""
     task = BedrockModelCustomizationOperator(task_id="t", request="{{ x }}", stop_on_kill=stops)
     asked: list[Any] = []
-    monkeypatch.setattr(task, "_stop_made", asked.append)
+    monkeypatch.setattr(task, "_stop_own_jobs", asked.append)
     context: Any = {"ti": SimpleNamespace(**vars(ME), max_tries=0, try_number=1), "dag_run": SimpleNamespace()}
     monkeypatch.setattr(task_state, "state_of", lambda ti: "failed" if ti is context["ti"] else "running")
     with task._killable(context):

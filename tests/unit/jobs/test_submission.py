@@ -579,9 +579,9 @@ def test_a_job_that_no_poll_shows_cannot_be_stopped(account: Account, slept: lis
 
     made = account.ask()
     name = account.jobs.by_arn(made).name
-    assert own_jobs.job_made_under(account.service, name) == made
+    assert own_jobs.job_named(account.service, name) == made
     account.strike(silent)
-    assert own_jobs.job_made_under(account.service, name) is None
+    assert own_jobs.job_named(account.service, name) is None
     assert slept == [2.0, 2.0]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_bedrock.base_models import base_models
 from airflow_bedrock.prices import prices
-from airflow_bedrock.spend.idle import Found, found
+from airflow_bedrock.spend.idle import Findings, findings
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model/{}/aaaaaaaaaaaa"
@@ -21,7 +21,7 @@ def _no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: SimpleNamespace(close=lambda: None))
 
 
-def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> Found:
+def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> Findings:
     """Return what is found in a region that lists these, by operation."""
 
     def paginator(operation: str) -> Any:
@@ -30,7 +30,7 @@ def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> 
 
     conn = SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1"), get_paginator=paginator)
     hook: Any = SimpleNamespace(conn=conn, conn_region_name="us-east-1")
-    return found(hook, prices(), now, days=14, end_of_life_days=end_of_life_days)
+    return findings(hook, prices(), now, days=14, end_of_life_days=end_of_life_days)
 
 
 def test_a_model_that_nothing_serves_costs_its_storage() -> None:
