@@ -344,7 +344,7 @@ class _Check:
         self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
 
     def _check_objects(self, found: _BlockResult) -> None:
-        """Note the images, videos and documents on S3 that cannot be read or are too large; each is asked for once."""
+        """Note the images, videos and documents on S3 that cannot be read or are too large; each is checked once."""
         objects = [msgspec.structs.replace(media, where="$") for _, media in found.media]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             different = list(dict.fromkeys(objects))

@@ -2,7 +2,7 @@
 
 A text's signature stands for the set of its shingles: three words each, or four characters in scripts that do not
 separate words. Texts that agree in one of sixteen bands of their signatures are compared; of texts that share 0.8 of
-their shingles, 19 in 20 do. They are near duplicates if their whole signatures agree in as large a share as was asked.
+their shingles, 19 in 20 do. They are near duplicates if their whole signatures agree in the requested share.
 """
 
 from __future__ import annotations

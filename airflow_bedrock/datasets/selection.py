@@ -1,4 +1,4 @@
-"""Select the records to write: one for each question, up to the number that was asked for.
+"""Select the records to write: one for each question, up to the requested number.
 
 Records are compared by digest, one part at a time (:mod:`repeats`), and selected in the order of a hash of their
 question. So the same data gives the same records in whatever order it arrives, and a larger sample contains a smaller

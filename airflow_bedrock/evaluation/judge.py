@@ -1,9 +1,9 @@
 """Metrics that call another model: a judge with Converse, and the similarity of embeddings.
 
-A judge's answers are stored like all others. It gets the texts as JSON strings, and is told that they are data. Only
-the one word that it is asked for counts. A reply without that word, or with several (a refusal, or a repetition of what
-an answer told it to say), decides nothing; and if such replies could have decided otherwise, the candidate is not
-called better.
+A judge's answers are stored like all others. Its prompt holds the texts as JSON strings, and says that they are data.
+Only the one word that the prompt requests counts. A reply without that word, or with several (a refusal, or words that
+an answer makes it repeat), decides nothing; and if such replies could have decided otherwise, the candidate is
+not called better.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Watch(Generic[T]):
 
 
 class _Kind:
-    """What is asked about together: one kind of resource, or the queue for its quota."""
+    """What is polled together: one kind of resource, or the queue for its quota."""
 
     def __init__(self, resource: Resource, planner: Planner | QuotaQueue) -> None:
         self.resource = resource

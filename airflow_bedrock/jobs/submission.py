@@ -1,4 +1,4 @@
-"""Find what was asked for, or create it: the only place that spends money.
+"""Find the requested job, or create it: the only place that spends money.
 
 A crash at any line leaves nothing to clean up. Before the call nothing exists; after it the job has the derived name
 and token, by which the next try finds it. Nothing is recorded in between, so no record can be lost.

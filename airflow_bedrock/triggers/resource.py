@@ -82,7 +82,7 @@ class ResourceTrigger(BedrockTrigger):
         self.stop_on_kill = stop_on_kill
 
     async def on_kill(self) -> None:
-        """Stop the job where that was asked for and the task has ended for good."""
+        """Stop the job if that is configured and the task has ended for good."""
         if self.stop_on_kill and self.task_instance is not None:
             from airflow_bedrock.jobs.on_kill import stop_unless_wanted
             from airflow_bedrock.jobs.service import Service
