@@ -166,11 +166,11 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         "record_format": given(choice(RecordFormat)),
         "prompt_field": text,
         "completion_field": text,
-        "system_prompt": given(text),
+        "system_prompt": given(named(text)),  # "None" would be trained into the model
         "group_field": optional(text),
         "validation_fraction": _FRACTION,
         "test_fraction": _FRACTION,
-        "seed": _seed,
+        "seed": named(_seed),  # "None" would be another split
         "max_dropped_fraction": _FRACTION,
         "part": flag,
         "kms_key_id": optional(named(text)),

@@ -126,6 +126,8 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (100, {"test_fraction": 1.5}, "test_fraction must be a number, from 0 to 1; got 1.5"),
         (100, {"test_fraction": 0.5, "validation_fraction": "0.5"}, "something is left for training"),
         (100, {"test_fraction": None}, "test_fraction must be a number, from 0 to 1; got None"),
+        (100, {"system_prompt": "None"}, "system_prompt must have a value: a template that finds nothing"),
+        (100, {"seed": "None"}, "seed must have a value: a template that finds nothing"),
         (100, {"max_dropped_fraction": -1}, "from 0 to 1; got -1"),
         (100, {"max_dropped_fraction": 5}, "from 0 to 1; got 5"),
         (100, {"max_dropped_fraction": "nan"}, "from 0 to 1; got 'nan'"),
