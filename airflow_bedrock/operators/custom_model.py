@@ -42,7 +42,7 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
         """
         self._checked()
         try:
-            self.hook.conn.delete_custom_model(modelIdentifier=self.model_identifier)
+            self.hook.at(self.model_identifier).conn.delete_custom_model(modelIdentifier=self.model_identifier)
         except jobs.aws_errors.CALL_ERRORS as error:
             if jobs.aws_errors.is_not_found(error):
                 self.log.info("Custom model %s does not exist: nothing to delete", self.model_identifier)

@@ -243,3 +243,12 @@ def test_delete_custom_model(bedrock: Any, new_model: Callable[[], str]) -> None
         BedrockDeleteCustomModelOperator(task_id="delete", model_identifier=arn).execute(context())
     with pytest.raises(bedrock.exceptions.ResourceNotFoundException):
         bedrock.get_custom_model(modelIdentifier=arn)
+
+
+def test_a_custom_model_is_deleted_in_the_region_of_its_arn(bedrock: Any, new_model: Callable[[], str]) -> None:
+    """Whatever the region of the connection is: there, the model does not exist, and it would be billed on."""
+    arn = new_model()
+    delete_elsewhere = BedrockDeleteCustomModelOperator(task_id="delete", model_identifier=arn, region_name="us-west-2")
+    delete_elsewhere.execute(context())
+    with pytest.raises(bedrock.exceptions.ResourceNotFoundException):
+        bedrock.get_custom_model(modelIdentifier=arn)
