@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Asset
+from airflow.sdk.definitions.asset import AssetRef
+
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -156,6 +159,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
         }
         events: Any = context.get("outlet_events")  # it is empty, and so false, until an asset is accessed
         for outlet in self.outlets or ():
+            if not isinstance(outlet, (Asset, AssetRef)):
+                continue  # such as a file, for the lineage
             events[outlet].extra = {name: value for name, value in result.items() if value is not None}
         from airflow_bedrock import shown
 

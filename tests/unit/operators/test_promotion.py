@@ -15,13 +15,20 @@ from airflow_bedrock.registry.register import ModelVersion, Register
 
 
 def test_outlets_get_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow's accessor of outlets is empty, and so false, until an outlet is looked up. The views get it too."""
+    """Airflow's accessor of outlets is empty, and so false, until an outlet is looked up. The views get it too.
+
+    An outlet that is not an asset has no event: it must not fail a task that has promoted its model.
+    """
     monkeypatch.setenv(
         "AIRFLOW_CONN_AWS_DEFAULT", '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:1"}}'
     )
     asset = Asset("champion")
     task = BedrockPromoteModelOperator(
-        task_id="promote", deployment_name="router", model_arn="{{ 1 }}", registry_uri="s3://b/r", outlets=[asset]
+        task_id="promote",
+        deployment_name="router",
+        model_arn="{{ 1 }}",
+        registry_uri="s3://b/r",
+        outlets=[{"a": "file"}, asset],
     )
     events: Any = OutletEventAccessors()
     before, after = ModelVersion(model_arn="m1"), ModelVersion(model_arn="m2", period="2026", evaluation="e")
