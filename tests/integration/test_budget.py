@@ -879,12 +879,12 @@ def put_ledger(account: Account, text: str | bytes) -> None:
 def test_a_ledger_that_a_person_has_edited_counts_as_it_is(
     account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
 ) -> None:
-    """A lowered amount leaves more budget."""
+    """A lowered amount leaves more budget; an unknown member of an entry is ignored."""
     now = "2026-11-20T12:00:00+00:00"
     budget_of(account, local, name, now).reserve(name)
     edited = json.loads(msgspec.json.encode(ledger()))
     [entry] = edited["entries"].values()
-    entry["reserved"] = "0.25"
+    entry.update(reserved="0.25", note="half of it was a mistake")
     put_ledger(account, json.dumps(edited))
     with pytest.raises(BudgetError, match=r"0\.25 reserved.* 0\.25 more than is left"):
         budget_of(account, local, f"{name}b", now).reserve(f"{name}b")
