@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from datetime import datetime
@@ -99,12 +100,20 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
+def _only_dag(home: Path) -> Path:
+    """Return a folder with the DAG alone: Airflow reads each file of a folder before it runs the first task."""
+    folder = home / "dags"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PROJECT / "dags" / f"{DAG_ID}.py", folder)
+    return folder
+
+
 def run_demo(arguments: argparse.Namespace) -> int:
     """Start both servers, run the DAG once, report."""
     home: Path = arguments.home
     started = time.time()
     with local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
-        airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS)
+        airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS, dags=_only_dag(home))
         console.print(
             f"Airflow is going to run the DAG {DAG_ID} against Local Bedrock: prepare data, fine-tune a small\nmodel, "
             f"deploy it, evaluate it. No AWS account, nothing to pay; everything is kept in {_shown(home)}.\n"

@@ -158,7 +158,7 @@ class Airflow:
         environment: Mapping[str, str],
         *,
         port: int | None = None,
-        dags: Path = PROJECT / "dags",
+        dags: Path,
         people: Sequence[str] = (),
         settings: str = "",
     ) -> None:
