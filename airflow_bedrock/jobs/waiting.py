@@ -128,7 +128,7 @@ def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job in an unknown state."""
     return (
         f"The state of Bedrock {resource.kind} {job_identifier} is unknown: {why}. The {resource.noun} was not "
-        "stopped; it may still run and be billed. Another try of this task waits for it again."
+        "stopped; it may still run and be billed. Another try waits for it again."
     )
 
 
