@@ -56,7 +56,8 @@ with DAG(
 ```
 
 It keeps the model that serves, the champion, the models that a rollback needs, the last three, those younger than
-four days, those with the tag `airflow-bedrock/keep`, and those that a deployment or throughput of somebody else uses.
+four days, those that a person was asked to approve, those with the tag `airflow-bedrock/keep`, and those that a
+deployment or throughput of somebody else uses.
 If no model has been promoted, it deletes none.
 
 | what it needs | where it is set |
@@ -91,6 +92,6 @@ where prices come from.
         models_dag_id=line["dag_id"],
         registry_uri="s3://{{ var.value.bedrock_bucket }}/registry",
         keep_last=3,
-        keep_younger_than=4 * 24 * 60 * 60,  # seconds: a run may be evaluating them, or waiting for an approval
+        keep_younger_than=4 * 24 * 60 * 60,  # seconds: a run may be evaluating them
         delete="{{ params.delete }}",
     )

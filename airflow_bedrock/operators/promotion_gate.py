@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 APPROVE, REJECT = "Approve", "Reject"
 _LOOK_EACH = timedelta(minutes=1)
+_TO_PROMOTE = timedelta(days=1)  # after the time limit: an approval at the last moment, and retries of the promotion
 
 
 def _approvers(value: Any) -> list[dict[str, str]]:
@@ -64,7 +65,8 @@ class BedrockPromotionGate(BedrockOperator):
     :param report_uri: ``report.json`` of :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`:
         ``evaluate.output["report_uri"]``.
     :param model_arn: the challenger's ARN: a report about another model, which another run may have written there, does
-        not pass; None does not check that.
+        not pass; None does not check that. While a person is asked, the model has the tag
+        ``airflow-bedrock/candidate-until``, with which retirement keeps it (bedrock:TagResource).
     :param metric: the metric whose difference counts; None takes the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference must lie above it.
     :param max_slice_loss: the maximum loss of the candidate on any slice.
@@ -237,12 +239,33 @@ class BedrockPromotionGate(BedrockOperator):
                 "Airflow asks about an earlier report, or other approvers: it keeps the question that this task asked "
                 "before its Clear. Nothing was promoted. Trigger a new run, which asks about this report."
             )
+        self._keep_candidate(given)
         HITLOperator(
             task_id=self.task_id,
             response_timeout=timedelta(seconds=given["approval_timeout"]),
             notifiers=list(self.notifiers),
             **question,
         ).execute(context)
+
+    def _keep_candidate(self, given: Mapping[str, Any]) -> None:
+        """Tag the model, so that retirement does not delete it while a person is asked, however old it is."""
+        from airflow_bedrock.aws_errors import CALL_ERRORS
+        from airflow_bedrock.registry.retirement import CANDIDATE_UNTIL
+
+        if (arn := given["model_arn"]) is None:
+            return
+        until = datetime.now(UTC) + timedelta(seconds=given["approval_timeout"]) + _TO_PROMOTE
+        tag = {"key": CANDIDATE_UNTIL, "value": until.isoformat(timespec="seconds")}
+        try:
+            self.hook.at(arn).conn.tag_resource(resourceARN=arn, tags=[tag])
+        except CALL_ERRORS as error:
+            self.log.warning(
+                "Could not tag %s with %s: %s. Retirement may delete the model while a person is asked, unless it is "
+                "younger than keep_younger_than. Allow bedrock:TagResource, and clear this task.",
+                arn,
+                CANDIDATE_UNTIL,
+                error,
+            )
 
     def _approver(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> str | None:
         """Return who approved with the command; None if the time limit did. Defer while there is no answer.
@@ -257,6 +280,7 @@ class BedrockPromotionGate(BedrockOperator):
         approvals = BedrockModelRegistryHook(**self._hook_parameters, registry_uri=uri).approvals
         question = self._question(context, given, report)
         if (found := approvals.question(question.id)) is None:
+            self._keep_candidate(given)
             found = approvals.ask(question)
             self.log.info("Waiting until %s for: airflow-bedrock approve %s --registry %s", found.until, found.id, uri)
             for notifier in self.notifiers:

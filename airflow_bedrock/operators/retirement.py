@@ -21,9 +21,9 @@ class BedrockRetireModelsOperator(RegistryOperator):
 
     It considers only models that a task of the DAG has made under the name, by their tags (``tag_resources=True``). It
     keeps the champion, a model that is being promoted, the models that a rollback needs, the newest ones, young ones,
-    those with the tag ``airflow-bedrock/keep``, and those used by a deployment or provisioned throughput that was not
-    made for them. It deletes the others, each after its own deployments and provisioned throughput. If no model has
-    been promoted, it deletes none.
+    those about which a gate has asked a person, those with the tag ``airflow-bedrock/keep``, and those used by a
+    deployment or provisioned throughput that was not made for them. It deletes the others, each after its own
+    deployments and provisioned throughput. If no model has been promoted, it deletes none.
 
     Returns (XCom) a mapping: ``retired``, the models that were, or would be, deleted: each ``{model_arn, name}``;
     ``kept``: each ``{model_arn, reason}``; ``usd_a_month``: what that saves; ``without_price``: what has no price;
@@ -42,8 +42,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
     :param keep_last: number of the newest models to keep.
     :param keep_rollbacks: number of models that served before to keep, at least 1.
     :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
-        may be evaluating them, or waiting for their approval. (default: 4 days, a day more than the gate's
-        ``approval_timeout``)
+        may be evaluating them. (default: 4 days, a day more than the gate's ``approval_timeout``)
     :param delete: delete them; False is a dry run, which only lists them. (default: False)
     """
 

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 PIN = "airflow-bedrock/keep"
 """The tag, with any value, that keeps a model."""
 
+CANDIDATE_UNTIL = "airflow-bedrock/candidate-until"
+"""The tag by which the gate keeps a model while a person is asked about it; its value is a time in ISO 8601."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
@@ -123,6 +126,8 @@ def planned(
             return "another line needs it"
         if PIN in model.tags:
             return f"it has the tag {PIN}"
+        if _is_candidate(model, now):
+            return f"a person was asked to approve it: it has the tag {CANDIDATE_UNTIL}={model.tags[CANDIDATE_UNTIL]}"
         if (use := next(_keeping(model, register, keep, now), None)) is not None:
             return use
         if model.arn in register.retired:
@@ -133,6 +138,13 @@ def planned(
 
     kept = {model.arn: why for model in models if (why := reason(model))}
     return Plan(retired=[model for model in models if model.arn not in kept], kept=kept)
+
+
+def _is_candidate(model: Model, now: datetime) -> bool:
+    try:
+        return CANDIDATE_UNTIL in model.tags and datetime.fromisoformat(model.tags[CANDIDATE_UNTIL]) > now
+    except (TypeError, ValueError):  # no time, or one without a zone: a model in doubt is kept
+        return True
 
 
 def _keeping(model: Model, register: Register, keep: Keep, now: datetime) -> Iterator[str]:

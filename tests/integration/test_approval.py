@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from airflow_bedrock.compat import AirflowSkipException, TaskDeferred
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockPromotionGate, promotion_gate
+from airflow_bedrock.registry.retirement import CANDIDATE_UNTIL
+from tests.trained_models import train
 
 REPORT = {
     "verdict": "better",
@@ -167,6 +169,29 @@ def test_nobody_in_time(gate: Gate, approve: Command, registry: str) -> None:
     gate.put(f"{folder}/answers/{question}.json", late)
     with pytest.raises(AirflowSkipException, match="the time limit rejected it"):
         gate.run(**soon)
+
+
+def test_retirement_keeps_the_model_until_a_day_after_the_time_limit(gate: Gate) -> None:
+    """By a tag of the model, which the gate writes when it asks; polling for the answer does not write it again."""
+    model = train(gate.local, f"candidate-{uuid.uuid4().hex[:8]}")
+    gate.put(gate.key, {**REPORT, "models": {"candidate": {"answered_by": model}}})
+    assert asked_again(gate, model_arn=model)
+    assert asked_again(gate, model_arn=model)
+    with closing(gate.local.client("bedrock")) as bedrock:
+        tags = bedrock.list_tags_for_resource(resourceARN=model)["tags"]
+    [until] = [datetime.fromisoformat(tag["value"]) for tag in tags if tag["key"] == CANDIDATE_UNTIL]
+    assert timedelta(hours=95) < until - datetime.now(UTC) <= timedelta(days=4)
+    assert len([call for call in gate.local.calls.of("TagResource") if model in str(call.parameters)]) == 1
+
+
+def test_a_model_that_cannot_be_tagged_is_asked_about_all_the_same(gate: Gate, capsys: Any) -> None:
+    """The log says what may happen to it."""
+    model = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+    gate.put(gate.key, {**REPORT, "models": {"candidate": {"answered_by": model}}})
+    assert asked_again(gate, model_arn=model)
+    said = capsys.readouterr().out
+    assert f"Could not tag {model} with {CANDIDATE_UNTIL}" in said
+    assert "Retirement may delete the model while a person is asked" in said
 
 
 def test_without_a_registry_nobody_can_be_asked(gate: Gate) -> None:

@@ -17,7 +17,7 @@ from airflow_bedrock.operators import BedrockRetireModelsOperator
 from airflow_bedrock.prices import prices
 from airflow_bedrock.registry.models import described
 from airflow_bedrock.registry.register import NotPromotedError
-from airflow_bedrock.registry.retirement import PIN, Model, Plan, Use
+from airflow_bedrock.registry.retirement import CANDIDATE_UNTIL, PIN, Model, Plan, Use
 from airflow_bedrock.registry.serving import name_for
 from tests.unit.registry.lines import NAME, START, Line, model_name, tags
 from tests.unit.registry.world import Killed
@@ -85,6 +85,18 @@ def test_the_last_the_young_and_the_pinned_stay(line: Line) -> None:
     line.retire(younger_than=DAY)
     assert {"m8", "m6"} <= line.world.models.keys()
     assert "m7" not in line.world.models
+
+
+def test_a_model_that_waits_for_an_approval_stays(line: Line) -> None:
+    """However old it is, until the time in its tag; a tag that cannot be read keeps it too."""
+    line.world.tags["m1"][CANDIDATE_UNTIL] = (START + DAY).isoformat()
+    line.world.tags["m2"][CANDIDATE_UNTIL] = "next week"
+    why = f"a person was asked to approve it: it has the tag {CANDIDATE_UNTIL}="
+    plan = line.retire()
+    assert (plan.kept["m1"], plan.kept["m2"]) == (f"{why}2026-01-02T00:00:00+00:00", f"{why}next week")
+    line.world.tags["m1"][CANDIDATE_UNTIL] = START.isoformat()
+    line.retire()
+    assert line.world.models.keys() == {"m2", "m4", "m5"}
 
 
 def test_models_of_others_are_ignored(line: Line) -> None:
