@@ -254,10 +254,10 @@ class BedrockPromotionGate(BedrockOperator):
 
         if (arn := given["model_arn"]) is None:
             return
-        until = datetime.now(UTC) + timedelta(seconds=given["approval_timeout"]) + _TO_PROMOTE
-        tag = {"key": CANDIDATE_UNTIL, "value": until.isoformat(timespec="seconds")}
+        time_limit = datetime.now(UTC) + timedelta(seconds=given["approval_timeout"])
+        until = (time_limit + _TO_PROMOTE).isoformat(timespec="seconds")
         try:
-            self.hook.at(arn).conn.tag_resource(resourceARN=arn, tags=[tag])
+            self.hook.at(arn).conn.tag_resource(resourceARN=arn, tags=[{"key": CANDIDATE_UNTIL, "value": until}])
         except CALL_ERRORS as error:
             self.log.warning(
                 "Could not tag %s with %s: %s. Retirement may delete the model while a person is asked, unless it is "
