@@ -92,7 +92,7 @@ def evaluate(
     folder: Path, lines: Lines, *, wrong: str = "d", roles: tuple[str, ...] = tuple(RIGHT), **more: Any
 ) -> tuple[dict[str, Any], dict[int, dict[str, str]]]:
     """Check, price, ask and score; return the result, and the texts that a report may show."""
-    bill = Bill(lambda model_id: Rate(1e-6, 2e-6))
+    bill = Bill()
     with ExitStack() as stack:
         models = {
             role: Inference(
@@ -100,6 +100,7 @@ def evaluate(
                 stack.enter_context(closing(Answers(folder / role))),
                 Store(Nowhere(), "test", 1),
                 keys=key_of,
+                rate=lambda model_id: Rate(1e-6, 2e-6),
                 bill=bill,
                 most=4,
                 no_response_timeout=0,
@@ -110,7 +111,6 @@ def evaluate(
             models,
             [metric(name) for name in more.pop("metrics", ("exact_match", "macro_f1", "chrf"))],
             Rules(max_slice_loss=0.1),
-            bill,
             parameters={"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}},
             slice_by="half",
             **more,

@@ -6,10 +6,7 @@ base model (:mod:`rules`), in as many processes as there are CPUs; the results a
 
 from __future__ import annotations
 
-import gzip
-import shutil
 import tempfile
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +35,7 @@ from airflow_bedrock.datasets.rules import (
     object_problem,
     rules_for,
 )
+from airflow_bedrock.datasets.sources import unpacked
 from airflow_bedrock.uris import bucket_of, is_s3
 
 LISTED = 100
@@ -276,17 +274,13 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
         raise DatasetError(f"there is no file under {folder_uri}")
 
     def fetched(number: int, uri: str) -> Path:
-        copy, unpacked = folder / f"{number}.copy", folder / f"{number}.log"
+        copy = folder / str(number)
         file = fetch(uri, copy)
         if not uri.endswith(".gz"):
             return file
-        try:
-            with gzip.open(file) as content, unpacked.open("wb") as out:
-                shutil.copyfileobj(content, out)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DatasetError(f"{uri} cannot be decompressed: {type(error).__name__}") from error
+        log = unpacked(uri, file, "gzip", folder)
         copy.unlink(missing_ok=True)  # a local file was not copied
-        return unpacked
+        return log
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return dict(zip(uris, pool.map(fetched, range(len(uris)), uris), strict=True))

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 import re
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -97,20 +95,35 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     if kind is None:
         raise DatasetError(f"{name} is not of a supported type: {', '.join(_KINDS)}, also .gz and .zst")
     packing = packing_of(path) or kind.packing  # the name of an object with a Content-Encoding does not show it
+    plain = unpacked(name, path, packing, folder)
     try:
         if kind.kind == "parquet":
-            return Source(name, query(f"SELECT * FROM {_table(path, kind)}", [], folder))  # noqa: S608 - a path, quoted
-        lines = kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(path, packing))
-        if lines and not packing:
-            return Source(name, path)
-        with _unpacked(path, packing) as file:
-            if lines:
-                return Source(name, _written(iter(lambda: file.read(_CHUNK), b""), folder))
-            return Source(name, write_records(_READERS[kind.kind](file), folder))
-    except EOFError as error:
-        raise DatasetError(f"{name} is truncated. Copy it again") from error
+            return Source(name, query(f"SELECT * FROM {_table(plain, kind)}", [], folder))  # noqa: S608 - a path, quoted
+        if kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(plain)):
+            return Source(name, plain)
+        with plain.open(encoding="utf-8-sig", newline="") as text:
+            written = write_records(_READERS[kind.kind](text), folder)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from error
+    if plain != path:
+        plain.unlink()
+    return Source(name, written)
+
+
+def unpacked(name: str, path: Path, packing: str, folder: Path) -> Path:
+    """Return a file, or its decompressed copy if it is compressed.
+
+    :param packing: ``gzip``, ``zstd``, or empty.
+    :raises DatasetError: it cannot be decompressed.
+    """
+    if not packing:
+        return path
+    try:
+        return _written(_decompressed(path, packing), folder)
+    except EOFError as error:
+        raise DatasetError(f"{name} is truncated. Copy it again") from error
     except (zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(f"{name} is not a gzip file: {type(error).__name__}") from error
     except DatasetError as error:
@@ -192,111 +205,70 @@ def _written(parts: Iterable[bytes], folder: Path) -> Path:
     return Path(file.name)
 
 
-@contextmanager
-def _unpacked(path: Path, packing: str) -> Iterator[BinaryIO]:
-    with path.open("rb") as file:
-        if packing == "gzip":
-            with gzip.open(file) as unpacked:
-                yield unpacked  # type: ignore[misc]  # it reads like one
-        elif packing == "zstd":
-            try:
-                import zstandard
-            except ImportError as error:
-                raise DatasetError("Zstandard needs an extra. Install 'airflow-bedrock[prep]'") from error
-            try:
-                with io.BufferedReader(_Frames(file, zstandard.ZstdDecompressor().decompressobj)) as unpacked:
-                    yield unpacked
-            except zstandard.ZstdError as error:
-                raise DatasetError("it cannot be decompressed") from error
-        else:
-            yield file
+def _decompressed(path: Path, packing: str) -> Iterator[bytes]:
+    """Yield the content of a compressed file.
 
-
-class _Frames(io.RawIOBase):
-    """The content of the frames of a Zstandard file, one after the other.
-
-    zstandard's own reader stops after the first frame, and does not report a truncated one.
-
-    :param frame: makes a decompressor for one frame.
+    :raises EOFError: it is truncated.
     """
-
-    def __init__(self, file: BinaryIO, frame: Callable[[], Any]) -> None:
-        self._file = file
-        self._new_frame = frame
-        self._frame: Any = None
-        self._packed, self._unpacked = b"", memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer.
-
-        :raises EOFError: the last frame is truncated.
-        """
-        while not self._unpacked:
-            self._packed = self._packed or self._file.read(_FRAME_PART)
-            if not self._packed:
-                if self._frame is not None:
-                    raise EOFError
-                return 0
-            self._frame = self._frame or self._new_frame()
-            self._unpacked = memoryview(self._frame.decompress(self._packed))
-            self._packed = self._frame.unused_data
-            if self._frame.eof:
-                self._frame = None
-        part = self._unpacked[: len(buffer)]
-        buffer[: len(part)] = part
-        self._unpacked = self._unpacked[len(part) :]
-        return len(part)
+    if packing == "gzip":
+        with gzip.open(path) as content:
+            yield from iter(partial(content.read, _CHUNK), b"")
+        return
+    try:
+        import zstandard
+    except ImportError as error:
+        raise DatasetError("Zstandard needs an extra. Install 'airflow-bedrock[prep]'") from error
+    frame = None  # zstandard's own reader stops after the first frame, and does not report a truncated one
+    try:
+        with path.open("rb") as file:
+            while packed := file.read(_FRAME_PART):
+                while packed:
+                    frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                    yield frame.decompress(packed)
+                    packed = frame.unused_data
+                    frame = None if frame.eof else frame
+    except zstandard.ZstdError as error:
+        raise DatasetError("it cannot be decompressed") from error
+    if frame is not None:
+        raise EOFError
 
 
-def _is_array(path: Path, packing: str) -> bool:
+def _is_array(path: Path) -> bool:
     """Whether the first character that is not white space begins an array.
 
     :raises DatasetError: it begins an object that is not on a line of its own.
     """
-    with _unpacked(path, packing) as file:
+    with path.open("rb") as file:
         line, *more = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)
     if more and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b","):
         raise DatasetError("it holds one object over several lines. Save only the array of records in it")
     return line[:1] == b"["
 
 
-@contextmanager
-def _text(file: BinaryIO) -> Iterator[IO[str]]:
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-    try:
-        yield text
-    finally:
-        text.detach()
-
-
-def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
+def _csv(text: IO[str], delimiter: str = ",") -> Iterator[dict[str, Any]]:
     """Yield the rows; an unclosed quote, which would make the rest of the file one field, is an error.
 
     In locales with a decimal comma, spreadsheets separate fields with semicolons.
     """
     csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
-    with _text(file) as text:
-        table = partial(csv.DictReader, text, restkey=MORE_FIELDS, strict=True)
-        found = table(delimiter=delimiter)
-        try:
-            names = found.fieldnames or ()
-            if len(names) == 1 and ";" in names[0] and delimiter == ",":
-                found = table(next(csv.reader(names, delimiter=";")), delimiter=";")
-            _check_different(found.fieldnames or (), "the header")
-            for row in found:
-                if any(row.pop(MORE_FIELDS, None) or ()):
-                    yield {MORE_FIELDS: True}
-                elif None in row.values():
-                    yield {FEWER_FIELDS: True}
-                else:
-                    yield row
-        except csv.Error as error:
-            raise DatasetError(
-                f"near line {found.line_num}: {error}. Quote fields that contain quotes, and double the quotes in them"
-            ) from error
+    table = partial(csv.DictReader, text, restkey=MORE_FIELDS, strict=True)
+    found = table(delimiter=delimiter)
+    try:
+        names = found.fieldnames or ()
+        if len(names) == 1 and ";" in names[0] and delimiter == ",":
+            found = table(next(csv.reader(names, delimiter=";")), delimiter=";")
+        _check_different(found.fieldnames or (), "the header")
+        for row in found:
+            if any(row.pop(MORE_FIELDS, None) or ()):
+                yield {MORE_FIELDS: True}
+            elif None in row.values():
+                yield {FEWER_FIELDS: True}
+            else:
+                yield row
+    except csv.Error as error:
+        raise DatasetError(
+            f"near line {found.line_num}: {error}. Quote fields that contain quotes, and double the quotes in them"
+        ) from error
 
 
 def _check_different(names: Sequence[str], whose: str) -> None:
@@ -304,25 +276,23 @@ def _check_different(names: Sequence[str], whose: str) -> None:
         raise DatasetError(f"{whose} has two columns named {twice}. Rename one")
 
 
-def _lines(file: BinaryIO) -> Iterator[dict[str, Any]]:
+def _lines(text: IO[str]) -> Iterator[dict[str, Any]]:
     """Yield each line of a plain text that is not blank."""
-    with _text(file) as text:
-        for line in text:
-            if line.strip():
-                yield {"text": line.rstrip("\r\n")}
+    for line in text:
+        if line.strip():
+            yield {"text": line.rstrip("\r\n")}
 
 
-def _array(file: BinaryIO) -> Iterator[Any]:
+def _array(text: IO[str]) -> Iterator[Any]:
     """Yield the elements of a JSON array, one after the other."""
     rest, size, begun = "", _CHUNK, False
-    with _text(file) as text:
-        while chunk := text.read(size):
-            rest += chunk
-            if not begun:
-                rest, begun = rest.lstrip()[1:], bool(rest.strip())
-            elements = _elements(rest, final=False)
-            rest = yield from elements
-            size = max(_CHUNK, len(rest))  # doubling, so that a long element is not parsed again and again
+    while chunk := text.read(size):
+        rest += chunk
+        if not begun:
+            rest, begun = rest.lstrip()[1:], bool(rest.strip())
+        elements = _elements(rest, final=False)
+        rest = yield from elements
+        size = max(_CHUNK, len(rest))  # doubling, so that a long element is not parsed again and again
     rest = yield from _elements(rest, final=True)
     if rest.strip() != "]":
         raise DatasetError(_BROKEN)
@@ -352,7 +322,7 @@ def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
         place = end
 
 
-_READERS: dict[str, Callable[[BinaryIO], Iterator[Any]]] = {
+_READERS: dict[str, Callable[[IO[str]], Iterator[Any]]] = {
     "json": _array,
     "csv": _csv,
     "tsv": partial(_csv, delimiter="\t"),

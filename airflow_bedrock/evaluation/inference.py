@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from airflow_bedrock.evaluation.answer_store import Answer, Answers, DistinctKeys, Entry, Store
-from airflow_bedrock.evaluation.bill import Bill
+from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.pace import Pace
 from airflow_bedrock.jobs.no_response import NoResponseTimeout
 
@@ -118,6 +119,7 @@ class Inference:
     """One model and its answers.
 
     :param keys: returns the key of a question, given the model itself.
+    :param rate: returns the price of a token, given the model itself; None if unknown.
     :param most: maximum number of questions in flight.
     :param no_response_timeout: seconds without any answer after which to give up; 0 for never.
     """
@@ -129,6 +131,7 @@ class Inference:
         store: Store,
         *,
         keys: Callable[[str, Mapping[str, Any]], str],
+        rate: Callable[[str], Rate | None],
         bill: Bill,
         most: int,
         no_response_timeout: float,
@@ -138,7 +141,9 @@ class Inference:
         self._answers = answers
         self._store = store
         self._keys = keys
+        self._rate = rate
         self._bill = bill
+        self._spent = 0.0
         self._most = most
         self._timeout = NoResponseTimeout(no_response_timeout)
         self._clock = clock
@@ -161,6 +166,24 @@ class Inference:
     def answered_by(self) -> str:
         """The model that answers, not the id that is called; that id if the model is unknown."""
         return self._served.model if self._served else self.model.model_id
+
+    @cached_property
+    def rate(self) -> Rate | None:
+        """The price of a token; None if unknown. Read it after :meth:`begin`."""
+        return self._rate(self.answered_by)
+
+    @property
+    def spent(self) -> float | None:
+        """What the model has cost so far, in US dollars; None if its price is unknown."""
+        return None if self.rate is None else self._spent
+
+    def most(self, question: Question) -> float:
+        """Return about what a question may cost at most, in US dollars; 0 if the price is unknown."""
+        return self.rate.most(question.request) if self.rate else 0.0
+
+    def cost(self, answer: Answer) -> float:
+        """Return what an answer has cost, in US dollars; 0 if the price is unknown."""
+        return self.rate.cost(answer.input_tokens, answer.output_tokens) if self.rate else 0.0
 
     def key(self, question: Question) -> str:
         """Return the key of an answer: the same for all records with the same question."""
@@ -220,8 +243,9 @@ class Inference:
             if self._answers.get(key) is not None:
                 self.progress.kept += 1
                 continue
-            reserved = self._bill.reserve(self.model.model_id, question.request)
-            self._under_way[key] = pending = _UnderWay(question, key, self._clock(), reserved)
+            most = self.most(question)
+            self._bill.reserve(most)
+            self._under_way[key] = pending = _UnderWay(question, key, self._clock(), most)
             pool.submit(self._ask, pending)
         return True
 
@@ -248,9 +272,10 @@ class Inference:
     def _finish(self, result: _Result, *, raises: bool = True) -> None:
         pending, answer = result
         del self._under_way[pending.key]
-        now = self._clock()
+        now, cost = self._clock(), self.cost(answer) if isinstance(answer, Answer) else 0.0
+        self._bill.settle(pending.reserved, cost)
+        self._spent += cost
         if isinstance(answer, Answer):
-            self._bill.settle(self.model.model_id, pending.reserved, answer)
             self._pace.answered(now)
             self._timeout.answered()
             self.progress.answered += 1
@@ -259,7 +284,6 @@ class Inference:
             if self._served is not None:
                 self._unkept.append(entry)
             return
-        self._bill.settle(self.model.model_id, pending.reserved, None)
         if not raises:
             return
         if not isinstance(answer, Later):
@@ -321,7 +345,6 @@ class Inference:
         self._reported_at = now = self._clock()
         progress = self.progress
         rate = progress.answered / max(0.001, now - self._began)
-        spent = self._bill.spent(self.model.model_id)
         log.info(
             "Model %s: %d asked, %d kept from before, %.1f per second, %d remaining, %s spent",
             self.model.model_id,
@@ -329,5 +352,5 @@ class Inference:
             progress.kept,
             rate,
             progress.total - progress.answered - progress.kept,
-            "an unknown amount" if spent is None else f"{spent:.4f} USD",
+            "an unknown amount" if self.spent is None else f"{self.spent:.4f} USD",
         )

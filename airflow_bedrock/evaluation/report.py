@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Template
 
 from airflow_bedrock.evaluation import plots
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE
@@ -19,6 +21,9 @@ _WORDS = {
     "undecided": "The candidate cannot be called better than the baseline.",
 }
 _MOST_TEXT = 600  # maximum number of characters of a text
+_LONG = 32  # characters from which a cell may wrap
+
+_PAGE = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"), autoescape=True)
 
 
 @dataclass(frozen=True)
@@ -76,38 +81,7 @@ def markdown(title: str, report: Iterable[Section]) -> str:
 
 def page(title: str, report: Iterable[Section]) -> str:
     """Return the report as one HTML file, with its plots in it."""
-    body = "".join(
-        f"<section><h2>{html.escape(section.title)}</h2>"
-        + (f"<p>{html.escape(section.text)}</p>" if section.text else "")
-        + _html_table(section.table)
-        + (f"<figure>{section.plot}</figure>" if section.plot else "")
-        + "</section>\n"
-        for section in report
-    )
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}</body></html>\n"
-    )
-
-
-# Wide tables and plots scroll separately; plots have a white background even if the page is dark.
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --page: #fff; --line: #d0d7de }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --page: #0d1117; --line: #3d444d } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page) }
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
-h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line) }
-table { border-collapse: collapse; display: block; overflow-x: auto } figure { margin: 1rem 0; overflow-x: auto }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
-th, td { overflow-wrap: normal; font-variant-numeric: tabular-nums }
-td.long { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 16rem }
-section:first-of-type p { font-size: 1.15rem }
-svg { background: #fff; padding: .5rem }
-"""
-_LONG = 32  # characters from which a cell may wrap
+    return _PAGE.render(title=title, sections=report, is_long=_is_long)
 
 
 def _verdict(result: Mapping[str, Any]) -> Section:
@@ -274,16 +248,6 @@ def _line(row: Row) -> str:
     return "| " + " | ".join(map(_escaped, row)) + " |"
 
 
-def _html_table(table: Sequence[Row]) -> str:
-    if not table:
-        return ""
-    heading, *rows = table
-    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in heading)
-    body = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _html_cell(cell: object) -> str:
-    text = str(cell)
-    long = len(text) > _LONG or "\n" in text
-    return f"<td{' class=long' * long}>{html.escape(text)}</td>"
+def _is_long(cell: object) -> bool:
+    """Whether a cell may wrap."""
+    return len(str(cell)) > _LONG or "\n" in str(cell)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import random
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any
 
 from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.bars import bars
-from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN, Bill
+from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN
 from airflow_bedrock.evaluation.comparison import percentiles
 from airflow_bedrock.evaluation.inference import Inference, Question
 from airflow_bedrock.evaluation.judge import AskingMetric, Judge
@@ -53,7 +54,6 @@ class Evaluation:
         models: Mapping[str, Inference],
         metrics: Sequence[Metric],
         rules: Rules,
-        bill: Bill,
         *,
         metric_models: Mapping[str, Inference] | None = None,
         parameters: Mapping[str, Any],
@@ -63,7 +63,6 @@ class Evaluation:
         self._models = models
         self._metrics = metrics
         self._rules = rules
-        self._bill = bill
         self._metric_models = metric_models or {}
         self._parameters = parameters
         self._max_records = max_records
@@ -142,7 +141,7 @@ class Evaluation:
         for inference, questions in by_inference:
             for question in inference.unanswered(questions):
                 missing += 1
-                most += self._bill.most(inference.model.model_id, question.request)
+                most += inference.most(question)
         return missing, most
 
     def _longest(self, record: Record) -> dict[str, str]:
@@ -165,7 +164,7 @@ class Evaluation:
 
     def unpriced(self) -> list[str]:
         """Return the models without a known price."""
-        return self._bill.unpriced({inference.model.model_id for inference in self._all()})
+        return sorted({inference.model.model_id for inference in self._all() if inference.rate is None})
 
     @property
     def asks_metrics(self) -> bool:
@@ -236,13 +235,13 @@ class Evaluation:
                 **result["models"][role],
                 **tallies[role].result(),
                 "asked": inference.progress.answered,
-                "cost": self._bill.spent(inference.model.model_id),
+                "cost": inference.spent,
             }
         judges = {
             metric.name: {
                 "model": metric.model_id,
                 "asked": inference.progress.answered,
-                "cost": self._bill.spent(metric.model_id),
+                "cost": inference.spent,
                 **metric.result(),
             }
             for inference, metric in self._judging()
@@ -252,7 +251,7 @@ class Evaluation:
             "asked_about": judges,
             "parameters": dict(self._parameters),
             "slice_by": self._slice_by,
-            "cost": self._bill.total,
+            "cost": math.fsum(inference.spent or 0.0 for inference in self._all()),
         }
 
     def _answers(self, record: Record) -> dict[str, Answer]:

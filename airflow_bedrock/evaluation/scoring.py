@@ -50,6 +50,70 @@ class Rules:
     max_slice_loss: float | None = None
 
 
+class _Group:
+    """Records that are compared together: all of them, or those of a slice.
+
+    :param roles: the models, the candidate first.
+    """
+
+    def __init__(self, roles: Sequence[str], metrics: Sequence[Metric]) -> None:
+        self._columns: dict[tuple[str, str], slice] = {}  # of the sums, by role and metric
+        width = 0
+        for role in roles:
+            for metric in metrics:
+                self._columns[role, metric.name] = slice(width, width + metric.columns)
+                width += metric.columns
+        self.sums = Sums(width)
+        self._outcomes: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by role and metric
+        self._doubts: defaultdict[str, float] = defaultdict(float)  # by metric
+
+    def add(
+        self,
+        scores: Mapping[str, Mapping[str, float]],
+        statistics: Mapping[tuple[str, str], Sequence[float]],
+        doubts: Mapping[str, float],
+    ) -> None:
+        """Add one record.
+
+        :param scores: by metric and role.
+        :param statistics: by role and metric.
+        :param doubts: by how much unknown replies could lower the candidate's lead, by metric.
+        """
+        self.sums.add([one for column in self._columns for one in statistics[column]])
+        for role, name in self._columns:
+            ahead = scores[name][CANDIDATE] - scores[name][role]
+            self._outcomes[role, name]["wins" if ahead > 0 else "losses" if ahead < 0 else "ties"] += 1
+        for name, doubt in doubts.items():
+            self._doubts[name] += doubt
+
+    def values(self, metric: Metric, role: str, sums: Floats) -> Floats:
+        """Return a metric of a model, for each row of sums."""
+        columns = self._columns[role, metric.name]
+        return metric.value(np.concatenate((sums[..., columns], sums[..., -1:]), axis=-1))
+
+    def difference(self, metric: Metric, role: str, drawn: Floats, alpha: float) -> Difference:
+        """Return the difference of the candidate from a model.
+
+        :param drawn: the samples of the sums.
+        """
+        total, count, outcomes = self.sums.total, self.sums.count, self._outcomes[role, metric.name]
+        ahead = self.values(metric, CANDIDATE, drawn) - self.values(metric, role, drawn)
+        value = float(self.values(metric, CANDIDATE, total) - self.values(metric, role, total))
+        # Python makes -0.10000000000000003 of 0.3 - 0.4; a limit of 0.1 means -0.1.
+        value, low, high = (round(one, 12) for one in (value, *interval(ahead, alpha, count)))
+        wins, losses = outcomes["wins"], outcomes["losses"]
+        return Difference(
+            value=value,
+            low=low,
+            high=high,
+            p_value=mcnemar(wins, losses) if metric.right_or_wrong else p_value(ahead),
+            wins=wins,
+            losses=losses,
+            ties=outcomes["ties"],
+            doubt=self._doubts[metric.name] / count,
+        )
+
+
 class Scoring:
     """Adds up records, and returns which model is better.
 
@@ -62,11 +126,10 @@ class Scoring:
         self._metrics = list(metrics)
         self._rules = rules
         self._decides = metrics[0]
-        self._sums = Sums(len(roles) * sum(metric.columns for metric in metrics))
-        self._slices: dict[str, Sums] = {}
-        self._doubts: defaultdict[str, float] = defaultdict(float)  # by slice, for the deciding metric
-        self._doubt = 0.0
-        self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by slice or role, and metric
+        self._labels = next((metric for metric in metrics if isinstance(metric, MacroF1)), None)
+        self._all = _Group(roles, metrics)
+        self._slices: dict[str, _Group] = {}
+        self._doubted: dict[str, float] = {}  # by metric, for all records so far
         self._correct: Counter[str] = Counter()
         self._referenced = 0
         self._confusion = {role: Counter[tuple[str, str]]() for role in roles}
@@ -89,37 +152,27 @@ class Scoring:
         :param given: scores of metrics that are not computed from the texts, by metric and role.
         :raises ValueError: a metric fails, or there are too many slices.
         """
-        rows: dict[str, list[float]] = {role: [] for role in self._roles}
+        wanted = reference or ""
+        scores, statistics = dict(given or {}), dict[tuple[str, str], Sequence[float]]()
         for metric in self._metrics:
-            scores = self._scores(metric, reference, answers, (given or {}).get(metric.name))
-            for role, score in scores.items():
-                rows[role] += metric.statistics(answers[role], reference or "", score)
-            self._compare(metric, scores, slice_name)
-            if metric is self._decides:
-                self._remember(number, scores)
-        self._sums.add([statistic for row in rows.values() for statistic in row])
+            if metric.name not in scores:
+                scores[metric.name] = {role: metric.score(answers[role], wanted) for role in self._roles}
+            for role, score in scores[metric.name].items():
+                statistics[role, metric.name] = metric.statistics(answers[role], wanted, score)
+        doubts = {metric.name: metric.doubt - self._doubted.get(metric.name, 0.0) for metric in self._metrics}
+        self._doubted = {metric.name: metric.doubt for metric in self._metrics}
+        self._all.add(scores, statistics, doubts)
         if slice_name is not None:
-            first = self._decides.columns
-            self._slice(slice_name).add([*rows[CANDIDATE][:first], *rows[BASELINE][:first]])
-            self._doubts[slice_name] += self._decides.doubt - self._doubt
-            self._doubt = self._decides.doubt
-        self._label(reference, answers)
+            self._slice(slice_name).add(scores, statistics, doubts)
+        self._remember(number, scores[self._decides.name])
+        self._compare_with(reference, answers)
 
-    def _scores(
-        self, metric: Metric, reference: str | None, answers: Mapping[str, str], given: Mapping[str, float] | None
-    ) -> Mapping[str, float]:
-        if given is not None:
-            return given
-        return {role: metric.score(answers[role], reference or "") for role in self._roles}
-
-    def _compare(self, metric: Metric, scores: Mapping[str, float], slice_name: str | None) -> None:
-        counted = [(role, role) for role in self._roles[1:]]
-        if slice_name is not None and metric is self._decides:
-            counted.append((f"slice {slice_name}", BASELINE))
-        for name, role in counted:
-            ahead = scores[CANDIDATE] - scores[role]
-            outcome = "wins" if ahead > 0 else "losses" if ahead < 0 else "ties"
-            self._counts[name, metric.name][outcome] += 1
+    def _slice(self, name: str) -> _Group:
+        if name not in self._slices:
+            if len(self._slices) == MOST_SLICES:
+                raise ValueError(f"there are more than {MOST_SLICES} slices: choose a field with fewer values")
+            self._slices[name] = _Group((CANDIDATE, BASELINE), [self._decides])
+        return self._slices[name]
 
     def _remember(self, number: int, scores: Mapping[str, float]) -> None:
         ahead = scores[CANDIDATE] - scores[BASELINE]
@@ -128,117 +181,55 @@ class Scoring:
                 entry = (much, -number, scores[CANDIDATE], scores[BASELINE])
                 (heapq.heappush if len(self._most[kind]) < SHOWN else heapq.heappushpop)(self._most[kind], entry)
 
-    def _slice(self, name: str) -> Sums:
-        if name not in self._slices:
-            if len(self._slices) == MOST_SLICES:
-                raise ValueError(f"there are more than {MOST_SLICES} slices: choose a field with fewer values")
-            self._slices[name] = Sums(2 * self._decides.columns)
-        return self._slices[name]
-
-    def _label(self, reference: str | None, answers: Mapping[str, str]) -> None:
+    def _compare_with(self, reference: str | None, answers: Mapping[str, str]) -> None:
         if reference is None:
             return
         self._referenced += 1
         for role, answer in answers.items():
             self._correct[role] += bool(exact_match(answer, reference))
-            for metric in self._metrics:
-                if isinstance(metric, MacroF1):
-                    self._confusion[role][metric.label(reference), metric.label(answer)] += 1
+            if self._labels:
+                self._confusion[role][self._labels.label(reference), self._labels.label(answer)] += 1
 
     def result(self) -> dict[str, Any]:
         """Return the verdict, and all figures behind it, with their intervals."""
-        drawn, total = self._sums.resampled(), self._sums.total
-        models = {role: self._model(role, drawn, total) for role in self._roles}
-        differences = {role: self._differences(role, drawn, total) for role in self._roles[1:]}
-        slices = self._compared_slices()
-        deciding = differences[BASELINE][self._decides.name]
-        found, reason = self._verdict(deciding, slices)
+        alpha, drawn = self._rules.alpha, self._all.sums.resampled()
+        differences = {
+            role: {metric.name: self._all.difference(metric, role, drawn, alpha) for metric in self._metrics}
+            for role in self._roles[1:]
+        }
+        of_slices = corrected(alpha, len(self._slices))
+        slices = {
+            name: group.difference(self._decides, BASELINE, group.sums.resampled(), of_slices)
+            for name, group in sorted(self._slices.items())
+        }
+        found, reason = self._verdict(differences[BASELINE][self._decides.name], slices)
         return {
             "verdict": found.value,
             "reason": reason,
             "metric": self._decides.name,
             **asdict(self._rules),
-            "records": self._sums.count,
-            "models": models,
+            "records": self._all.sums.count,
+            "models": {role: self._model(role, drawn) for role in self._roles},
             "differences": {
                 role: {name: asdict(one) for name, one in by_metric.items()} for role, by_metric in differences.items()
             },
-            "slices": {name: {"records": self._slices[name].count, **asdict(one)} for name, one in slices.items()},
+            "slices": {name: {"records": self._slices[name].sums.count, **asdict(one)} for name, one in slices.items()},
             "most": {kind: _shown(entries) for kind, entries in self._most.items()},
-            "labels": self._labels(),
+            "labels": self._by_label(self._labels) if self._labels else {},
         }
 
-    def _values(self, metric: Metric, role: str, sums: Floats) -> Floats:
-        """Return a metric of a model, for each row of sums."""
-        width = sum(one.columns for one in self._metrics)
-        start = self._roles.index(role) * width
-        for one in self._metrics:
-            if one is metric:
-                break
-            start += one.columns
-        return _value(metric, sums, start)
-
-    def _model(self, role: str, drawn: Floats, total: Floats) -> dict[str, Any]:
-        metrics = {}
+    def _model(self, role: str, drawn: Floats) -> dict[str, Any]:
+        count, alpha, metrics = self._all.sums.count, self._rules.alpha, {}
         for metric in self._metrics:
-            value = float(self._values(metric, role, total))
-            low, high = interval(self._values(metric, role, drawn), self._rules.alpha, self._sums.count)
+            value = float(self._all.values(metric, role, self._all.sums.total))
             if metric.right_or_wrong:
-                low, high = wilson_interval(round(value * self._sums.count), self._sums.count, self._rules.alpha)
+                low, high = wilson_interval(round(value * count), count, alpha)
+            else:
+                low, high = interval(self._all.values(metric, role, drawn), alpha, count)
             metrics[metric.name] = {"value": value, "low": low, "high": high}
         correct = self._correct[role]
         right = {"accuracy": correct / self._referenced, "correct": correct} if self._referenced else {}
-        return {"n": self._sums.count, **right, "metrics": metrics}
-
-    def _differences(self, role: str, drawn: Floats, total: Floats) -> dict[str, Difference]:
-        return {
-            metric.name: self._difference(
-                metric,
-                self._values(metric, CANDIDATE, drawn) - self._values(metric, role, drawn),
-                float(self._values(metric, CANDIDATE, total) - self._values(metric, role, total)),
-                self._counts[role, metric.name],
-                self._rules.alpha,
-                metric.doubt / self._sums.count,
-                self._sums.count,
-            )
-            for metric in self._metrics
-        }
-
-    def _compared_slices(self) -> dict[str, Difference]:
-        metric, alpha = self._decides, corrected(self._rules.alpha, len(self._slices))
-        compared = {}
-        for name, sums in sorted(self._slices.items()):
-            drawn, total = sums.resampled(), sums.total
-            ahead = _value(metric, drawn, 0) - _value(metric, drawn, metric.columns)
-            value = float(_value(metric, total, 0) - _value(metric, total, metric.columns))
-            counts = self._counts[f"slice {name}", metric.name]
-            doubt = self._doubts[name] / sums.count
-            compared[name] = self._difference(metric, ahead, value, counts, alpha, doubt, sums.count)
-        return compared
-
-    def _difference(
-        self,
-        metric: Metric,
-        ahead: Floats,
-        value: float,
-        counts: Counter[str],
-        alpha: float,
-        doubt: float,
-        count: int,
-    ) -> Difference:
-        # Python makes -0.10000000000000003 of 0.3 - 0.4; a limit of 0.1 means -0.1.
-        value, low, high = (round(one, 12) for one in (value, *interval(ahead, alpha, count)))
-        wins, losses = counts["wins"], counts["losses"]
-        return Difference(
-            value=value,
-            low=low,
-            high=high,
-            p_value=mcnemar(wins, losses) if metric.right_or_wrong else p_value(ahead),
-            wins=wins,
-            losses=losses,
-            ties=counts["ties"],
-            doubt=doubt,
-        )
+        return {"n": count, **right, "metrics": metrics}
 
     def _verdict(self, deciding: Difference, slices: Mapping[str, Difference]) -> tuple[Verdict, str]:
         rules = self._rules
@@ -263,22 +254,14 @@ class Scoring:
             return found, f"{what}, but only {deciding.wins + deciding.losses} records differ: too few to decide."
         return found, f"{what}: the interval does not lie above {rules.minimum_gain:g}."
 
-    def _labels(self) -> dict[str, Any]:
-        found = next((metric for metric in self._metrics if isinstance(metric, MacroF1)), None)
-        if found is None:
-            return {}
+    def _by_label(self, metric: MacroF1) -> dict[str, Any]:
         return {
             role: {
                 "confusion": [[wanted, answered, count] for (wanted, answered), count in sorted(confusion.items())],
-                "by_label": by_label(confusion, found.labels),
+                "by_label": by_label(confusion, metric.labels),
             }
             for role, confusion in self._confusion.items()
         }
-
-
-def _value(metric: Metric, sums: Floats, start: int) -> Floats:
-    """Return the value of a metric from its columns, which begin at ``start``, and the number of records."""
-    return metric.value(np.concatenate((sums[..., start : start + metric.columns], sums[..., -1:]), axis=-1))
 
 
 def _shown(entries: list[tuple[float, int, float, float]]) -> list[dict[str, Any]]:

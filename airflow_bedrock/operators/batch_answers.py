@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.evaluation.answer_store import Answer
     from airflow_bedrock.evaluation.batch import Answered
-    from airflow_bedrock.evaluation.bill import Bill
     from airflow_bedrock.evaluation.inference import Inference, Question
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
@@ -70,7 +69,6 @@ class _Work:
 
     evaluation: Evaluation
     inference: Inference
-    bill: Bill
     lines: Lines
     storage: Storage
     folder: Path
@@ -136,6 +134,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
 
     kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"
     arn_key = None
+    _in_batches = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "model_id": _model,
         "role_arn": member("bedrock", _CREATE, "roleArn", "the ARN of a role"),
@@ -231,7 +230,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 "errors": so_far.errors,
                 "failed_records": so_far.failed_records,
                 "job_arns": so_far.job_arns,
-                "cost": None if work.bill.unpriced([self.model_id]) else so_far.cost,
+                "cost": None if work.inference.rate is None else so_far.cost,
             }
 
     def _dry_run_of(self, context: Context, work: _Work) -> NoReturn:
@@ -285,7 +284,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             so_far.job_arns.append(ended.arn)
             with suppress(BedrockFatalError):  # its output is not needed
                 answered = self._answered(work, ended).answers.values()
-                so_far.cost += sum(work.bill.cost(self.model_id, answer) for _, answer in answered)
+                so_far.cost += sum(work.inference.cost(answer) for _, answer in answered)
 
     def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen | None:
         """Return the job of a chunk when it has ended; None if no job is needed."""
@@ -318,11 +317,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         from airflow_bedrock.spend.ledger import Cost
 
         answered_by = work.inference.answered_by
-        rate = self._rate(answered_by, batch=True)
-        if rate is None:
+        if (rate := work.inference.rate) is None:
             return Cost(usd=None, unknown=f"No price is known for batch inference of {answered_by}.")
-        questions = work.unanswered(chunk)
-        usd = sum(work.bill.most(self.model_id, question.request) for question in questions)
+        usd = sum(map(work.inference.most, work.unanswered(chunk)))
         rates = {name: Decimal(str(price)) for name, price in rate._asdict().items()}
         return Cost(usd=Decimal(str(usd)), model=base_model_of(answered_by), rates=rates)
 
@@ -368,9 +365,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
 
     def _check_cost(self, work: _Work, so_far: _SoFar) -> None:
         """Log and check what this job and the next ones may cost."""
-        rest = work.unanswered(so_far.chunk, work.chunks)
-        costs = [work.bill.most(self.model_id, question.request) for question in rest]
-        unpriced = [f"batch inference of {work.inference.answered_by}"] if work.bill.unpriced([self.model_id]) else []
+        costs = [*map(work.inference.most, work.unanswered(so_far.chunk, work.chunks))]
+        unpriced = [f"batch inference of {work.inference.answered_by}"] if work.inference.rate is None else []
         with self._explained("This job was not made."):
             self._check_max_cost(len(costs), sum(costs), unpriced, work.max_cost, so_far.cost)
 
@@ -403,7 +399,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         for question in work.questions(so_far.chunk):
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
-                so_far.cost += work.bill.cost(self.model_id, answer)
+                so_far.cost += work.inference.cost(answer)
             if len(pending) == _KEPT_AT_ONCE:
                 work.inference.keep(pending)
                 pending.clear()
@@ -445,17 +441,15 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            bill = Bill(cache(lambda _: self._rate(inference.answered_by, batch=True)))
             runtime = BedrockRuntimeHook(**self._hook_parameters).conn
             timeout = configuration.no_response_timeout()
             inference = self._inferences(
-                arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=timeout
+                arguments, storage, folder, stack, bill=Bill(), most=1, no_response_timeout=timeout
             )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
             evaluation = Evaluation(
                 {"candidate": inference},
                 [],
                 Rules(),
-                bill,
                 parameters=parameters_of(arguments),
                 max_records=arguments["max_records"],
             )
@@ -471,7 +465,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
                 yield _Work(
                     evaluation=evaluation,
                     inference=inference,
-                    bill=bill,
                     lines=lines,
                     storage=storage,
                     folder=folder,

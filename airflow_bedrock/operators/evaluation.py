@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
     from airflow_bedrock.evaluation.answer_store import Answer
-    from airflow_bedrock.evaluation.bill import Rate
-    from airflow_bedrock.evaluation.inference import Inference
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
@@ -240,19 +238,9 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
                 f"Task {self.task_id} needs {error.name or error}: install airflow-bedrock[evaluation]."
             ) from error
         from airflow_bedrock.converse import ConverseModel, EmbeddingModel
-        from airflow_bedrock.evaluation.bill import Bill, Rate
+        from airflow_bedrock.evaluation.bill import Bill
         from airflow_bedrock.hooks import BedrockHook
 
-        priced: list[Inference] = []
-
-        @cache
-        def rate(model_id: str) -> Rate | None:
-            if ":provisioned-model/" in model_id:
-                return Rate(0.0, 0.0)  # it is billed by the hour, used or not
-            one = next(one for one in priced if one.model.model_id == model_id)
-            return self._rate(one.answered_by, embeds=isinstance(one.model, EmbeddingModel))
-
-        bill = Bill(rate, arguments["max_cost"])
         runtime = stack.enter_context(closing(self._client(arguments["concurrency"] * len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
@@ -261,7 +249,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             storage,
             folder / "answers",
             stack,
-            bill=bill,
+            bill=Bill(arguments["max_cost"]),
             most=arguments["concurrency"],
             no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
         )
@@ -275,12 +263,10 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
             if isinstance(one, AskingMetric):
                 kind = EmbeddingModel if one.embeds else ConverseModel
                 metric_models[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
-        priced += [*models.values(), *metric_models.values()]
         return Evaluation(
             models,
             metrics,
             Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
-            bill,
             metric_models=metric_models,
             parameters=parameters_of(arguments),
             max_records=arguments["max_records"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -74,6 +74,8 @@ class QuestionsOperator(SpendingOperator[Hook]):
         "kms_key_id": optional(named(text)),
     }
     template_fields: Sequence[str] = (*SpendingOperator.template_fields, *rules)
+    _in_batches: ClassVar[bool] = False
+    """Whether the models answer in batch inference jobs, which have prices of their own."""
 
     def __init__(
         self,
@@ -104,18 +106,20 @@ class QuestionsOperator(SpendingOperator[Hook]):
         self.max_cost = max_cost
         self.kms_key_id = kms_key_id
 
-    def _rate(self, answered_by: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
+    def _rate(self, called: Model, answered_by: str) -> Rate | None:
         """Return the price of a token; None if unknown.
 
         :param answered_by: the model that answers, not the id that is called.
-        :param batch: whether it answers in a batch inference job.
-        :param embeds: whether it embeds texts, for which only the input is billed.
         """
+        from airflow_bedrock.converse import EmbeddingModel
         from airflow_bedrock.evaluation.bill import Rate
         from airflow_bedrock.prices import prices
 
-        kind = ("custom_" if ":custom-model/" in answered_by else "") + ("batch_" if batch else "")
-        figures: Any = [f"{kind}{part}" for part in (("input",) if embeds else ("input", "output"))]
+        if ":provisioned-model/" in called.model_id and not self._in_batches:
+            return Rate(0.0, 0.0)  # it is billed by the hour, used or not
+        kind = ("custom_" if ":custom-model/" in answered_by else "") + ("batch_" if self._in_batches else "")
+        parts = ("input",) if isinstance(called, EmbeddingModel) else ("input", "output")
+        figures: Any = [f"{kind}{part}" for part in parts]
         table, region = prices(configuration.prices()), self.hook.conn_region_name
         found = [price for figure in figures if (price := table.find(answered_by, figure, region))]
         return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
@@ -140,7 +144,8 @@ class QuestionsOperator(SpendingOperator[Hook]):
             return key_of(model_arn, request, map(etag, _media_of(request)))
 
         def inference(name: str, model: Model) -> Inference:
-            return Inference(model, stack.enter_context(closing(Answers(folder / name))), store, keys=keys, **limits)
+            answers, rate = stack.enter_context(closing(Answers(folder / name))), partial(self._rate, model)
+            return Inference(model, answers, store, keys=keys, rate=rate, **limits)
 
         return inference
 

@@ -259,7 +259,7 @@ def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     whole = (folder / "2026" / "07.json.gz").read_bytes()
     (folder / "2026" / "07.json.gz").write_bytes(whole[:-9])
     assert main(arguments) == 2
-    assert "07.json.gz cannot be decompressed" in capsys.readouterr().err
+    assert "07.json.gz is truncated. Copy it again" in capsys.readouterr().err
 
 
 def test_any_number_of_processes_reports_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
