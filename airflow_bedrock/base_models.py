@@ -105,32 +105,6 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             tokens -= -count // min(script.characters_per_token, latin)
         return tokens
 
-    def excess(self, prompt: str, completion: str) -> tuple[str, int, int] | None:
-        """Return the part of a record that is too long (``input``, ``output``), its tokens and their limit, or None.
-
-        :param prompt: system prompt and turns, joined by newlines.
-        """
-        for text, limit, part in (
-            (prompt + completion, self.max_tokens, "input"),
-            (prompt, self.max_input_tokens, "input"),
-            (completion, self.max_output_tokens, "output"),
-        ):
-            # No character is more than one token.
-            if limit is not None and len(text) > limit and (count := self.tokens(text)) > limit:
-                return part, count, limit
-        return None
-
-    def reserved(self, text: str, *, is_prompt: bool) -> list[str]:
-        """Return the reserved word in a text that fails the whole job.
-
-        :param is_prompt: whether it is the system prompt or a user turn; otherwise it is an assistant turn.
-        """
-        found = [one for one in self.reserved_sequences if one in text]
-        if is_prompt and self.reserved_words:
-            lower = text.lower()
-            found += [word for word in self.reserved_words if word.lower() in lower]
-        return found
-
     def count_problem(self, training: int, validation: int) -> str | None:
         """Return what is wrong with the number of records, or None."""
         both, low, high = training + validation, self.min_records, self.max_records

@@ -81,7 +81,8 @@ def markdown(title: str, report: Iterable[Section]) -> str:
 
 def page(title: str, report: Iterable[Section]) -> str:
     """Return the report as one HTML file, with its plots in it."""
-    return _PAGE.render(title=title, sections=report, is_long=_is_long)
+    html: str = _PAGE.render(title=title, sections=report, is_long=_is_long)
+    return html
 
 
 def _verdict(result: Mapping[str, Any]) -> Section:

@@ -137,9 +137,9 @@ def check(source: Path, out: Path) -> int:
 
 def decode(source: Path, out: Path) -> int:
     """Decode every line to its type, and nothing else."""
-    from airflow_bedrock.datasets.rules.converse import NOVA
+    from airflow_bedrock.datasets.rules import FORMS
 
-    read, count = NOVA.decoder.decode, 0
+    read, count = FORMS["nova"].decoder.decode, 0
     with source.open("rb") as file:
         for line in file:
             read(line)

@@ -1,8 +1,7 @@
 """The rules of a valid record, for each base model and each customization type.
 
-The formats are declared in ``converse``, ``texts`` and ``logs``. The limits are data, ``base_models.toml``.
-:class:`Rules` combines both. The check of a dataset, its preparation, and Local Bedrock's jobs all use it, so they
-agree.
+The formats are declared in ``forms`` and ``logs``. The limits are data, ``base_models.toml``. :class:`Rules` combines
+both. The check of a dataset, its preparation, and Local Bedrock's jobs all use it, so they agree.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING, Method, base_model, base_models
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
+from airflow_bedrock.datasets.rules.forms import FORMS
 from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, object_problem, unreadable_problem
 from airflow_bedrock.datasets.rules.logs import read_log
-from airflow_bedrock.datasets.rules.record import Form, Media, Plain, Problem, Record, Text
+from airflow_bedrock.datasets.rules.record import Media, Plain, Problem, Record, Text
 from airflow_bedrock.datasets.rules.shape import decoded
-from airflow_bedrock.datasets.rules.texts import CAPTION, CLAUDE, PRE_TRAINING, PROMPT_COMPLETION, REINFORCEMENT
 
 __all__ = [
+    "FORMS",
     "LogRules",
     "Media",
     "Problem",
@@ -34,19 +33,6 @@ __all__ = [
     "rules_for",
     "unreadable_problem",
 ]
-
-FORMS: dict[str, Form] = {
-    "nova": NOVA,
-    "nova-2": NOVA_2,
-    "llama": LLAMA,
-    "distillation": DISTILLATION,
-    "claude": CLAUDE,
-    "prompt-completion": PROMPT_COMPLETION,
-    "pre-training": PRE_TRAINING,
-    "image": CAPTION,
-    "reinforcement": REINFORCEMENT,
-}
-"""By a ``form`` of ``base_models.toml`` or, where a method has none, by its ``format``."""
 
 OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})
 """Rules about the format itself; if one is broken, the service's message names the format."""

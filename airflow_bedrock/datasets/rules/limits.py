@@ -79,14 +79,25 @@ def unreadable_problem(media: Media) -> Problem:
 def _size(method: Method, record: Record, size: int) -> Iterator[Problem]:
     if (most := method.max_line_bytes) is not None and size > most:
         yield Problem("line-bytes", "$", f"Input size exceeded: the record has {size} bytes, more than {most}.")
-    if excess := method.excess(record.prompt, record.completion or ""):
-        part, count, limit = excess
-        yield Problem("tokens", "$", f"Maximum {part} token count {count} exceeds limit of {limit}.")
+    prompt, completion = record.prompt, record.completion or ""
+    for text, limit, part in (
+        (prompt + completion, method.max_tokens, "input"),
+        (prompt, method.max_input_tokens, "input"),
+        (completion, method.max_output_tokens, "output"),
+    ):
+        # No character is more than one token.
+        if limit is not None and len(text) > limit and (count := method.tokens(text)) > limit:
+            yield Problem("tokens", "$", f"Maximum {part} token count {count} exceeds limit of {limit}.")
+            return
 
 
 def _words(method: Method, record: Record) -> Iterator[Problem]:
     for role, text, where in record.texts:
-        for word in method.reserved(text, is_prompt=role != "assistant"):
+        found = [one for one in method.reserved_sequences if one in text]
+        if role != "assistant" and method.reserved_words:
+            lower = text.lower()
+            found += [word for word in method.reserved_words if word.lower() in lower]
+        for word in found:
             message = f"Invalid record: the text holds the reserved word {word.strip()}."
             yield Problem("reserved-word", where, message)
 

@@ -103,14 +103,14 @@ Plain = tuple[str, str]
 """The question, with the system prompt first, and the answer."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Form:
     """One format's declaration.
 
     :param type: what a record is decoded to.
     :param shape: the expected shape, for messages.
+    :param read: reads a record that follows the format.
     :param problems: the format's rules that a type cannot express.
-    :param read: reads a record that follows them.
     :param raw: whether the unchanged record is kept, for a grader.
     :param plain: a narrower type for records with only text, and how it is read. If that fails or returns None, the
         record is read as ``type``. It exists only for speed: ``type`` accepts everything that it accepts.
@@ -118,18 +118,13 @@ class Form:
 
     type: Any
     shape: str
-    problems: Callable[[Any], Iterable[Problem]]
     read: Callable[[Any], Record]
+    problems: Callable[[Any], Iterable[Problem]] = lambda record: ()
     raw: bool = False
     plain: tuple[Any, Callable[[Any], Plain | None]] | None = None
     decoder: msgspec.json.Decoder[Any] = field(init=False)
     plain_decoder: msgspec.json.Decoder[Any] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "decoder", decoder(self.type))
-        object.__setattr__(self, "plain_decoder", self.plain and decoder(self.plain[0]))
-
-
-def nothing(_: Any) -> Iterable[Problem]:
-    """Have no rules beyond the type."""
-    return ()
+        self.decoder = decoder(self.type)
+        self.plain_decoder = self.plain and decoder(self.plain[0])

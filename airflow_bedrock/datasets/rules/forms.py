@@ -1,6 +1,8 @@
-"""The Converse format of Nova, Nova 2, Llama and the prompts of a distillation. Each takes a different part of it.
+"""The formats of a record, declared: of Converse what Nova, Nova 2, Llama and a distillation each take; and others.
 
-https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html and AWS's validators for
+https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html,
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html and, for reinforcement
+fine-tuning, https://docs.aws.amazon.com/bedrock/latest/userguide/rft-prepare-data.html; and AWS's validators for
 training data (``base_models.toml`` has their URLs).
 """
 
@@ -13,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from airflow_bedrock.datasets.rules.record import Form, Media, Plain, Problem, Record, Text, conversation
+from airflow_bedrock.datasets.rules.record import Form, Media, Plain, Problem, Record, Text, conversation, joined
 
 _ONE = msgspec.Meta(min_length=1, max_length=1)
 _Role = Literal["user", "assistant"]
@@ -171,7 +173,7 @@ def _has_media(message: _Message) -> bool:
     return any(block.image or block.video or block.document for block in message.content)
 
 
-def roles(messages: Sequence[_Message]) -> Iterator[Problem]:
+def roles(messages: Sequence[_Message | _ClaudeMessage]) -> Iterator[Problem]:
     """Return the problem of a conversation that does not alternate from the user to the assistant."""
     found = [message.role for message in messages]
     if len(found) < 2 or found[0] != "user" or found[-1] != "assistant":
@@ -205,7 +207,77 @@ def _read_distillation(record: _Distillation) -> Record:
     return conversation(texts, answered=int(record.messages[-1].role == "assistant"))
 
 
-_SHAPE = (
+class _PromptCompletion(msgspec.Struct, gc=False):
+    prompt: str
+    completion: str
+
+
+class _Pretraining(msgspec.Struct, gc=False):
+    input: str
+
+
+class _Captioned(msgspec.Struct, rename={"image_ref": "image-ref"}):
+    image_ref: str
+    caption: str
+
+
+def _read_pair(record: _PromptCompletion) -> Record:
+    texts = (Text("user", record.prompt, "$.prompt"), Text("assistant", record.completion, "$.completion"))
+    return Record(record.prompt, record.completion, texts=texts)
+
+
+def _read_text(record: _Pretraining) -> Record:
+    return Record("", record.input, texts=(Text("assistant", record.input, "$.input"),))
+
+
+def _read_caption(record: _Captioned) -> Record:
+    media = (Media("image", record.image_ref, where="$.image-ref"),)
+    return Record("", record.caption, media, (Text("assistant", record.caption, "$.caption"),))
+
+
+class _ClaudeMessage(msgspec.Struct):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class _Claude(msgspec.Struct):
+    messages: list[_ClaudeMessage]
+    system: str | None = None
+
+
+def _read_claude(record: _Claude) -> Record:
+    texts = [Text("system", record.system, "$.system")] if record.system else []
+    texts += [
+        Text(one.role, one.content, f"$.messages[{number}].content") for number, one in enumerate(record.messages)
+    ]
+    return conversation(texts, answered=1)
+
+
+class _GradedMessage(msgspec.Struct):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_Text]
+
+
+class _Graded(msgspec.Struct):
+    messages: list[_GradedMessage]
+    reference_answer: Any = None
+
+
+def _graded_problems(record: _Graded) -> Iterator[Problem]:
+    if not record.messages or record.messages[-1].role != "user":
+        yield Problem("roles", "$.messages", "the last message must be the user's")
+
+
+def _read_graded(record: _Graded) -> Record:
+    texts = [
+        Text("assistant" if one.role == "assistant" else "user", text, f"$.messages[{number}].content")
+        for number, one in enumerate(record.messages)
+        for text in ([one.content] if isinstance(one.content, str) else [block.text for block in one.content])
+    ]
+    return Record(joined(one.text for one in texts), texts=tuple(texts))
+
+
+_CONVERSE = (
     '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
     '[{"role": "user", "content": [{"text": "<input text>"}]}, '
     '{"role": "assistant", "content": [{"text": "<output text>"}]}]}'
@@ -213,7 +285,30 @@ _SHAPE = (
 _KINDS = ("text", "image", "video")
 _KINDS_2 = (*_KINDS, "document", "reasoningContent")
 
-NOVA = Form(_Nova, _SHAPE, partial(_nova_problems, kinds=_KINDS), _read, plain=(_Plain, _flat))
-NOVA_2 = Form(_Nova, _SHAPE, partial(_nova_problems, kinds=_KINDS_2), _read, plain=(_Plain, _flat))
-LLAMA = Form(_Llama, _SHAPE, _llama_problems, _read, plain=(_Plain, _flat))
-DISTILLATION = Form(_Distillation, _SHAPE, _distillation_problems, _read_distillation)
+FORMS: dict[str, Form] = {
+    "nova": Form(_Nova, _CONVERSE, _read, partial(_nova_problems, kinds=_KINDS), plain=(_Plain, _flat)),
+    "nova-2": Form(_Nova, _CONVERSE, _read, partial(_nova_problems, kinds=_KINDS_2), plain=(_Plain, _flat)),
+    "llama": Form(_Llama, _CONVERSE, _read, _llama_problems, plain=(_Plain, _flat)),
+    "distillation": Form(_Distillation, _CONVERSE, _read_distillation, _distillation_problems),
+    "claude": Form(
+        _Claude,
+        '{"system": "<system prompt>", "messages": [{"role": "user", "content": "<input text>"}, '
+        '{"role": "assistant", "content": "<output text>"}]}',
+        _read_claude,
+        lambda record: roles(record.messages),
+    ),
+    "prompt-completion": Form(
+        _PromptCompletion,
+        # Recorded from the service (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others
+        # follow its pattern.
+        '{"prompt": "<input text>", "completion": "<output text>"}',
+        _read_pair,
+        plain=(_PromptCompletion, lambda record: (record.prompt, record.completion)),
+    ),
+    "pre-training": Form(_Pretraining, '{"input": "<input text>"}', _read_text),
+    "image": Form(_Captioned, '{"image-ref": "<S3 URI>", "caption": "<caption>"}', _read_caption),
+    "reinforcement": Form(
+        _Graded, '{"messages": [{"role": "user", "content": "<input text>"}]}', _read_graded, _graded_problems, raw=True
+    ),
+}
+"""By a ``form`` of ``base_models.toml`` or, where a method has none, by its ``format``."""
