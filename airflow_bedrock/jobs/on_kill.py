@@ -34,6 +34,8 @@ _HANDLER_SECONDS = 1.0  # Airflow kills a process 5 seconds after it has asked i
 # How long Airflow waits for on_kill; a call that has begun by then is completed.
 _SECONDS = conf.getint("triggerer", "on_kill_timeout", fallback=30) - 1
 
+_TRIGGERER_SECONDS = 3600.0  # for which a triggerer retries while AWS throttles or is away: that takes no slot
+
 _running: set[asyncio.Task[Any]] = set()  # the event loop has only weak references to tasks
 
 
@@ -143,11 +145,19 @@ async def stop_unless_wanted(
             await asyncio.sleep(pause)
             pause = await work(make_service, job_identifier, ti, own_run_only, began)
 
-    await to_its_end(stop())
+    if not await to_its_end(stop()):
+        log.warning(
+            "Job %s is not stopped yet, and is billed meanwhile. This triggerer goes on trying; its own log, rather "
+            "than the log of this task, says what becomes of the job.",
+            job_identifier,
+        )
 
 
-async def to_its_end(work: Awaitable[T]) -> None:
-    """Await the work for as long as on_kill may take, although Airflow cancels the wait every second."""
+async def to_its_end(work: Awaitable[T]) -> bool:
+    """Await the work for as long as on_kill may take, although Airflow cancels the wait every second.
+
+    :return: whether the work is done; otherwise it goes on.
+    """
     task = asyncio.ensure_future(work)
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -155,6 +165,7 @@ async def to_its_end(work: Awaitable[T]) -> None:
     while not task.done() and (remaining := deadline - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({task}, timeout=remaining)  # unlike `await task`, this does not cancel the task
+    return task.done()
 
 
 def _stop_unless_wanted(
@@ -169,10 +180,11 @@ def _stop_unless_wanted(
         else:
             log.info("Job %s is left running: the task is %s and will continue", job_identifier, state)
     except NotYetError as error:
-        over = time.monotonic() - began >= error.seconds
+        so_far = time.monotonic() - began
+        over = so_far >= (_TRIGGERER_SECONDS if error.passes else error.seconds)
         outcome = error.at_last if over else f"{error} Retrying for as long as this triggerer runs."
         log.warning("The task is %s. %s", state, outcome)
-        return None if over else stopping.TRY_AGAIN_SECONDS
+        return None if over else max(stopping.TRY_AGAIN_SECONDS, so_far / 10)
     except Exception:
         if time.monotonic() - began < _SECONDS - _ASK_AGAIN_SECONDS:
             return _ASK_AGAIN_SECONDS

@@ -9,7 +9,7 @@ from functools import partial
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_not_found
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, kind_of
@@ -29,12 +29,14 @@ class NotYetError(Exception):
 
     :param seconds: how long retries may help, from the first try on.
     :param at_last: what to say if all retries fail: a sentence.
+    :param passes: whether the error is temporary: who blocks nobody may retry for longer than ``seconds``.
     """
 
-    def __init__(self, message: str, seconds: float, at_last: str) -> None:
+    def __init__(self, message: str, seconds: float, at_last: str, *, passes: bool = False) -> None:
         super().__init__(message)
         self.seconds = seconds
         self.at_last = at_last
+        self.passes = passes
 
 
 def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
@@ -99,7 +101,7 @@ def _check_passing(service: Service, job_arn: str, error: Exception, message: st
     if is_not_found(error):
         raise _not_shown(service, job_arn) from error
     if service.may_pass(error):
-        raise NotYetError(message, _PASSING_SECONDS, message) from error
+        raise NotYetError(message, _PASSING_SECONDS, message, passes=True) from error
 
 
 def _not_shown(service: Service, job: str) -> NotYetError:
@@ -157,10 +159,14 @@ def _stop_unless_others_wait(
         job_arn = _arn(service, job_arn)
         tags = service.tags_of(job_arn)
     except CALL_ERRORS as error:
+        remedy = (
+            "Allow bedrock:ListTagsForResource to the role of the connection"
+            if is_denied(error)
+            else "Stop it in the AWS console if it is not needed"
+        )
         message = (
             f"{noun} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
-            "it, could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: "
-            f"{error}"
+            f"it, could not be read. {remedy}. AWS said: {error}"
         )
         _check_passing(service, job_arn, error, message)
         return message

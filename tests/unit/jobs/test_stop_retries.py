@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,6 +126,27 @@ def test_a_caller_that_does_not_wait_gets_a_temporary_error(world: World) -> Non
     world.fail(THROTTLED, until=1000)
     with pytest.raises(stopping.NotYetError, match="Slow down"):
         stopping.stop_job(Service(CUSTOMIZATION_JOB, world.hook), world.job.arn, patient=False)
+
+
+@pytest.mark.parametrize(("minutes", "stopped"), [(30, True), (80, False)])
+def test_a_triggerer_retries_for_an_hour_while_the_service_throttles(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, minutes: int, stopped: bool
+) -> None:
+    """It holds no slot meanwhile, and polls less and less often; a minute would leave the job of a busy account."""
+    monkeypatch.setattr(on_kill, "time", world)
+    monkeypatch.setattr(task_state, "state_of", lambda _: "failed")
+    world.fail(THROTTLED, until=60 * minutes)
+    ti: Any = SimpleNamespace(dag_id="d", task_id="t", run_id="run", map_index=-1)
+    tries, pause = 0, 0.0
+    while pause is not None:
+        world.sleep(pause)
+        service = Service(CUSTOMIZATION_JOB, world.hook)
+        pause = on_kill._stop_unless_wanted(lambda: service, world.job.arn, ti, False, 0.0)  # noqa: B023  # called now
+        tries += 1
+    assert world.job.runs is not stopped
+    assert tries < 80
+    last = caplog.messages[-1]
+    assert ("is being stopped" if stopped else "Stop it in the AWS console if it is not needed. AWS said: ") in last
 
 
 def test_a_job_that_is_being_stopped_is_not_said_to_run_on(world: World) -> None:
