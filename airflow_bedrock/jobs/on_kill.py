@@ -115,6 +115,12 @@ class KillSwitch:
         """Stop or leave the job; return False to be called again."""
         try:
             if task_state.state_of(self._ti) in TERMINAL_STATES:
+                # Airflow may kill this process before the service, which may throttle, has responded.
+                log.info(
+                    "This task was ended for good: stopping job %s. If no line below says what became of it, it may run "
+                    "and be billed on; airflow-bedrock jobs --orphans --stop stops it then",
+                    job,
+                )
                 log.info("This task was ended for good. %s", stop())
             else:
                 log.info("Job %s was left running: this task continues, and its next try adopts the job", job)

@@ -194,6 +194,26 @@ def test_credentials_that_have_expired_meanwhile_are_taken_anew(world: World) ->
     assert world.hook.clients == 2
 
 
+def test_the_log_names_the_job_before_the_service_has_responded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Airflow kills the process five seconds later, while a throttled call may still be repeated."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(task_state, "state_of", lambda _: "failed")
+    before: list[str] = []
+
+    def stop() -> str:
+        before.extend(caplog.messages)
+        return "It is being stopped."
+
+    switch = on_kill.KillSwitch(None)
+    switch.aim("arn of the job", stop)
+    switch.pull()
+    switch.wait()
+    assert "stopping job arn of the job" in before[-1]
+    assert "it may run and be billed on; airflow-bedrock jobs --orphans --stop" in before[-1]
+
+
 def test_a_second_signal_while_the_first_is_handled_stops_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes as soon as the switch knows of its thread."""
     monkeypatch.setattr(task_state, "state_of", lambda _: "failed")
