@@ -117,8 +117,8 @@ class KillSwitch:
             if task_state.state_of(self._ti) in TERMINAL_STATES:
                 # Airflow may kill this process before the service, which may throttle, has responded.
                 log.info(
-                    "This task was ended for good: stopping job %s. If no line below says what became of it, it may run "
-                    "and be billed on; airflow-bedrock jobs --orphans --stop stops it then",
+                    "This task was ended for good: stopping job %s. If no line below says what became of it, it may "
+                    "run and be billed on; airflow-bedrock jobs --orphans --stop stops it then",
                     job,
                 )
                 log.info("This task was ended for good. %s", stop())
