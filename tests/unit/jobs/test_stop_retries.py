@@ -137,7 +137,8 @@ def test_a_triggerer_retries_for_an_hour_while_the_service_throttles(
     monkeypatch.setattr(task_state, "state_of", lambda _: "failed")
     world.fail(THROTTLED, until=60 * minutes)
     ti: Any = SimpleNamespace(dag_id="d", task_id="t", run_id="run", map_index=-1)
-    tries, pause = 0, 0.0
+    tries = 0
+    pause: float | None = 0.0
     while pause is not None:
         world.sleep(pause)
         service = Service(CUSTOMIZATION_JOB, world.hook)
