@@ -41,8 +41,8 @@ _COMMANDS = {
 }
 """Subcommand → its module, and what it does.
 
-The module has ``add_arguments(parser)`` and ``run(arguments) -> exit code``. It may also have ``FAILURES``: if ``run``
-raises one of these errors, its message is printed, and the exit code is 1.
+The module has ``add_arguments(parser)`` and ``run(arguments) -> exit code``. If ``run`` raises an error of Airflow or
+AWS, or a ValueError, its message is printed, and the exit code is 1, or the module's ``FAILED``.
 """
 
 
@@ -87,10 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # as watch is usually ended; a traceback would say no more
         sys.stderr.write("Interrupted.\n")
         return 130  # as a shell reports SIGINT
-    except getattr(module, "FAILURES", ()) as error:
+    except _failures() as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return getattr(module, "FAILED", 1)
     return code
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return the errors whose message says enough; a ValueError is botocore's for settings such as an endpoint."""
+    from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since they load botocore and Airflow
+    from airflow_bedrock.compat import AirflowException
+
+    return AirflowException, ValueError, *CALL_ERRORS
 
 
 def _is_known(conn_id: str) -> bool:

@@ -95,19 +95,25 @@ class Storage:
         with file:
             yield file
 
-    def fetch(self, uri: str, copy: Path) -> Path:
+    def fetch(self, uri: str, copy: Path, *, listed: bool = False) -> Path:
         """Return the local file that ``uri`` names, or ``copy`` with the content of the object on S3.
 
+        :param listed: whether the file was found in a folder or a manifest, which another try reads again.
         :raises BedrockFatalError: it does not exist, or may not be read.
-        :raises BedrockError: reading failed with a transient error.
+        :raises BedrockError: reading failed with a transient error, or a listed file does not exist any more.
         """
-        with _explained("read", uri):
-            if not is_s3(uri):
-                with local_path(uri).open("rb"):
-                    return local_path(uri)
-            bucket, key = bucket_and_key(uri)
-            self._s3().download_file(bucket, key, str(copy))
-            return copy
+        try:
+            with _explained("read", uri):
+                if not is_s3(uri):
+                    with local_path(uri).open("rb"):
+                        return local_path(uri)
+                bucket, key = bucket_and_key(uri)
+                self._s3().download_file(bucket, key, str(copy))
+                return copy
+        except BedrockFatalError as error:
+            if listed and _is_missing(error.__cause__):
+                raise BedrockError(f"{uri} was deleted after it was listed. Another try lists anew.") from error
+            raise
 
     def check_folder(self, uri: str) -> None:
         """Check, without writing, as far as possible that files can be written to the folder.

@@ -26,6 +26,7 @@ from airflow_bedrock.uris import bucket_and_key, file_uri, is_s3, local_path
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+FAILED = 2
 _EPILOG = """\
 examples:
   airflow-bedrock check train.jsonl --model amazon.nova-micro-v1:0

@@ -31,6 +31,7 @@ from airflow_bedrock.datasets.estimate import (
 from airflow_bedrock.datasets.rules import Rules, rules_for
 from airflow_bedrock.prices import PriceFileError, prices
 
+FAILED = 2
 _EPILOG = """\
 examples:
   airflow-bedrock estimate train.jsonl --model amazon.nova-micro-v1:0

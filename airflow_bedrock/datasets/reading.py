@@ -8,7 +8,7 @@ dropped silently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -124,6 +124,8 @@ def reader(fields: Fields, form: str) -> Reader:
     """
     prompt_field = _PROMPTS.get(form, "prompt") if fields.prompt == "prompt" else fields.prompt
     prompt, completion = _getter(prompt_field), _getter(fields.completion)
+    # What the completion is made of may be a class that is called false.
+    marks = [one for one in _BAD_ANSWER_MARKS if one != fields.completion and f"{{{one}}}" not in fields.completion]
 
     def read(record: Mapping[str, Any]) -> Conversation:
         try:
@@ -157,7 +159,7 @@ def reader(fields: Fields, form: str) -> Reader:
         if form == "distillation" and record.get(fields.completion) is None:
             return Conversation(None, turns)
         turns.append(Turn("assistant", [completion(record)]))
-        _refuse_bad_answer(record)
+        _refuse_bad_answer(record, marks)
         return Conversation(None, turns)
 
     return read
@@ -220,10 +222,10 @@ def _refuse_beside(record: Mapping[str, Any]) -> None:
     _refuse_bad_answer(record)
 
 
-def _refuse_bad_answer(record: Mapping[str, Any]) -> None:
+def _refuse_bad_answer(record: Mapping[str, Any], marks: Sequence[str] = _BAD_ANSWER_MARKS) -> None:
     """Raise if preference data (KTO) marks the answer as bad."""
-    for mark in _BAD_ANSWER_MARKS:
-        if record.get(mark) is False:
+    for mark in marks:
+        if str(record.get(mark)).lower() == "false":  # CSV has no booleans
             raise DatasetError(f"is marked as a bad answer ({mark}: false), which no fine-tuning format supports")
 
 
@@ -323,6 +325,8 @@ def _graded(record: Mapping[str, Any]) -> Conversation:
 
 def _log(record: Mapping[str, Any]) -> Conversation:
     request, response = "input.inputBodyJson", "output.outputBodyJson"
+    if value_of(record, f"{request}.toolConfig"):
+        raise DatasetError("holds tools, which no fine-tuning format accepts")
     messages = value_of(record, f"{request}.messages")
     if not isinstance(messages, list):
         raise DatasetError("an invocation log without a conversation")

@@ -15,6 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -245,18 +246,27 @@ def _is_array(path: Path) -> bool:
     return line[:1] == b"["
 
 
-def _csv(text: IO[str], delimiter: str = ",") -> Iterator[dict[str, Any]]:
+def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
     """Yield the rows; an unclosed quote, which would make the rest of the file one field, is an error.
 
-    In locales with a decimal comma, spreadsheets separate fields with semicolons.
+    In locales with a decimal comma, spreadsheets write semicolons; a line ``sep=;`` before the header is for them.
+
+    :param delimiters: the one that splits the header into the most fields is the delimiter; of equal ones, the first.
     """
     csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
-    table = partial(csv.DictReader, text, restkey=MORE_FIELDS, strict=True)
-    found = table(delimiter=delimiter)
+    header = text.readline()
+    if re.fullmatch(r"sep=.\s*", header):
+        header = text.readline()
+    delimiter = max(delimiters, key=partial(_fields, header))
+    found = csv.DictReader(
+        chain([header], text),
+        restkey=MORE_FIELDS,
+        delimiter=delimiter,
+        # Without it, the second field of `"a", "b"` would begin with a space and have the quotes in it.
+        skipinitialspace=f"{delimiter} " in header,
+        strict=True,
+    )
     try:
-        names = found.fieldnames or ()
-        if len(names) == 1 and ";" in names[0] and delimiter == ",":
-            found = table(next(csv.reader(names, delimiter=";")), delimiter=";")
         _check_different(found.fieldnames or (), "the header")
         for row in found:
             if any(row.pop(MORE_FIELDS, None) or ()):
@@ -269,6 +279,10 @@ def _csv(text: IO[str], delimiter: str = ",") -> Iterator[dict[str, Any]]:
         raise DatasetError(
             f"near line {found.line_num}: {error}. Quote fields that contain quotes, and double the quotes in them"
         ) from error
+
+
+def _fields(header: str, delimiter: str) -> int:
+    return len(next(csv.reader([header], delimiter=delimiter), ()))
 
 
 def _check_different(names: Sequence[str], whose: str) -> None:
@@ -325,6 +339,6 @@ def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
 _READERS: dict[str, Callable[[IO[str]], Iterator[Any]]] = {
     "json": _array,
     "csv": _csv,
-    "tsv": partial(_csv, delimiter="\t"),
+    "tsv": partial(_csv, delimiters="\t"),
     "txt": _lines,
 }

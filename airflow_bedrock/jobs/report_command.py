@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.cli import add_connection, add_format, not_empty, results, sparkline, table
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.customization.console import local_page, resource_url
@@ -17,8 +16,6 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.s3 import read_losses
 from airflow_bedrock.jobs.service import Service
-
-FAILURES = (AirflowException, *CALL_ERRORS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,7 @@ from typing import Any
 import httpx
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.cli import add_connection, add_format, delay, not_empty, results, sparkline
-from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -24,7 +22,6 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.waiting import Poller
 
-FAILURES = (AirflowException, *CALL_ERRORS)
 _NO_RESPONSE_TIMEOUT = 3600.0  # seconds
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -313,7 +314,9 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
             self.log.warning("Not read: %s", ", ".join(sorted(not_read)))
         if not read:
             raise DatasetError(f"there is no file of a supported type, such as .jsonl or .csv, under {source_uri}")
-        files = list(zip((names[uri] for uri in read), _fetched(storage, read, fetched), strict=True))
+        files = list(
+            zip((names[uri] for uri in read), _fetched(storage, read, fetched, listed=of_a_folder), strict=True)
+        )
         facts = [{"uri": uri, **_described(path)} for uri, (_, path) in zip(read, files, strict=True)]
         if sql:
             found = [Source("row", sources.query(sql, files, made))]
@@ -478,7 +481,7 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
         files += [(uri, split, manifest.files[split]) for split in Split if split in manifest.files]
     if not files:
         raise DatasetError("no manifest names a file: there are no records to train on")
-    paths = _fetched(storage, [file.uri for _, _, file in files], folder)
+    paths = _fetched(storage, [file.uri for _, _, file in files], folder, listed=True)
     for (uri, _, file), path in zip(files, paths, strict=True):
         if _described(path) != {"bytes": file.bytes, "sha256": file.sha256}:
             raise BedrockError(
@@ -489,14 +492,15 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
     return found, {"sources": facts, "not_read": []}
 
 
-def _fetched(storage: Storage, uris: Sequence[str], folder: Path) -> list[Path]:
+def _fetched(storage: Storage, uris: Sequence[str], folder: Path, *, listed: bool) -> list[Path]:
     """Copy objects, several at once; the first alone, which makes the client that threads may share."""
     from concurrent.futures import ThreadPoolExecutor
 
     copies = [folder / str(number) for number in range(len(uris))]
-    first = storage.fetch(uris[0], copies[0])
+    fetch = partial(storage.fetch, listed=listed)
+    first = fetch(uris[0], copies[0])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [first, *pool.map(storage.fetch, uris[1:], copies[1:])]
+        return [first, *pool.map(fetch, uris[1:], copies[1:])]
 
 
 def _named(arguments: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.base_models import FINE_TUNING
@@ -131,7 +132,7 @@ class BedrockDatasetCheckOperator(BedrockOperator):
                 {part: arguments[f"{part}_data_uri"] for part in ("training", "validation", "test")},
                 arguments["base_model_id"],
                 arguments["customization_type"],
-                fetch=storage.fetch,
+                fetch=partial(storage.fetch, listed=training.endswith("/")),
                 files_in=storage.files,
                 logs_config=arguments["invocation_logs_config"],
                 s3=self._s3.conn if arguments["media_sizes"] else None,

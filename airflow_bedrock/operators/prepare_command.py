@@ -21,6 +21,7 @@ from airflow_bedrock.datasets import OnConflict, PreparationReport, RecordFormat
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator, UnfitDataError
 
+FAILED = 2
 _EPILOG = """\
 examples:
   airflow-bedrock prepare tickets.csv --output prepared --model amazon.nova-micro-v1:0 --prompt-field question

@@ -13,12 +13,26 @@ from airflow_bedrock.exceptions import BedrockFatalError
 if TYPE_CHECKING:
     from airflow_bedrock.datasets.checking import CheckReport
     from airflow_bedrock.datasets.estimate import Estimate
+    from airflow_bedrock.prices import Prices
     from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
 
 log = logging.getLogger(__name__)
 
 _KEPT = "No job was made and nothing was spent."
+
+
+def known_prices() -> Prices:
+    """Return the prices in force: the packaged ones, and those in the user's file.
+
+    :raises BedrockFatalError: the user's file cannot be read, or is invalid.
+    """
+    from airflow_bedrock import prices as priced
+
+    try:
+        return priced.prices(configuration.prices())
+    except priced.PriceFileError as error:
+        raise BedrockFatalError(f"{error}. Correct the file that [bedrock] prices names.") from error
 
 
 def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:

@@ -25,6 +25,7 @@ from airflow_bedrock.operators.arguments import (
     text,
 )
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
+from airflow_bedrock.operators.pricing import known_prices
 from airflow_bedrock.operators.registry import registry_uri_rule
 from airflow_bedrock.uris import file_uri
 
@@ -208,9 +209,7 @@ class BedrockPromotionGate(BedrockOperator):
         return PromotionRule(**{name: given[name] for name in names})
 
     def _cost(self, given: Mapping[str, Any], input_tokens: int, output_tokens: int) -> float | None:
-        from airflow_bedrock.prices import prices
-
-        known = prices(configuration.prices())
+        known = known_prices()
         region = self.hook.conn_region_name
         price_in = known.find(given["base_model_id"], "custom_input", region)
         price_out = known.find(given["base_model_id"], "custom_output", region)

@@ -13,6 +13,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import Hook
+from airflow_bedrock.operators.pricing import known_prices
 from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.uris import file_uri, join
 
@@ -113,14 +114,13 @@ class QuestionsOperator(SpendingOperator[Hook]):
         """
         from airflow_bedrock.converse import EmbeddingModel
         from airflow_bedrock.evaluation.bill import Rate
-        from airflow_bedrock.prices import prices
 
         if ":provisioned-model/" in called.model_id and not self._in_batches:
             return Rate(0.0, 0.0)  # it is billed by the hour, used or not
         kind = ("custom_" if ":custom-model/" in answered_by else "") + ("batch_" if self._in_batches else "")
         parts = ("input",) if isinstance(called, EmbeddingModel) else ("input", "output")
         figures: Any = [f"{kind}{part}" for part in parts]
-        table, region = prices(configuration.prices()), self.hook.conn_region_name
+        table, region = known_prices(), self.hook.conn_region_name
         found = [price for figure in figures if (price := table.find(answered_by, figure, region))]
         return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration
 from airflow_bedrock.operators.arguments import Rule, flag, named, real, rendered, text, whole
+from airflow_bedrock.operators.pricing import known_prices
 from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.prices import Prices
     from airflow_bedrock.registry.retirement import Plan
 
 
@@ -96,17 +97,17 @@ class BedrockRetireModelsOperator(RegistryOperator):
                 rollbacks=given["keep_rollbacks"],
             ),
         }
+        known = known_prices()  # before anything is deleted: the task fails if they cannot be read
         if not given["delete"]:
-            return self._reported(self.hook.plan_retirement(given["deployment_name"], **retirer), dry_run=True)
+            plan = self.hook.plan_retirement(given["deployment_name"], **retirer)
+            return self._reported(plan, known, dry_run=True)
         plan = self.hook.retire(
             given["deployment_name"], delay=given["waiter_delay"], max_polls=given["waiter_max_attempts"], **retirer
         )
-        return self._reported(plan, dry_run=False)
+        return self._reported(plan, known, dry_run=False)
 
-    def _reported(self, plan: Plan, *, dry_run: bool) -> dict[str, Any]:
-        from airflow_bedrock.prices import prices
-
-        saved, unknown = plan.savings(prices(configuration.prices()), self.hook.conn_region_name)
+    def _reported(self, plan: Plan, known: Prices, *, dry_run: bool) -> dict[str, Any]:
+        saved, unknown = plan.savings(known, self.hook.conn_region_name)
         for model_arn, reason in plan.kept.items():
             self.log.info("%s is kept: %s", model_arn, reason)
         for model in plan.retired:

@@ -10,12 +10,10 @@ import sys
 from datetime import UTC, datetime
 
 from airflow_bedrock.cli import not_empty, results, table
-from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry.approval import Answer, Approvals
 from airflow_bedrock.registry.models import add_registry, connect
 
-FAILURES = (AirflowException,)
 _HEADER = ("ID", "UNTIL", "ASKED BY", "REPORT")
 
 

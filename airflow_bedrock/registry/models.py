@@ -12,11 +12,9 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.cli import add_connection, add_format, not_empty, results, table
-from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.hooks.registry import BedrockModelRegistryHook
 from airflow_bedrock.registry.register import ModelVersion, Register
 
-FAILURES = (AirflowException,)
 _HEADER = ("LINE", "STATE", "PERIOD", "SINCE", "PROMOTED BY", "APPROVED BY", "MODEL")
 
 

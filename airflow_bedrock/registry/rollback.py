@@ -7,10 +7,7 @@ import getpass
 import os
 
 from airflow_bedrock.cli import delay, not_empty, results
-from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.registry.models import add_registry, connect
-
-FAILURES = (AirflowException,)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

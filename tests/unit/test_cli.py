@@ -97,6 +97,30 @@ def test_without_a_region_the_error_says_where_to_set_it(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["jobs"], 1),
+        (["watch", "router"], 1),
+        (["report", "router"], 1),
+        (["models", "--registry", "s3://bucket/registry"], 1),
+        (["rollback", "router", "--registry", "s3://bucket/registry"], 1),
+        (["approve", "--registry", "s3://bucket/registry"], 1),
+        (["spend", "--ledger", "s3://bucket/spend"], 1),
+        (["check", "s3://bucket/train.jsonl", "--model", "amazon.nova-micro-v1:0"], 2),
+        (["estimate", "s3://bucket/train.jsonl", "--model", "amazon.nova-micro-v1:0"], 2),
+        (["prepare", "s3://bucket/raw/", "--output", "s3://bucket/out", "--model", "amazon.nova-micro-v1:0"], 2),
+    ],
+)
+def test_an_endpoint_that_is_none_is_one_sentence(
+    arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Botocore raises a ValueError for it, which is an error of no call."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
+    assert main(arguments) == code
+    assert "Invalid endpoint: nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["report", ""],

@@ -78,6 +78,18 @@ def test_same_and_lies_in(tmp_path: Path) -> None:
     assert not lies_in("s3://b/src-out", "s3://b/src/")
 
 
+@pytest.mark.parametrize("uri", ["s3://bucket/listed.jsonl", "/nowhere/listed.jsonl"])
+def test_a_listed_file_that_is_gone_is_worth_another_try(s3: Any, tmp_path: Path, uri: str) -> None:
+    """It lists what is there then; a file that a person names does not come back by itself."""
+    client, stub = s3
+    for listed in (True, False):
+        if uri.startswith("s3:"):
+            stub.add_client_error("head_object", "404", http_status_code=404)
+        with pytest.raises(BedrockError, match="was deleted" if listed else "it does not exist") as caught:
+            Storage(lambda: client).fetch(uri, tmp_path / "copy", listed=listed)
+        assert isinstance(caught.value, BedrockFatalError) is not listed
+
+
 def test_a_missing_bucket_is_named(s3: Any, tmp_path: Path) -> None:
     """Before a write and at one, the error says that it is the bucket which does not exist."""
     client, stub = s3

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.arguments", "operators.base", "spend"},
     "operators": {*ENGINE, *FACE, "registry", "spend", "storage", "converse", "datasets", "evaluation"},
     "local": {*FACTS, "datasets.rules"},
-    "cli": {*FACTS, "customization", "datasets", "jobs", "local.command", "registry", "spend"},
+    "cli": {*FACTS, "compat", "customization", "datasets", "jobs", "local.command", "registry", "spend"},
 }
 NO_AIRFLOW = {*FACTS, "customization", "datasets", "evaluation", "local"}
 TESTS_A_DAG = "airflow_bedrock.local.dag_test"  # for who tests a DAG, in whose process Airflow is

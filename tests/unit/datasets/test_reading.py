@@ -122,6 +122,13 @@ def test_fields_and_templates() -> None:
     assert through({"title": "a", "body": "b"}, "pre-training", Fields(prompt="{title}: {body}")) == {"input": "a: b"}
 
 
+def test_a_class_that_is_called_false_is_no_bad_answer() -> None:
+    """Where the field that marks bad answers elsewhere is what the model must learn."""
+    for completion in ("label", "Answer: {label}"):
+        found = through({"prompt": "a", "label": "False"}, "prompt-completion", Fields(completion=completion))
+        assert found["completion"].endswith("False")
+
+
 def test_a_name_with_a_brace_that_closes_nothing_is_a_name() -> None:
     """Only a brace that opens makes it a template."""
     found = through({"a}": "Where?", "label": "Here."}, "prompt-completion", Fields(prompt="a}", completion="label"))
@@ -191,6 +198,15 @@ def test_other_formats() -> None:
         ({"messages": [], "label": False}, "marked as a bad answer"),
         ({"prompt": "secret", "completion": "b", "label": False}, "marked as a bad answer"),
         ({"prompt": "secret", "completion": "b", "kto_tag": False}, "marked as a bad answer"),
+        ({"prompt": "secret", "completion": "b", "label": "False"}, "marked as a bad answer"),
+        (
+            {
+                "schemaType": "ModelInvocationLog",
+                "input": {"inputBodyJson": {"messages": [ASKED], "toolConfig": {"tools": [{"secret": {}}]}}},
+                "output": {"outputBodyJson": {"output": {"message": SAID}}},
+            },
+            "holds tools",
+        ),
         ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; it contains an array of objects"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},

@@ -55,6 +55,22 @@ def test_every_kind(tmp_path: Path, kind: str, suffix: str, pack: Callable[[byte
     assert read(tmp_path, f"data.{kind}{suffix}", pack(CONTENT[kind].encode())) == RECORDS
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "sep={}\r\n", "\ufeffsep={}\n"])
+def test_the_header_shows_the_delimiter(tmp_path: Path, delimiter: str, before: str) -> None:
+    """As spreadsheets write it, also where each field is in quotes: a comma in a text decides nothing."""
+    rows = [("prompt", "completion"), *(("a, b; c\t| d", f"e {number}, f") for number in range(3))]
+    content = before.format(delimiter) + "".join(delimiter.join(f'"{one}"' for one in row) + "\r\n" for row in rows)
+    assert read(tmp_path, "x.csv", content.encode()) == [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
+def test_a_space_after_each_delimiter_is_none_of_the_text(tmp_path: Path) -> None:
+    """Otherwise a text would begin with a space, and have its quotes in it. A tab-separated header may have commas."""
+    assert read(tmp_path, "x.csv", b'prompt, completion\n"a", "b, c"\n') == [{"prompt": "a", "completion": "b, c"}]
+    tsv = "question, or not\tcompletion\na\tb\n"
+    assert read(tmp_path / "tsv", "x.tsv", tsv.encode()) == [{"question, or not": "a", "completion": "b"}]
+
+
 def test_json_that_is_lines(tmp_path: Path) -> None:
     """A .json file that holds no array holds JSON Lines."""
     assert read(tmp_path, "x.json", CONTENT["jsonl"].encode()) == RECORDS

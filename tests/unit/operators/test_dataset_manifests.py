@@ -15,6 +15,7 @@ from airflow_bedrock.datasets import RecordFormat
 from airflow_bedrock.datasets.manifest import name_of
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator
+from airflow_bedrock.storage import Storage
 
 NOVA = "amazon.nova-micro-v1:0:128k"
 SHARED = {"base_model_id": NOVA, "system_prompt": "Name the team.", "validation_fraction": 0.1, "test_fraction": 0.2}
@@ -54,6 +55,27 @@ def test_a_set_of_periods_has_each_record_once_and_in_its_split(tmp_path: Path) 
     manifest = json.loads(Path(found["manifest_uri"]).read_bytes())
     assert [one["uri"] for one in manifest["sources"]] == manifests
     assert made(tmp_path / "set", source_manifests=manifests)["digest"] == found["digest"]
+
+
+def test_a_file_that_is_deleted_after_the_listing_is_read_no_more_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder whose old objects expire."""
+    (tmp_path / "in").mkdir()
+    for name, found in (("a", records(range(60))), ("b", records(range(60, 90)))):
+        (tmp_path / "in" / f"{name}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in found))
+    task, listed = {"source_uri": f"{tmp_path}/in/"}, Storage.files
+
+    def delete_after(storage: Storage, uri: str) -> list[str]:
+        found = listed(storage, uri)
+        (tmp_path / "in" / "a.jsonl").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Storage, "files", delete_after)
+    with pytest.raises(BedrockError, match=r"a.jsonl was deleted after it was listed") as caught:
+        made(tmp_path / "out", **task)
+    assert not isinstance(caught.value, BedrockFatalError)
+    assert made(tmp_path / "out", **task)["counts"]["read"] == 30
 
 
 def test_a_group_stays_in_its_split(tmp_path: Path) -> None:

@@ -212,6 +212,14 @@ def test_what_would_let_anybody_approve_breaks_the_dag(wrong: dict[str, Any]) ->
         BedrockPromotionGate(task_id="gate", report_uri="s3://bucket/report.json", **wrong)
 
 
+def test_prices_that_cannot_be_read_are_named(gated: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what to correct, and without another try: they were a ValueError of nobody."""
+    (tmp_path / "prices.toml").write_text("no = [")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(tmp_path / "prices.toml"))
+    with pytest.raises(BedrockFatalError, match=r"prices\.toml are not in the form .* Correct the file"):
+        gated(max_cost=1, base_model_id=BASE_MODEL)
+
+
 def test_a_cost_needs_a_model() -> None:
     """By whose price it is counted."""
     with pytest.raises(ValueError, match="max_cost needs base_model_id"):

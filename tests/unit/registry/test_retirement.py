@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -242,7 +243,18 @@ def test_the_prices_are_those_of_the_region_of_the_calls() -> None:
     """The connection has no region, so boto3's own configuration gives it, for the calls and for the prices."""
     task = BedrockRetireModelsOperator(task_id="retire", deployment_name=NAME, registry_uri="s3://bucket/registry")
     model = Model(arn="m", name="m", base_model_arn="amazon.nova-lite-v1:0", created=datetime.now(UTC), uses=[])
-    assert task._reported(Plan(retired=[model], kept={}), dry_run=True)["without_price"] == []
+    assert task._reported(Plan(retired=[model], kept={}), prices(), dry_run=True)["without_price"] == []
+
+
+def test_nothing_is_deleted_if_the_prices_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The task failed after it had deleted the models."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(tmp_path / "none.toml"))
+    task = BedrockRetireModelsOperator(
+        task_id="retire", deployment_name=NAME, registry_uri="s3://bucket/registry", delete=True
+    )
+    task.__dict__["hook"] = None  # not reached
+    with pytest.raises(BedrockFatalError, match=r"none\.toml cannot be read"):
+        task.execute({})
 
 
 def test_a_commitment_that_ends_at_this_moment_has_ended(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
