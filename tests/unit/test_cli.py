@@ -111,7 +111,7 @@ def test_without_a_region_the_error_says_where_to_set_it(
         (["prepare", "s3://bucket/raw/", "--output", "s3://bucket/out", "--model", "amazon.nova-micro-v1:0"], 2),
     ],
 )
-def test_an_endpoint_that_is_none_is_one_sentence(
+def test_an_invalid_endpoint_is_one_sentence(
     arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Botocore raises a ValueError for it, which is an error of no call."""

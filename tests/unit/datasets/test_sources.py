@@ -64,7 +64,7 @@ def test_the_header_shows_the_delimiter(tmp_path: Path, delimiter: str, before: 
     assert read(tmp_path, "x.csv", content.encode()) == [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
 
-def test_a_space_after_each_delimiter_is_none_of_the_text(tmp_path: Path) -> None:
+def test_a_space_after_each_delimiter_is_not_in_the_text(tmp_path: Path) -> None:
     """Otherwise a text would begin with a space, and have its quotes in it. A tab-separated header may have commas."""
     assert read(tmp_path, "x.csv", b'prompt, completion\n"a", "b, c"\n') == [{"prompt": "a", "completion": "b, c"}]
     tsv = "question, or not\tcompletion\na\tb\n"
