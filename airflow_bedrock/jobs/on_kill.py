@@ -114,7 +114,7 @@ class KillSwitch:
     def _settle(self, job: str, stop: Callable[[], str]) -> bool:
         """Stop or leave the job; return False to be called again."""
         try:
-            if task_state.state_of(self._ti) in TERMINAL_STATES:
+            if _final_state(self._ti) in TERMINAL_STATES:
                 # Airflow may kill this process before the service, which may throttle, has responded.
                 log.info(
                     "This task was ended for good: stopping job %s. If no line below says what became of it, it may "
@@ -130,6 +130,19 @@ class KillSwitch:
             )
             return False
         return True
+
+
+def _final_state(ti: Any) -> str | None:
+    """Return the state of the task instance; ``removed`` if its DAG run was deleted: then no try follows.
+
+    Airflow deletes a DAG while its tasks are deferred, and a run that has just been marked failed.
+    """
+    try:
+        return task_state.state_of(ti)
+    except LookupError:
+        if task_state.run_exists(ti):
+            raise  # only the task instance was deleted: Airflow makes it again
+        return "removed"
 
 
 async def stop_unless_wanted(
@@ -179,7 +192,7 @@ def _stop_unless_wanted(
 ) -> float | None:
     """Stop the job if no task waits for it; return the seconds until another try, or None."""
     try:
-        state = task_state.state_of(ti)
+        state = _final_state(ti)
         if state in TERMINAL_STATES:
             outcome = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
             log.info("The task is %s. %s", state, outcome)

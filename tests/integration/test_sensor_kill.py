@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import GetTaskStates
+from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
 
 from airflow_bedrock.jobs import on_kill
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
@@ -67,6 +67,24 @@ class Supervisor:
         if isinstance(self.state, Exception):
             raise self.state
         return SimpleNamespace(task_states={"run": {self.task: self.state}})
+
+
+class Deleted(Supervisor):
+    """Answers for the supervisor once the task instance was deleted.
+
+    :param runs: how many runs of its id there are.
+    """
+
+    def __init__(self, runs: int) -> None:
+        super().__init__(None)
+        self.runs = runs
+
+    def send(self, message: Any) -> Any:
+        if isinstance(message, GetDRCount):
+            assert (message.dag_id, message.run_ids) == ("dag", ["run"])
+            return SimpleNamespace(count=self.runs)
+        super().send(message)
+        return SimpleNamespace(task_states={"run": {}} if self.runs else {})
 
 
 @pytest.fixture
@@ -123,6 +141,23 @@ async def test_a_wait_that_is_over_for_good_stops_the_job(
         await kill(runner, task)
     assert server.counts()["stop"] == 1
     assert job.status == "Stopped"
+
+
+@pytest.mark.parametrize(("runs", "stops"), [(0, 1), (1, 0)])
+async def test_a_deleted_run_needs_its_job_no_more(
+    server: JobServer,
+    supervisor: Callable[[Supervisor], Supervisor],
+    monkeypatch: pytest.MonkeyPatch,
+    runs: int,
+    stops: int,
+) -> None:
+    """Airflow deletes a DAG with its runs while tasks are deferred; a task instance deleted alone is made again."""
+    monkeypatch.setattr(on_kill, "_SECONDS", 2)
+    supervisor(Deleted(runs))
+    (job,) = server.add(1)
+    async with running(job, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+    assert server.counts()["stop"] == stops
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry", "restarting", None])
