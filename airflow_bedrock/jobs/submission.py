@@ -430,7 +430,8 @@ class Submission(EarlierJobs):
     def _create(self, generation: int) -> Seen:
         name = self.identity.job_name(generation)
         self._check_account()
-        hidden = self.identity.reuse == "dag" and not self.identity.exact  # otherwise its name would be the same
+        # Otherwise its name would be the same; and without a note that can be read, nothing was requested.
+        hidden = self.identity.reuse == "dag" and not self.identity.exact and not self.note.readable
         if (own := self._shown_late(name, hidden=hidden)) is not None:
             return own
         if self.dry_run:

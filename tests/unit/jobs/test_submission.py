@@ -487,6 +487,15 @@ def test_a_retry_waits_once_for_what_may_not_be_shown_yet(account: Account, slep
     assert slept.count(30.0) == 4
 
 
+@pytest.mark.parametrize(("store", "waits"), [(None, 4), (Store(), 0)], ids=["no store", "no note"])
+def test_a_retry_that_has_requested_nothing_makes_its_job_at_once(
+    account: Account, slept: list[float], store: Store | None, waits: int
+) -> None:
+    """Else tries that Airflow ends sooner than after two minutes, on a busy machine, would never make it."""
+    assert account.ask(reuse="dag", store=store, tries=2)
+    assert slept.count(30.0) == waits
+
+
 def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Account) -> None:
     """With ``dag``, if the request has changed since: its name is another one."""
     store = Store()
