@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_bedrock import customization, shown
+from airflow_bedrock import customization
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -115,6 +115,8 @@ class EvaluationReportLink(BaseOperatorLink):
 
 
 def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
+    from airflow_bedrock import shown
+
     own = XCom.get_value(ti_key=ti_key, key=shown.JOB) or XCom.get_value(ti_key=ti_key, key="result")
     return own if isinstance(own, Mapping) else {}
 
@@ -123,6 +125,8 @@ def _of_run(
     ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None, own: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Return what the run's tasks have pushed about the same job, the job of the model, or their only job."""
+    from airflow_bedrock import shown
+
     jobs: dict[str, dict[str, Any]] = {}
     for name in sorted(upstream):
         values = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()

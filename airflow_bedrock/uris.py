@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 _FILE_URI = (
     r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore accepts as the name of a bucket
@@ -14,7 +15,7 @@ _FILE_URI = (
 )
 
 
-class Arn(NamedTuple):
+class Arn(msgspec.Struct, frozen=True):
     """The parts of an ARN. All are empty for a name."""
 
     partition: str = ""

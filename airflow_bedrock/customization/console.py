@@ -50,9 +50,9 @@ def object_page(endpoint_url: str, uri: str, region: str) -> str:
 
 def resource_url(arn: str) -> str:
     """Return the page of a resource, such as a customization job; empty if the partition has no known console."""
-    partition, _, region, _, name = Arn.of(arn)
-    page = _PAGES.get(name.partition("/")[0], "/custom-models/item/?arn={arn}").format(arn=quote(arn, safe=""))
-    domain = _DOMAINS.get(partition)
+    parts = Arn.of(arn)
+    kind, region, domain = parts.resource.partition("/")[0], parts.region, _DOMAINS.get(parts.partition)
+    page = _PAGES.get(kind, "/custom-models/item/?arn={arn}").format(arn=quote(arn, safe=""))
     return f"https://{region}.{domain}/bedrock/home?region={region}#{page}" if domain else ""
 
 

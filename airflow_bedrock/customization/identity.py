@@ -18,17 +18,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from airflow_bedrock.customization.request import normalised
 
-Reuse = Literal["run", "dag", "never"]
-"""Which jobs count: those of the DAG run, those of all runs of the DAG, or only those of the same ask."""
-
-Superseded = Literal["stop", "keep", "fail"]
-"""What to do with a running job of an earlier ask if the request has changed."""
+if TYPE_CHECKING:
+    from airflow_bedrock.customization import Reuse
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
 _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; the token shows a clash
@@ -247,16 +244,6 @@ def is_named_after(name: str, prefix: str) -> bool:
     """Whether a model's name was made from this prefix: it is the prefix itself, or the prefix with digests."""
     given, found = _model_characters(prefix), re.fullmatch(_MODEL_NAME, name)
     return name == given or (found is not None and _name(given, found["digests"], 1) == name)
-
-
-def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request with names that the service accepts.
-
-    It is for checking a request before its identity is known: the given names are prefixes of any text, from which the
-    identity makes such names. A name that is empty or not a text is left as it is.
-    """
-    prefixes = [name for name in ("jobName", "customModelName") if isinstance(request.get(name), str) and request[name]]
-    return {**request, **dict.fromkeys(prefixes, "name")}
 
 
 def _digest(*parts: str) -> str:

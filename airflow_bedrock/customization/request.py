@@ -14,7 +14,6 @@ from contextlib import suppress
 from decimal import MAX_EMAX, MIN_EMIN, Context
 from typing import Any
 
-from airflow_bedrock.customization.model_rules import hyperparameter_problems
 from airflow_bedrock.shapes import Problem, input_shape, missing_in_botocore, problems
 
 # The names of the amazon provider's arguments that are not the member's name in snake_case.
@@ -42,6 +41,7 @@ def build_request(
     given: Mapping[str, Any],
     further: Mapping[str, Any] | None = None,
     *,
+    oldest: bool = False,
     training_data_uri: str | None = None,
     validation_data_uri: str | Sequence[str] | None = None,
     output_data_uri: str | None = None,
@@ -52,6 +52,7 @@ def build_request(
     :param given: the request to start from, with the API's names (as for ``--cli-input-json``), in snake_case, or with
         short names.
     :param further: the operator's ``customization_job_kwargs``: members that override ``given``.
+    :param oldest: know only what the oldest supported botocore knows.
     :param training_data_uri: short for ``trainingDataConfig.s3Uri``.
     :param validation_data_uri: short for ``validationDataConfig.validators``: one S3 URI or several.
     :param output_data_uri: short for ``outputDataConfig.s3Uri``.
@@ -62,9 +63,11 @@ def build_request(
     configs = _data_configs(training_data_uri, validation_data_uri, output_data_uri)
     extra = [(f"customization_job_kwargs[{name!r}]", name, value) for name, value in (further or {}).items()]
     arguments = [(name, name, value) for name, value in members.items()]
+    shape = request_shape(oldest=oldest)
     request: dict[str, Any] = _api_form(
-        request_shape(),
-        _once((name, name, value) for name, value in given.items()) | _once([*extra, *configs, *arguments]),
+        shape,
+        _once(shape, ((name, name, value) for name, value in given.items()))
+        | _once(shape, [*extra, *configs, *arguments]),
     )
     return request
 
@@ -82,12 +85,11 @@ def _data_configs(
         yield "output_data_uri", "outputDataConfig", {"s3Uri": output}
 
 
-def _once(given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
+def _once(shape: Any, given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
     """Return the values by the API's names of their members.
 
     :raises RequestError: a member is given twice.
     """
-    shape = request_shape()
     request: dict[str, object] = {}
     said_by: dict[str, str] = {}
     for argument, name, value in given:
@@ -172,23 +174,42 @@ def log_uris(request: Mapping[str, Any]) -> list[str]:
 
 
 def request_problems(
-    request: Mapping[str, Any], known: Callable[[object], bool] = lambda value: True, *, whole: bool = True
+    request: Mapping[str, Any],
+    known: Callable[[object], bool] = lambda value: True,
+    *,
+    whole: bool = True,
+    oldest: bool = False,
 ) -> list[Problem]:
     """Return every reason why the service would refuse the request, by its model and by ``base_models.toml``.
 
     :param known: returns whether a value is final; problems of other values, such as unrendered templates, do not
         count.
+    :param oldest: know only what the oldest supported botocore knows.
     :param whole: False if more members may follow: then missing members and rules about two members are not checked.
     """
-    found = problems(request_shape(), request)
+    shape = request_shape(oldest=oldest)
+    found = problems(shape, request)
     if (token := request.get("clientRequestToken")) is not None:
         rule = "leave it out: the operator derives it, so that a retry finds its job instead of paying for another"
         found = [Problem("clientRequestToken", token, rule), *found]
-    if whole:
+    if not whole:
+        found = [one for one in found if one.path not in shape.required_members or one.value is not None]
+    elif request.get("hyperParameters"):
+        # Here, since a DAG file without hyperparameters does not need what is known of base models.
+        from airflow_bedrock.customization.model_rules import hyperparameter_problems
+
         found += hyperparameter_problems(request)
-    else:
-        found = [one for one in found if one.path not in request_shape().required_members or one.value is not None]
     return [problem for problem in found if known(problem.value)]
+
+
+def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request with names that the service accepts.
+
+    It is for checking a request before its identity is known: the given names are prefixes of any text, from which the
+    identity makes such names. A name that is empty or not a text is left as it is.
+    """
+    prefixes = [name for name in ("jobName", "customModelName") if isinstance(request.get(name), str) and request[name]]
+    return {**request, **dict.fromkeys(prefixes, "name")}
 
 
 def check_request(request: Mapping[str, Any]) -> None:
@@ -235,9 +256,12 @@ def _hint(problem: Problem) -> str:
     return found + run_id if foreign.keys() & {":", "+"} else found
 
 
-def request_shape() -> Any:
-    """Botocore's shape of the request."""
-    return input_shape("bedrock", "CreateModelCustomizationJob")
+def request_shape(*, oldest: bool = False) -> Any:
+    """Botocore's shape of the request.
+
+    :param oldest: of the oldest supported botocore instead of the installed one.
+    """
+    return input_shape("bedrock", "CreateModelCustomizationJob", oldest=oldest)
 
 
 def _api_form(shape: Any, value: Any) -> Any:

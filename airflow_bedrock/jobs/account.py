@@ -59,5 +59,5 @@ def client_of(hook: BedrockHook, service: str) -> Any:
 
 def _account_of(arn: str) -> str:
     """Return the account, and its partition if that is not the public one."""
-    partition, _, _, account, _ = Arn.of(arn)
-    return account if partition == "aws" else f"{account} in partition {partition}"
+    caller = Arn.of(arn)
+    return caller.account if caller.partition == "aws" else f"{caller.account} in partition {caller.partition}"

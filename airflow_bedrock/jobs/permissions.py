@@ -27,10 +27,10 @@ class Needed(NamedTuple):
 
 def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
     """Return the actions that the connection needs to make, find, read, tag and stop the job."""
-    partition, _, _, account, _ = Arn.of(request["roleArn"])
-    here = f"arn:{partition}:bedrock:{region}"
+    role = Arn.of(request["roleArn"])
+    here = f"arn:{role.partition}:bedrock:{region}"
     base = request["baseModelIdentifier"]
-    job = f"{here}:{account}:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+    job = f"{here}:{role.account}:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
     on_a_job = ("GetModelCustomizationJob", "StopModelCustomizationJob", "ListTagsForResource", "TagResource")
     return [
         Needed(
@@ -99,10 +99,10 @@ def _denied(iam: Any, principal: str, needed: list[Needed], context: Mapping[str
 
 def _principal(iam: Any, arn: str) -> str:
     """Return the user or the role whose policies count for a caller."""
-    _, service, _, _, name = Arn.of(arn)
-    if service == "iam" and name.startswith(("user/", "role/")):
+    caller = Arn.of(arn)
+    if caller.service == "iam" and caller.resource.startswith(("user/", "role/")):
         return arn
-    kind, _, rest = name.partition("/")
+    kind, _, rest = caller.resource.partition("/")
     if kind != "assumed-role":
         raise ValueError(f"{arn} is neither a user nor a role")
     role: str = iam.get_role(RoleName=rest.partition("/")[0])["Role"]["Arn"]  # STS omits the role's path

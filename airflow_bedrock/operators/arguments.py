@@ -175,11 +175,14 @@ def tags_rule(operation: str, name: str) -> Rule:
 def member(service: str, operation: str, name: str, what: str) -> Rule:
     """Accept what botocore's service model accepts for a member of the operation's request.
 
+    The installed botocore's is read only for what the oldest supported one does not accept.
+
     :param what: the rule in words, since the model's regular expressions have hundreds of characters.
     """
 
     def check(value: Any) -> Any:
-        if problems(input_shape(service, operation).members[name], value):
+        shapes = (input_shape(service, operation, oldest=oldest) for oldest in (True, False))
+        if all(problems(shape.members[name], value) for shape in shapes):
             raise ValueError(f"must be {what}")
         return value
 

@@ -10,23 +10,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from airflow.sdk import BaseOperator
 
 from airflow_bedrock.exceptions import ArgumentError
 from airflow_bedrock.operators.arguments import Rule, given, is_literal, problem
-from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import BaseNotifier
 
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.storage import Storage
 
-Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
 Notifiers: TypeAlias = "Sequence[BaseNotifier] | BaseNotifier"
 
 
@@ -51,8 +48,8 @@ def listed(notifiers: Notifiers) -> Sequence[BaseNotifier]:
     return notifiers if isinstance(notifiers, Sequence) else [notifiers]
 
 
-class AwsOperator(BaseOperator, Generic[Hook]):
-    """An operator that calls AWS through an AWS connection of Airflow.
+class AwsOperator(BaseOperator):
+    """An operator that calls AWS through an AWS connection of Airflow. A subclass says which class its ``hook`` has.
 
     :param aws_conn_id: the Airflow connection used for AWS credentials; None or empty for boto3's own. (templated)
     :param region_name: the AWS region; by default the connection's. (templated)
@@ -136,16 +133,17 @@ class AwsOperator(BaseOperator, Generic[Hook]):
 
         :param arn: the resource's ARN; without it, the connection's region at this time.
         """
-        from airflow_bedrock.jobs.connection import Connection  # here, since a DAG file does not need it
+        # Here, since a DAG file does not need them.
+        from airflow_bedrock.jobs.connection import Connection
+        from airflow_bedrock.uris import Arn
 
         region = Arn.of(arn).region or self.hook.conn_region_name
         return Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
 
     @cached_property
-    def hook(self) -> Hook:
+    def hook(self) -> Any:
         """The hook for the task's calls of AWS."""
-        hook_class: type[Hook] = resolve_name(self.aws_hook_class)
-        return hook_class(**self._hook_parameters)
+        return resolve_name(self.aws_hook_class)(**self._hook_parameters)
 
     @cached_property
     def _s3(self) -> S3Hook:
@@ -163,5 +161,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         return Storage(lambda: self._s3.conn, kms_key_id)
 
 
-BedrockOperator = AwsOperator["BedrockHook"]
-"""One that calls Bedrock's control plane."""
+class BedrockOperator(AwsOperator):
+    """One that calls Bedrock's control plane."""
+
+    hook: BedrockHook

@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
 
-from airflow_bedrock import __version__, configuration, jobs, spend
+from airflow_bedrock import __version__, configuration, customization, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
-from airflow_bedrock.customization.identity import TaskKey, Token, identify
-from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, member, named, rendered, text, whole
@@ -32,11 +29,12 @@ from airflow_bedrock.uris import file_uri, join, s3_uri
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import TaskKey
+    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.evaluation.answer_store import Answer
     from airflow_bedrock.evaluation.batch import Answered
     from airflow_bedrock.evaluation.inference import Inference, Question
     from airflow_bedrock.evaluation.run import Evaluation, Lines
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.submission import Submission
     from airflow_bedrock.spend.budget import Budget
@@ -102,7 +100,7 @@ class _SoFar:
     cost: float = 0.0
 
 
-class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator):
+class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
     """Answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
@@ -272,13 +270,13 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             return
         needed = {_of_chunk(task_key, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
         for job in running:
-            token = Token.read(job.token) if job else None
+            token = customization.identity.Token.read(job.token) if job else None
             if job is None or token is None or token.family in needed:
                 continue
             self._note(job, kill, context)
             self.log.warning("Batch job %s is no longer needed. %s", job.arn, self._stop(job.arn, task_key))
             found = jobs.own_jobs.shown(self._service, job.arn)
-            if found is None or (found.outcome is Outcome.RUNNING and found.status != "Stopping"):
+            if found is None or (found.outcome is customization.job.Outcome.RUNNING and found.status != "Stopping"):
                 continue  # others wait for it, or it could not be stopped
             ended = self._end_of(found)
             so_far.job_arns.append(ended.arn)
@@ -339,7 +337,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **key}},
             # With the tags an orphan is found, and Airflow's role may stop it.
-            "tags": with_tags([], automatic_tags(task_key, __version__)),
+            "tags": customization.tags.with_tags([], customization.tags.automatic_tags(task_key, __version__)),
         }
 
         def write() -> None:
@@ -355,7 +353,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         return jobs.submission.Submission(
             service=self._service,
             request=request,
-            identity=identify(request, [{"content": work.content, "chunk": chunk}], of_chunk, "run", model_name=None),
+            identity=customization.identity.identify(
+                request, [{"content": work.content, "chunk": chunk}], of_chunk, "run", model_name=None
+            ),
             waiter=self._waiter(task_key),
             check_cost=lambda: self._check_cost(work, so_far),
             before_paying=write,
@@ -376,7 +376,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
         :raises BedrockFatalError: it did not complete; the answers that it wrote are still kept.
         """
         found = self._collect(work, ended, so_far)
-        if ended.outcome is not Outcome.SUCCEEDED:
+        if ended.outcome is not customization.job.Outcome.SUCCEEDED:
             raise BedrockFatalError(self._resource.failure_message(ended))
         for question in work.questions(so_far.chunk):
             if work.inference.answer(question) is None:
@@ -418,7 +418,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator
             with work.storage.read(self._output_of(ended)) as lines:
                 found.read(lines)
         except BedrockFatalError:
-            if ended.outcome is Outcome.SUCCEEDED:
+            if ended.outcome is customization.job.Outcome.SUCCEEDED:
                 raise
         return found
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import jobs
-from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
@@ -18,6 +17,7 @@ from airflow_bedrock.uris import Arn
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.prices import Figure

@@ -10,28 +10,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 
 from airflow.sdk import Asset
 
-from airflow_bedrock import customization, jobs, shown, spend, triggers
+from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.compat import renamed
 from airflow_bedrock.configuration import dollars
-from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
-from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
-from airflow_bedrock.operators import job_request, pricing
+from airflow_bedrock.operators import job_request
 from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, one_of, switch
 from airflow_bedrock.operators.paid import REUSE, PaidOperator
-from airflow_bedrock.uris import Arn, bucket_and_key
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.spend.ledger import Cost
+    from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 
 _DAY = 24 * 60 * 60.0  # seconds
 # The arguments that are members of the request.
@@ -152,7 +151,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     rules: ClassVar[Mapping[str, Rule]] = {
         "quota_timeout": SECONDS,
         "reuse": REUSE,
-        "superseded": one_of(*get_args(Superseded)),
+        "superseded": one_of(*get_args(customization.Superseded)),
         "content": CONTENT,
         "ensure_unique_job_name": flag,
         "max_cost": dollars,
@@ -203,7 +202,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         preflight: bool = True,
         content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
-        superseded: Superseded = "stop",
+        superseded: customization.Superseded = "stop",
         stop_on_kill: bool = True,
         cancel_on_kill: bool | None = None,
         quota_timeout: float = _DAY,
@@ -282,7 +281,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self._check_read()
         request = job_request.checked_request(self.asked, task_key)
         self._estimate = cache(partial(self._estimated, request))  # the data is read once
-        for warning in warnings(request, self.hook.conn_region_name):
+        for warning in customization.model_rules.warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
         return request
 
@@ -301,15 +300,15 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return super()._ask(context, arguments, **how)
 
     def _estimated(self, request: Mapping[str, Any]) -> Estimate:
-        report = pricing.check_data(request, self._files())
-        return pricing.estimated(request, report, self.hook.conn_region_name)
+        report = spend.pricing.check_data(request, self._files())
+        return spend.pricing.estimated(request, report, self.hook.conn_region_name)
 
     def _check_cost(self) -> None:
         if (most := dollars(self.max_cost)) is not None:
-            pricing.check_cost(self._estimate(), most)
+            spend.pricing.check_cost(self._estimate(), most)
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
-        return pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
+        return spend.pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # here, since only a dry run needs it
@@ -347,6 +346,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since every import slows the parse of a DAG file.
+        from airflow_bedrock import shown
         from airflow_bedrock.jobs.quota import IDLE_SECONDS, active_jobs, is_zero
         from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 
@@ -382,8 +382,10 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return BedrockError(f"{why} Waited for {self.quota_timeout:.0f} s; no job was made and nothing was spent.")
 
     @property
-    def _trigger(self) -> type[triggers.BedrockModelCustomizationTrigger]:
-        return triggers.BedrockModelCustomizationTrigger
+    def _trigger(self) -> type[BedrockModelCustomizationTrigger]:
+        from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+
+        return BedrockModelCustomizationTrigger
 
     @property
     def _waits(self) -> bool:
@@ -410,6 +412,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
         """Push what the views in Airflow's UI show of the job."""
+        from airflow_bedrock import shown  # here, since a DAG file does not need it
+
         try:
             request = job_request.request_of(self.asked)
         except customization.request.RequestError:
@@ -424,6 +428,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
         """
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
+
+        from airflow_bedrock.uris import Arn, bucket_and_key
 
         places = map(bucket_and_key, data_uris(job_request.request_of(self.asked)))
         arn = self._model_arn

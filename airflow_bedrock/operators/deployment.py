@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import jobs
-from airflow_bedrock.customization.identity import Identity, TaskKey, identify
-from airflow_bedrock.customization.model_rules import life_warning
+from airflow_bedrock import customization, jobs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import (
@@ -30,6 +28,7 @@ from airflow_bedrock.shapes import UnknownOperationError, input_shape
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.spend.ledger import Cost
@@ -117,10 +116,12 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         members, named = self._members(), {"name": self.deployment_name}  # the name is part of the request
         # A Clear is a new ask: the service ignores a request with a known token, so a deployment that was deleted
         # meanwhile could not be made again with the same token.
-        return identify(members, [named], task_key, "dag", exact=True, name="modelDeploymentName", model_name=None)
+        return customization.identity.identify(
+            members, [named], task_key, "dag", exact=True, name="modelDeploymentName", model_name=None
+        )
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
-        if warning := life_warning(self.model_arn):
+        if warning := customization.model_rules.life_warning(self.model_arn):
             self.log.warning(warning)
         return {**self._members(), "tags": self._tagged(arguments["tags"], task_key)}
 

@@ -26,7 +26,8 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import check_account, client_of
 from airflow_bedrock.jobs.permissions import denied, reward_function
 from airflow_bedrock.jobs.quota import active_jobs
-from airflow_bedrock.operators import job_request, pricing
+from airflow_bedrock.operators import job_request
+from airflow_bedrock.spend import pricing
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.answer_store import Answer
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
-    from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.hooks import BedrockRuntimeHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
@@ -65,7 +65,7 @@ def _losses(value: Any) -> list[Mapping[str, Any]]:
     return list(value)
 
 
-class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
+class BedrockModelEvaluationOperator(QuestionsOperator):
     """Ask models the same held-out questions, and report which one is better, by how much, and how certain that is.
 
     Each question is paid for once, by tokens: answers are kept under ``answers_uri``, by the model itself, the question
@@ -117,6 +117,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         ``task.output["verdict"]`` works. (default: True)
     """
 
+    hook: BedrockRuntimeHook
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
     operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)
     rules: ClassVar[Mapping[str, Rule]] = {

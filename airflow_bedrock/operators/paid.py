@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
-from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, one_of, optional, switch, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.spending import SpendingOperator, explained
-from airflow_bedrock.shown import pushed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
+    from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.customization.waiters import Waiter
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.resources import Resource
     from airflow_bedrock.jobs.submission import Submission
@@ -36,11 +34,11 @@ if TYPE_CHECKING:
     from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.spend.settling import Spent
 
-REUSE = one_of(*get_args(Reuse))
+REUSE = one_of(*get_args(customization.Reuse))
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 
 
-class PaidOperator(SpendingOperator["BedrockHook"]):
+class PaidOperator(SpendingOperator):
     """An operator that makes a job or a resource once, waits for it, and stops it when no task waits for it any more.
 
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
@@ -53,6 +51,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     :param stop_on_timeout: stop it when ``execution_timeout`` has run out, if it can be stopped.
     """
 
+    hook: BedrockHook
     kind: ClassVar[str]
     """The declaration of the resource (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
     arn_key: ClassVar[str | None] = "arn"
@@ -64,7 +63,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         **dict.fromkeys(("deferrable", "wait_for_completion", "stop_on_kill", "stop_on_timeout"), switch),
     }
 
-    superseded: Superseded = "stop"
+    superseded: customization.Superseded = "stop"
     wait_for_completion = True
     # The state of one try, in a worker.
     _kill: KillSwitch | None = None
@@ -357,6 +356,8 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
     def _recall(self, context: Context) -> None:
         """Restore the job that the task waited for when it was deferred."""
         if self._arn is None and self.arn_key:
+            from airflow_bedrock.shown import pushed  # here, since a DAG file does not need it
+
             self._arn = pushed(context["ti"], self.arn_key)
 
     def on_kill(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration
+from airflow_bedrock import configuration, spend
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import EvaluationReportLink
@@ -25,7 +25,6 @@ from airflow_bedrock.operators.arguments import (
     text,
 )
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
-from airflow_bedrock.operators.pricing import known_prices
 from airflow_bedrock.operators.registry import registry_uri_rule
 from airflow_bedrock.uris import file_uri
 
@@ -209,7 +208,7 @@ class BedrockPromotionGate(BedrockOperator):
         return PromotionRule(**{name: given[name] for name in names})
 
     def _cost(self, given: Mapping[str, Any], input_tokens: int, output_tokens: int) -> float | None:
-        known = known_prices()
+        known = spend.pricing.known_prices()
         region = self.hook.conn_region_name
         price_in = known.find(given["base_model_id"], "custom_input", region)
         price_out = known.find(given["base_model_id"], "custom_output", region)

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, jobs, spend
-from airflow_bedrock.customization.identity import Identity, TaskKey, identify
-from airflow_bedrock.customization.model_rules import life_warning
+from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import (
@@ -31,6 +29,7 @@ from airflow_bedrock.uris import Arn
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import ResourceState
     from airflow_bedrock.spend.ledger import Cost
 
@@ -107,10 +106,12 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
         # As for a deployment: the name is part of the request, and each Clear is a new ask.
-        return identify(members, [members], task_key, "dag", exact=True, name="provisionedModelName", model_name=None)
+        return customization.identity.identify(
+            members, [members], task_key, "dag", exact=True, name="provisionedModelName", model_name=None
+        )
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
-        if warning := life_warning(self.model_id):
+        if warning := customization.model_rules.life_warning(self.model_id):
             self.log.warning(warning)
         commitment = arguments["commitment_duration"]
         return {

@@ -9,11 +9,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration
+from airflow_bedrock import configuration, spend
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
-from airflow_bedrock.operators.base import Hook
-from airflow_bedrock.operators.pricing import known_prices
 from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.uris import file_uri, join
 
@@ -43,7 +41,7 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-class QuestionsOperator(SpendingOperator[Hook]):
+class QuestionsOperator(SpendingOperator):
     """Ask models held-out questions. A question with an answer under ``answers_uri`` is not asked or paid for again.
 
     Every parameter is templated.
@@ -120,7 +118,7 @@ class QuestionsOperator(SpendingOperator[Hook]):
         kind = ("custom_" if ":custom-model/" in answered_by else "") + ("batch_" if self._in_batches else "")
         parts = ("input",) if isinstance(called, EmbeddingModel) else ("input", "output")
         figures: Any = [f"{kind}{part}" for part in parts]
-        table, region = known_prices(), self.hook.conn_region_name
+        table, region = spend.pricing.known_prices(), self.hook.conn_region_name
         found = [price for figure in figures if (price := table.find(answered_by, figure, region))]
         return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
 

@@ -11,7 +11,7 @@ from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.uris import bucket_of
 
 if TYPE_CHECKING:
-    from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.hooks import BedrockModelRegistryHook
 
 
 def registry_uri_rule(value: Any) -> str:
@@ -21,7 +21,7 @@ def registry_uri_rule(value: Any) -> str:
     return value
 
 
-class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
+class RegistryOperator(AwsOperator):
     """An operator on a line of models.
 
     :param deployment_name: the name of the line of models, and of its deployment. (templated)
@@ -31,6 +31,7 @@ class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
     :param waiter_max_attempts: maximum number of polls for one change of a deployment.
     """
 
+    hook: BedrockModelRegistryHook
     aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
     rules: ClassVar[Mapping[str, Rule]] = {
         "deployment_name": DEPLOYMENT_NAME,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_bedrock import spend
 from airflow_bedrock.operators.arguments import Rule, flag, named, real, rendered, text, whole
-from airflow_bedrock.operators.pricing import known_prices
 from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
                 rollbacks=given["keep_rollbacks"],
             ),
         }
-        known = known_prices()  # before anything is deleted: the task fails if they cannot be read
+        known = spend.pricing.known_prices()  # before anything is deleted: the task fails if they cannot be read
         if not given["delete"]:
             plan = self.hook.plan_retirement(given["deployment_name"], **retirer)
             return self._reported(plan, known, dry_run=True)

@@ -6,17 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock import __version__, jobs
-from airflow_bedrock.customization.identity import TaskKey, Token
-from airflow_bedrock.customization.tags import automatic_tags, with_tags
+from airflow_bedrock import __version__, customization, jobs
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.shown import pushed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.jobs.on_kill import KillSwitch
 
@@ -42,7 +40,7 @@ class SharedResourceOperator(PaidOperator):
 
     def _note(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         # A resource in service is left to its users, and so is one that another task has made.
-        identity, token = self._identity(task_key_of(context)), Token.read(found.token)
+        identity, token = self._identity(task_key_of(context)), customization.identity.Token.read(found.token)
         self._is_ours = not self._resource.lasts or (identity.is_of_task(token) and self._resource.is_unused(found))
         self._is_adopted = not identity.is_of_who(token)
         super()._note(found, kill, context)
@@ -76,9 +74,11 @@ class SharedResourceOperator(PaidOperator):
         return super()._stop(arn, task_key)
 
     def _recall(self, context: Context) -> None:
+        from airflow_bedrock.shown import pushed  # here, since a DAG file does not need it
+
         super()._recall(context)
         self._is_ours, self._is_adopted = (bool(pushed(context["ti"], key)) for key in ("is_ours", "is_adopted"))
 
     def _tagged(self, given: Sequence[Mapping[str, str]] | None, task_key: TaskKey) -> list[Mapping[str, str]]:
         """Return the user's tags, and those of the task."""
-        return with_tags(given or (), automatic_tags(task_key, __version__))
+        return customization.tags.with_tags(given or (), customization.tags.automatic_tags(task_key, __version__))

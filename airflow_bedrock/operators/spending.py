@@ -11,8 +11,7 @@ from airflow_bedrock import configuration, jobs, spend
 from airflow_bedrock.configuration import dollars
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional
-from airflow_bedrock.operators.base import AwsOperator, Hook, Notifiers, listed
-from airflow_bedrock.uris import Arn
+from airflow_bedrock.operators.base import AwsOperator, Notifiers, listed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.spend.ledger import Cost, Limits
 
 
-class SpendingOperator(AwsOperator[Hook]):
+class SpendingOperator(AwsOperator):
     """An operator that makes paid resources.
 
     :param over_budget: what to do if the budget is used up: ``fail``, or ``wait`` for the next month without a
@@ -85,6 +84,7 @@ class SpendingOperator(AwsOperator[Hook]):
             configuration.over_budget()
         from airflow_bedrock.spend.budget import Budget
         from airflow_bedrock.spend.ledger import Cost
+        from airflow_bedrock.uris import Arn
 
         expected = dollars(self.expected_cost)
         backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"

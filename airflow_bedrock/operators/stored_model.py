@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration
+from airflow_bedrock import configuration, customization
 from airflow_bedrock.base_models import model_id
-from airflow_bedrock.customization.identity import Identity, Reuse, TaskKey, identify
 from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.paid import REUSE
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 
 if TYPE_CHECKING:
+    from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
 
@@ -33,7 +33,7 @@ class StoredModelOperator(SharedResourceOperator):
     rules: ClassVar[Mapping[str, Rule]] = {"reuse": REUSE, "ensure_unique_name": flag}
     template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, *rules)
 
-    def __init__(self, *, reuse: Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, reuse: customization.Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.reuse = reuse
         self.ensure_unique_name = ensure_unique_name
@@ -55,7 +55,7 @@ class StoredModelOperator(SharedResourceOperator):
 
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         resource = self._resource
-        return identify(
+        return customization.identity.identify(
             self._members(),
             self._data() if request else [],
             task_key,

@@ -1,6 +1,6 @@
 """What Bedrock has cost and may cost: the budget, its ledger, and resources that cost money unused.
 
-The operators reach the settling of bills through this package, which imports it on first use.
+The operators reach its modules through this package, which imports each on first use.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_bedrock._lazy import lazy_modules
 
 if TYPE_CHECKING:
+    from airflow_bedrock.spend import pricing as pricing
     from airflow_bedrock.spend import settling as settling
 else:
     __getattr__ = lazy_modules(__name__)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from airflow_bedrock.operators.pricing import check_data, estimated
+from airflow_bedrock.spend.pricing import check_data, estimated
 from airflow_bedrock.storage import Storage
 from scripts.live import page
 from scripts.live.retraining import CONF, CREATE, DAG, LINE, SECONDS, Retraining, airflow, problems

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore
 import botocore.session
 import pytest
+from botocore.loaders import Loader
 from botocore.model import Shape
 from botocore.validate import ParamValidator
 from hypothesis import given
@@ -23,6 +26,7 @@ from airflow_bedrock.shapes import (
     problems,
     safe_pattern,
 )
+from scripts import oldest_botocore as script
 
 MODEL = botocore.session.get_session().get_service_model("bedrock")
 CREATE = MODEL.shape_for("CreateModelCustomizationJobRequest")
@@ -214,6 +218,36 @@ def test_a_service_model_of_the_user_is_found(tmp_path: Path, monkeypatch: pytes
     (folder / "service-2.json").write_text(model)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert input_shape("a-preview", "Try").type_name == "structure"
+
+
+def _narrower(old: Any, new: Any) -> Iterator[str]:
+    """Yield the paths at which the installed botocore may refuse what the oldest one accepts."""
+    before, now = old.metadata, new.metadata
+    yield from ("" for key in ("type", "union", "pattern") if before.get(key) != now.get(key))
+    yield from (f".{name}" for name in {*new.required_members} - {*old.required_members})
+    yield from (f"={value}" for value in old.enum if value not in new.enum)
+    if now.get("min", 0) > before.get("min", 0) or now.get("max", math.inf) < before.get("max", math.inf):
+        yield ""
+    for name, member in old.members.items():
+        yield from (f".{name}{one}" for one in _narrower(member, new.members[name]))
+    for part in {"member", "key", "value"} & before.keys():
+        yield from (f".{part}{one}" for one in _narrower(getattr(old, part), getattr(new, part)))
+
+
+OPERATIONS = [(service, name) for service, names in script.OPERATIONS.items() for name in names]
+
+
+@pytest.mark.parametrize(("service", "operation"), OPERATIONS)
+def test_what_the_oldest_botocore_accepts_the_installed_one_accepts(service: str, operation: str) -> None:
+    """Two patterns have changed: of the token, which a DAG file never gives, and of the partitions in a model's ARN."""
+    changed = _narrower(input_shape(service, operation, oldest=True), input_shape(service, operation))
+    assert {*changed} <= {".clientRequestToken", ".modelArn"}
+
+
+@pytest.mark.skipif(botocore.__version__ != script.oldest(), reason="another botocore is installed")
+def test_the_oldest_botocore_is_in_the_file() -> None:
+    """It is the one that the lower limit of boto3 names."""
+    assert script.MADE.read_text() == script.made(Loader()), "run: python -m scripts.oldest_botocore"
 
 
 def test_an_old_botocore_is_named_with_the_one_to_install() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from airflow_bedrock.customization import Reuse
 from airflow_bedrock.customization.decision import Decision, decide, decide_by_model, is_stopped_under
-from airflow_bedrock.customization.identity import Identity, Reuse, TaskKey
+from airflow_bedrock.customization.identity import Identity, TaskKey
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.jobs.resources import ResourceState
 

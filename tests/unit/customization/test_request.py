@@ -12,7 +12,6 @@ from botocore import xform_name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.identity import with_fitting_names
 from airflow_bedrock.customization.request import (
     RequestError,
     build_request,
@@ -23,6 +22,7 @@ from airflow_bedrock.customization.request import (
     read_request,
     refuse,
     request_problems,
+    with_fitting_names,
 )
 from airflow_bedrock.shapes import Problem
 

@@ -132,9 +132,7 @@ class Hook(BedrockHook):
 class Task(BedrockModelCustomizationOperator):
     """The operator, in one process."""
 
-    @cached_property
-    def hook(self) -> Any:
-        return Hook()
+    hook: Any = cached_property(lambda self: Hook())
 
     @cached_property
     def _s3(self) -> Any:

@@ -112,7 +112,7 @@ def test_a_connection_that_a_client_takes_is_accepted(arguments: dict[str, Any])
 def test_every_mistake_is_reported_at_once() -> None:
     """One error names each argument, and is one that Airflow does not retry; what may be a prompt is not shown."""
 
-    class Operator(AwsOperator[Any]):
+    class Operator(AwsOperator):
         rules: ClassVar = {"name": text, "size": whole(1), "prompt": text, "note": optional(text)}
         name, size, prompt, note = "", 0, ("secret",), None
 

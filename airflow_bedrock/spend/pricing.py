@@ -8,13 +8,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
+from airflow_bedrock import prices as priced
+from airflow_bedrock.base_models import FINE_TUNING
+from airflow_bedrock.customization.request import data_uris, log_uris
+from airflow_bedrock.datasets.checking import CheckReport, check_uris
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.estimate import Estimate, Plan, estimate, verdict
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.spend.ledger import Cost
 
 if TYPE_CHECKING:
-    from airflow_bedrock.datasets.checking import CheckReport
-    from airflow_bedrock.datasets.estimate import Estimate
-    from airflow_bedrock.prices import Prices
-    from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -22,13 +25,11 @@ log = logging.getLogger(__name__)
 _KEPT = "No job was made and nothing was spent."
 
 
-def known_prices() -> Prices:
+def known_prices() -> priced.Prices:
     """Return the prices in force: the packaged ones, and those in the user's file.
 
     :raises BedrockFatalError: the user's file cannot be read, or is invalid.
     """
-    from airflow_bedrock import prices as priced
-
     try:
         return priced.prices(configuration.prices())
     except priced.PriceFileError as error:
@@ -40,11 +41,6 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
 
     :raises BedrockFatalError: the data or its rules cannot be read.
     """
-    from airflow_bedrock.base_models import FINE_TUNING
-    from airflow_bedrock.customization.request import data_uris, log_uris
-    from airflow_bedrock.datasets.checking import check_uris
-    from airflow_bedrock.datasets.errors import DatasetError
-
     uris = data_uris(request)
     if log_uris(request) or not uris:
         raise BedrockFatalError(f"The records of invocation logs are not read before the job. {_KEPT}")
@@ -61,10 +57,6 @@ def estimated(request: Mapping[str, Any], report: CheckReport, region: str) -> E
 
     :raises BedrockFatalError: the prices cannot be read, or the base model is unknown.
     """
-    from airflow_bedrock import prices as priced
-    from airflow_bedrock.datasets.errors import DatasetError
-    from airflow_bedrock.datasets.estimate import Plan, estimate
-
     try:
         return estimate(report, Plan.of(request, region), priced.prices(configuration.prices()))
     except (priced.PriceFileError, DatasetError) as error:
@@ -73,8 +65,6 @@ def estimated(request: Mapping[str, Any], report: CheckReport, region: str) -> E
 
 def refusal(made: Estimate, most: Decimal | None) -> str | None:
     """Return why the cost of the job is too high; None if it is not."""
-    from airflow_bedrock.datasets.estimate import verdict
-
     if most is None:
         return None
     if made.cost is None:
@@ -93,22 +83,18 @@ def check_cost(made: Estimate, most: Decimal) -> None:
 
     :raises BedrockFatalError: the upper end of the estimate is above the limit, or unknown.
     """
-    from airflow_bedrock.datasets.estimate import verdict
-
     if why := refusal(made, most):
         raise BedrockFatalError(f"{why} {_KEPT}")
     log.info("%s That is within max_cost, %s USD.", verdict(made), most)
 
 
-def cost_of(estimate: Callable[[], Estimate], model: str) -> Cost:
+def cost_of(estimate_job: Callable[[], Estimate], model: str) -> Cost:
     """Return the maximum cost of a job, and the rates by which it is counted when it has ended.
 
-    :param estimate: reads the data and estimates the job.
+    :param estimate_job: reads the data and estimates the job.
     """
-    from airflow_bedrock.spend.ledger import Cost
-
     try:
-        made = estimate()
+        made = estimate_job()
     except BedrockFatalError as error:
         return Cost(usd=None, model=model, unknown=str(error).removesuffix(_KEPT).strip())
     if made.cost is None:
