@@ -12,6 +12,7 @@ from airflow.sdk import BaseNotifier
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.customization.console import resource_url
+from airflow_bedrock.prices import dollars
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def _reason_and_bill(known: Mapping[str, Any]) -> Iterator[str]:
     if why := known.get("reason"):
         yield str(why)
     cost = known.get("cost")
-    is_known = isinstance(cost, (int, float))
-    yield f"Bill: {cost:.2f} USD." if is_known else "Bill: unknown, since a price is missing."
+    bill = f"{dollars(cost)} USD" if isinstance(cost, (int, float)) else "unknown, since a price is missing"
+    yield f"Bill: {bill}."
     yield f"Report: {known.get('report_page') or known['report_uri']}"
 
 
@@ -149,7 +150,7 @@ def _ended(known: Mapping[str, Any]) -> Iterator[str]:
     if losses_text := ", ".join(f"{name} {loss:.4g}" for name, loss in losses if loss is not None):
         yield f"Loss: {losses_text}."
     if (bill := known.get("bill")) and bill.get("usd") is not None:
-        yield f"Bill: {float(bill['usd']):.2f} USD."
+        yield f"Bill: {dollars(float(bill['usd']))} USD."
     page = known.get("local_page")  # of Local Bedrock, whose jobs are not in the AWS console
     if model:
         yield "The model's storage is billed until it is deleted."

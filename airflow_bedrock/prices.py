@@ -190,6 +190,13 @@ class Prices:
         raise NoPriceError(f"No price is known for {what}. {HOW_TO_GIVE_ONE}")
 
 
+def dollars(usd: Decimal | float) -> str:
+    """Format an amount: in cents, with more digits if it is less than a dollar."""
+    cents = f"{usd:.2f}"
+    exact = cents if not -1 < usd < 1 else f"{usd:.8f}".rstrip("0")
+    return max(cents, exact, key=len)  # 0.10 for 0.1
+
+
 def prices(path: str | Path | None = None) -> Prices:
     """Return the prices in force.
 

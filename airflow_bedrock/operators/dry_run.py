@@ -294,7 +294,7 @@ def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, s
 
 
 def _price(find: Callable[[], Cost]) -> Iterator[tuple[Verdict, str]]:
-    from airflow_bedrock.spend.ledger import dollars
+    from airflow_bedrock.prices import dollars
 
     cost = find()
     if cost.usd is None:
@@ -306,7 +306,7 @@ def _price(find: Callable[[], Cost]) -> Iterator[tuple[Verdict, str]]:
 def _of_budget(find: Callable[[], Budget | None], noun: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
     if (budget := find()) is None or (remaining := budget.remaining()) is None:
         return
-    from airflow_bedrock.spend.ledger import dollars
+    from airflow_bedrock.prices import dollars
 
     line, cost = f"{dollars(remaining)} USD are left this month", budget.cost()
     if not creates:

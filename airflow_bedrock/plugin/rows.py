@@ -13,7 +13,7 @@ from airflow_bedrock.customization.console import resource_url, s3_url
 from airflow_bedrock.customization.job import duration
 from airflow_bedrock.plugin.airflow_api import Entry, Run
 from airflow_bedrock.plugin.charts import curve
-from airflow_bedrock.prices import Prices
+from airflow_bedrock.prices import Prices, dollars
 from airflow_bedrock.uris import Arn
 
 NONE = "-"
@@ -278,7 +278,7 @@ FILTERS = {
     "choice": choice,
     "tail": _tail,
     "share": _share,
-    "dollars": "{:,.2f}".format,
+    "dollars": dollars,
     "took": lambda row: _elapsed(row) or NONE,
     "losses": losses,
     "timeline": timeline,

@@ -17,7 +17,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.prices import HOW_TO_GIVE_ONE
+from airflow_bedrock.prices import HOW_TO_GIVE_ONE, dollars
 from airflow_bedrock.spend.bill import Bill, bill_of, by_the_hour
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.ledger import (
@@ -27,7 +27,6 @@ from airflow_bedrock.spend.ledger import (
     Limits,
     OverBudgetError,
     abandoned,
-    dollars,
     made,
     month_of,
     next_month,

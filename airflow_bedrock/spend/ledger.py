@@ -14,6 +14,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from airflow_bedrock.prices import dollars
+
 KEPT_MONTHS = 2
 """Number of months before the present one that stay in the ledger; older settled entries move to an archive."""
 
@@ -233,12 +235,6 @@ def closed(ledger: Ledger, now: datetime) -> tuple[Ledger, dict[str, Ledger]]:
             archive.setdefault(entry.month, {})[key] = entry
     gone = {key for entries in archive.values() for key in entries}
     return _without(ledger, gone), {month: Ledger(entries) for month, entries in archive.items()}
-
-
-def dollars(usd: Decimal) -> str:
-    """Format an amount: in cents, with more digits if it is less than a dollar."""
-    cents = f"{usd:.2f}"
-    return cents if abs(usd) >= 1 or usd == Decimal(cents) else f"{usd:.8f}".rstrip("0")
 
 
 def _with(ledger: Ledger, entry: Entry) -> Ledger:

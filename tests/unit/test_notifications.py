@@ -110,8 +110,8 @@ def test_an_evaluation() -> None:
     assert said.subject.endswith("better")
     assert "It wins 9 of 10.\nBill: unknown" in said.text
     assert "Report: s3://b/report.json\n" in said.text
-    more = message(context({EVALUATION: shown | {"cost": 0.123, "report_page": "https://console/report"}})).text
-    assert "Bill: 0.12 USD.\nReport: https://console/report\n" in more
+    more = message(context({EVALUATION: shown | {"cost": 0.00123, "report_page": "https://console/report"}})).text
+    assert "Bill: 0.00123 USD.\nReport: https://console/report\n" in more
 
 
 def test_a_promotion_near_the_end_of_its_base_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import base_models
-from airflow_bedrock.prices import UNITS, NoPriceError, Price, PriceFileError, prices
+from airflow_bedrock.prices import UNITS, NoPriceError, Price, PriceFileError, dollars, prices
 
 MICRO = "amazon.nova-micro-v1:0"
 OWN = """
@@ -168,3 +168,20 @@ def test_costs_add_up_exactly(usd: Decimal, one: int, other: int) -> None:
     assert price.cost(0) == 0
     assert price.cost(one) * 1000 == usd * one
     assert (price.cost(one) <= price.cost(other)) == (one <= other)
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        ("1E+30", f"1{'0' * 30}.00"),
+        ("12.345", "12.34"),
+        ("0.5", "0.50"),
+        ("0.00012", "0.00012"),
+        ("0.000042000000000000013", "0.000042"),
+        ("1E-9", "0.00"),
+        ("0", "0.00"),
+    ],
+)
+def test_an_amount_for_people(usd: str, shown: str) -> None:
+    """Also the budget of one who wants none; what has cost something is not shown as free."""
+    assert dollars(Decimal(usd)) == shown

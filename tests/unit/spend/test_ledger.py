@@ -197,14 +197,6 @@ def test_a_ledger_with_an_invalid_amount_is_refused(member: str, usd: str) -> No
         msgspec.json.decode(json.dumps(ledger), type=Ledger)
 
 
-@pytest.mark.parametrize(
-    ("usd", "said"), [("1E+30", f"1{'0' * 30}.00"), ("12.345", "12.34"), ("0.5", "0.50"), ("0.00012", "0.00012")]
-)
-def test_an_amount_for_people(usd: str, said: str) -> None:
-    """Also the budget of one who wants none."""
-    assert books.dollars(Decimal(usd)) == said
-
-
 @pytest.mark.parametrize("rate", ["hour", "month"])
 def test_what_is_made_again_under_its_name_is_paid_for_again(rate: str) -> None:
     """Provisioned throughput of the same name, a stored model: each counts, and all together."""
