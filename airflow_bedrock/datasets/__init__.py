@@ -14,10 +14,9 @@ Everything is a stream of lines, each known by its file and number::
 
 from __future__ import annotations
 
-from airflow_bedrock.datasets.block_preparation import Settings
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat
-from airflow_bedrock.datasets.preparation import PreparationReport, Source, prepare
+from airflow_bedrock.datasets.preparation import PreparationReport, Settings, Source, prepare
 from airflow_bedrock.datasets.reading import Fields
 from airflow_bedrock.datasets.rules import Rules, rules_for
 from airflow_bedrock.datasets.selection import Caps, OnConflict

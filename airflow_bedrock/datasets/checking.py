@@ -88,13 +88,13 @@ class Repeated(msgspec.Struct, frozen=True):
     examples: list[Repeat]
 
 
-class FileSummary(msgspec.Struct, frozen=True):
+class FileSummary(msgspec.Struct):
     """One file: its records, those with a problem, its size in bytes, and the skipped logs."""
 
     name: str
-    records: int
-    bad: int
-    bytes: int
+    records: int = 0
+    bad: int = 0
+    bytes: int = 0
     passed_over: int = 0
 
 
@@ -204,29 +204,28 @@ def check(
     :raises DatasetError: a file is compressed, or near overlaps are requested and rensa is not installed.
     :raises ClientError, BotoCoreError: S3 did not return the size of an object.
     """
-    called = {part: (names or {}).get(part) or str(given) for part, given in files.items()}
+    parts = {part: FileSummary((names or {}).get(part) or str(given)) for part, given in files.items()}
     each = [
         ((part, name), path)
         for part, given in files.items()
-        for name, path in (given if isinstance(given, Mapping) else {called[part]: given}).items()
+        for name, path in (given if isinstance(given, Mapping) else {parts[part].name: given}).items()
     ]
-    sizes: Counter[str] = Counter()
     for (part, name), path in each:
-        sizes[part] += path.stat().st_size
+        parts[part].bytes += path.stat().st_size
         if packing_of(path):  # a job does not decompress it
             raise DatasetError(
                 f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
             )
     if workers is None:
-        workers = processes(sizes.total())
+        workers = processes(sum(one.bytes for one in parts.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
         todo = list(blocks(each))
-        work = _Check(rules, called, [block for _, block in todo], Path(folder), s3, listed)
+        work = _Check(rules, parts, [block for _, block in todo], Path(folder), s3, listed)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
         scan = partial(scan_block, options)
         for (file, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(file, found)
-        return work.report(sizes, near_overlaps)
+        return work.report(near_overlaps)
 
 
 def check_uris(
@@ -290,19 +289,16 @@ class _Check:
     """The sum over the blocks so far."""
 
     def __init__(
-        self, rules: Rules, names: Mapping[str, str], todo: Sequence[Block], folder: Path, s3: Any, listed: int
+        self, rules: Rules, parts: dict[str, FileSummary], todo: Sequence[Block], folder: Path, s3: Any, listed: int
     ) -> None:
         self._rules = rules
-        self._names = names
+        self._parts = parts
         self._blocks = todo
         self._folder = folder
         self._listed = listed
         self._of_object = lru_cache(100_000)(partial(object_problem, rules.method, s3=s3))
         self._answer = lru_cache(1000)(self._read_answer)
         self._lines: Counter[tuple[str, str]] = Counter()  # by part and file
-        self._records: Counter[str] = Counter()
-        self._passed_over: Counter[str] = Counter()
-        self._bad: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
         self._findings: list[Finding] = []
         self._characters = [0] * (len(document().scripts) + 1)
@@ -322,9 +318,10 @@ class _Check:
         first = self._lines[file] + 1
         self._begins.append((part, name, first))
         self._lines[file] += found.lines
-        self._records[part] += found.lines - found.passed_over
-        self._passed_over[part] += found.passed_over
-        self._bad[part] += len(found.bad)
+        summary = self._parts[part]
+        summary.records += found.lines - found.passed_over
+        summary.passed_over += found.passed_over
+        summary.bad += len(found.bad)
         self._problems.update(found.problems)
         self._kinds |= found.kinds
         self._repeats.add(found.entries)
@@ -347,7 +344,7 @@ class _Check:
             if problem := problems[one]:
                 found.note(line, [problem._replace(where=media.where)], self._listed)
 
-    def report(self, sizes: Mapping[str, int], near_overlaps: float | None) -> CheckReport:
+    def report(self, near_overlaps: float | None) -> CheckReport:
         """Return the report."""
         scripts = list(self._scripts())
         same: set[Place] = set()
@@ -355,11 +352,8 @@ class _Check:
         return CheckReport(
             model=self._rules.name,
             format=self._rules.method.format,
-            files={
-                part: FileSummary(name, self._records[part], self._bad[part], sizes[part], self._passed_over[part])
-                for part, name in self._names.items()
-            },
-            dataset_problems=list(self._of_the_dataset(sizes)),
+            files=self._parts,
+            dataset_problems=list(self._of_the_dataset()),
             problems=dict(self._problems.most_common()),
             findings=self._findings,
             scripts=[one for one in scripts if one.characters],
@@ -383,14 +377,15 @@ class _Check:
                 script.name, count, count // script.most_characters_per_token, -(-count // script.characters_per_token)
             )
 
-    def _of_the_dataset(self, sizes: Mapping[str, int]) -> Iterator[str]:
-        method = self._rules.method
-        if problem := method.count_problem(self._records["training"], self._records["validation"]):
+    def _of_the_dataset(self) -> Iterator[str]:
+        method, no_file = self._rules.method, FileSummary("")
+        training, validation = (self._parts.get(part, no_file) for part in ("training", "validation"))
+        if problem := method.count_problem(training.records, validation.records):
             yield problem
-        limits = {"training": method.max_bytes, "validation": method.max_validation_bytes}
-        for part, limit in limits.items():
-            if limit is not None and sizes.get(part, 0) > limit:
-                yield f"The {part} file has {sizes[part]} bytes; at most {limit} are allowed"
+        limits = (("training", training, method.max_bytes), ("validation", validation, method.max_validation_bytes))
+        for part, file, limit in limits:
+            if limit is not None and file.bytes > limit:
+                yield f"The {part} file has {file.bytes} bytes; at most {limit} are allowed"
         if kinds := kinds_problem(self._kinds - {"document"}):
             yield kinds.message.removeprefix("Invalid record: ").rstrip(".")
 

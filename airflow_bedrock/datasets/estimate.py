@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model
+from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method
 from airflow_bedrock.datasets.checking import CheckReport
 from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.rules import method_of
 from airflow_bedrock.prices import Figure, NoPriceError, Price, Prices
 
 Range = tuple[int, int]
@@ -147,11 +148,7 @@ def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evalua
             f"No record of the training data can be read{first}. airflow-bedrock check lists every problem; "
             "airflow-bedrock prepare makes training data from tables, arrays and other shapes"
         )
-    model = base_model(plan.model)
-    method = model.methods.get(plan.method) if model else None
-    if model is None or method is None:
-        raise DatasetError(f"{plan.method} of {plan.model} is unknown. Check the id and the type")
-    return _Estimating(report, plan, prices, model, method).all(evaluation)
+    return _Estimating(report, plan, prices, *method_of(plan.model, plan.method)).all(evaluation)
 
 
 class _Estimating:

@@ -14,7 +14,6 @@ from enum import StrEnum
 from hashlib import blake2b
 from struct import Struct
 
-from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.repeats import Entry, Parts, Place
 
 
@@ -52,17 +51,12 @@ class Caps:
     :param per_class: with the same completion.
     :param per_group: of the same group.
     :param balance: as many of each class as of the smallest.
-    :raises DatasetError: a number is less than 1.
     """
 
     records: int | None = None
     per_class: int | None = None
     per_group: int | None = None
     balance: bool = False
-
-    def __post_init__(self) -> None:
-        if any(one is not None and one < 1 for one in (self.records, self.per_class, self.per_group)):
-            raise DatasetError("a cap must be 1 or more")
 
     @property
     def wanted(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.base_models import FINE_TUNING, Method, base_model, base_models
+from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model, base_models
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules.forms import FORMS
 from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, object_problem, unreadable_problem
@@ -29,6 +29,7 @@ __all__ = [
     "Rules",
     "Text",
     "kinds_problem",
+    "method_of",
     "object_problem",
     "rules_for",
     "unreadable_problem",
@@ -141,7 +142,13 @@ class LogRules(Rules):
 
 
 def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket: str | None = None) -> Rules:
-    """Return the rules for a base model and a customization type.
+    """Return the rules for a base model and a customization type; arguments and errors as of :func:`method_of`."""
+    model, method = method_of(base_model_id, customization_type)
+    return Rules(method, model.input, bucket, model.family)
+
+
+def method_of(base_model_id: str, customization_type: str) -> tuple[BaseModel, Method]:
+    """Return a base model, and how it is customized.
 
     :param base_model_id: a foundation model's id or ARN, or the ARN of a custom model, which names its base model.
     :param customization_type: as in the request: FINE_TUNING, DISTILLATION, ...
@@ -155,4 +162,4 @@ def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket:
     if method is None:
         known = ", ".join(model.methods) or "none"
         raise DatasetError(f"{model.name} does not support {customization_type}; supported: {known}")
-    return Rules(method, model.input, bucket, model.family)
+    return model, method
