@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from airflow_bedrock.evaluation.answer_store import Answer, Answers, Store, key_
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, ServedModel
 from airflow_bedrock.evaluation.metrics import metric
+from airflow_bedrock.evaluation.records import HeldOutRecords, Lines
 from airflow_bedrock.evaluation.run import Evaluation
 from airflow_bedrock.evaluation.scoring import Rules
 
-Lines = Callable[[], Iterator[bytes]]
 RIGHT = {"candidate": 9, "baseline": 5, "base": 0}
 """By role, how many of ten records are answered rightly."""
 
@@ -107,20 +107,21 @@ def evaluate(
             )
             for role in roles
         }
+        parameters = {"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}}
         evaluation = Evaluation(
+            HeldOutRecords(lines, parameters, more.pop("max_records", None)),
             models,
             [metric(name) for name in more.pop("metrics", ("exact_match", "macro_f1", "chrf"))],
             Rules(max_slice_loss=0.1),
-            parameters={"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}},
             slice_by="half",
             **more,
         )
-        evaluation.check(lines)
+        evaluation.check()
         evaluation.begin()
-        missing, most = evaluation.estimate(lines)
-        evaluation.ask(lines)
-        result = evaluation.score(lines)
+        missing, most = evaluation.estimate()
+        evaluation.ask()
+        result = evaluation.score()
         assert missing == sum(model["asked"] for model in result["models"].values())
         assert result["cost"] <= most
         numbers = {entry["record"] for entries in result["most"].values() for entry in entries}
-        return result, evaluation.texts(lines, numbers)
+        return result, evaluation.texts(numbers)

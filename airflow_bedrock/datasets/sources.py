@@ -99,18 +99,19 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     plain = unpacked(name, path, packing, folder)
     try:
         if kind.kind == "parquet":
-            return Source(name, query(f"SELECT * FROM {_table(plain, kind)}", [], folder))  # noqa: S608 - a path, quoted
-        if kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(plain)):
+            lines = query(f"SELECT * FROM {_table(plain, kind)}", [], folder)  # noqa: S608 - a path, quoted
+        elif kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(plain)):
             return Source(name, plain)
-        with plain.open(encoding="utf-8-sig", newline="") as text:
-            written = write_records(_READERS[kind.kind](text), folder)
+        else:
+            with plain.open(encoding="utf-8-sig", newline="") as text:
+                lines = write_records(_READERS[kind.kind](text), folder)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
     if plain != path:
         plain.unlink()
-    return Source(name, written)
+    return Source(name, lines)
 
 
 def unpacked(name: str, path: Path, packing: str, folder: Path) -> Path:

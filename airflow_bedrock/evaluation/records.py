@@ -9,13 +9,22 @@ it.
 from __future__ import annotations
 
 import base64
-from collections.abc import Container, Iterator, Mapping
+import heapq
+import random
+import sys
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from airflow_bedrock.datasets.records import not_json, text_digest, value_of
+from airflow_bedrock.evaluation.inference import Question
+
+Lines = Callable[[], Iterator[bytes]]
+"""Reads the file from its beginning."""
+
+_PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
 
 REFERENCE = "reference"
 """As the field to slice by: the reference answer, unless the record has a field of this name."""
@@ -59,6 +68,69 @@ class Record:
         if found is None and path == REFERENCE:
             return self.reference
         return None if found is None else found if isinstance(found, str) else _json(found)
+
+
+class HeldOutRecords:
+    """The records of a file that are asked. The file is read several times, so that memory does not grow with it.
+
+    :param lines: the lines of the file.
+    :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
+    :param max_records: maximum number of records, chosen by their hash; None for all.
+    """
+
+    def __init__(self, lines: Lines, parameters: Mapping[str, Any], max_records: int | None = None) -> None:
+        self.parameters = parameters
+        self.count = 0
+        self.lines = lines
+        self._max_records = max_records
+        self._chosen: frozenset[int] | None = None
+
+    def check(self, visit: Callable[[Record], object] = lambda record: None) -> None:
+        """Read the whole file, and choose the records to ask.
+
+        :param visit: called with each record, chosen or not.
+        :raises ValueError: a line is not a record, or the file has no records.
+        """
+
+        def visited() -> Iterator[Record]:
+            for record in read(self.lines()):
+                visit(record)
+                self.count += 1
+                yield record
+
+        if self._max_records is None:
+            for _ in visited():
+                pass
+        else:
+            # By their hash, since the first records of a file may all be of one kind.
+            chosen = heapq.nsmallest(self._max_records, ((one.digest, one.number) for one in visited()))
+            self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
+        if not self.count:
+            raise ValueError("it has no records: there is nothing to evaluate")
+
+    def records(self, numbers: Container[int] | None = None) -> Iterator[Record]:
+        """Yield the records to ask, in the order of the file.
+
+        :param numbers: of the lines to read; None for all.
+        """
+        found = read(self.lines(), numbers)
+        return (record for record in found if self._chosen is None or record.number in self._chosen)
+
+    def shuffled(self) -> Iterator[Record]:
+        """Yield the records part by part, with the parts in random order.
+
+        So two concurrent workers ask different questions, and each later finds the answers that the other has kept.
+        """
+        for part in random.sample(range(_PARTS), _PARTS):
+            yield from self.records(range(part, sys.maxsize, _PARTS))
+
+    def question(self, record: Record) -> Question:
+        """Return the question of a record."""
+        return Question(record.number, {**record.request, **self.parameters})
+
+    def questions(self) -> Iterator[Question]:
+        """Yield the questions in the order of the file."""
+        return map(self.question, self.records())
 
 
 def text_of(content: Any) -> str:

@@ -1,4 +1,4 @@
-"""Run an evaluation. It reads the file several times, so that memory does not grow with the records.
+"""Run an evaluation.
 
 First it checks the whole file and selects the records, before anything is paid for. Then it asks all models
 concurrently. Then it scores the answers in the order of the file.
@@ -6,11 +6,8 @@ concurrently. Then it scores the answers in the order of the file.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
-import random
-import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -23,19 +20,15 @@ from airflow_bedrock.evaluation.comparison import percentiles
 from airflow_bedrock.evaluation.inference import Inference, Question
 from airflow_bedrock.evaluation.judge import AskingMetric, Judge
 from airflow_bedrock.evaluation.metrics import Metric
-from airflow_bedrock.evaluation.records import Record, read
+from airflow_bedrock.evaluation.records import HeldOutRecords, Record
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Rules, Scoring
 
 log = logging.getLogger(__name__)
-
-Lines = Callable[[], Iterator[bytes]]
-"""Reads the file from its beginning."""
 
 Visitor = Callable[[Record, Mapping[str, Answer]], None]
 """Called with a record and its answers by role."""
 
 _NO_SLICE = "(none)"
-_PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
 
 
 class Evaluation:
@@ -44,33 +37,27 @@ class Evaluation:
     :param models: by role: candidate, baseline, and any others.
     :param metrics: the first one decides.
     :param metric_models: the models that metrics call, by the metric's name.
-    :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
-    :param max_records: maximum number of records, chosen by their hash; None for all.
     :param slice_by: the field whose values divide the records into slices; None for no slices.
     """
 
     def __init__(
         self,
+        held_out: HeldOutRecords,
         models: Mapping[str, Inference],
         metrics: Sequence[Metric],
         rules: Rules,
         *,
         metric_models: Mapping[str, Inference] | None = None,
-        parameters: Mapping[str, Any],
-        max_records: int | None = None,
         slice_by: str | None = None,
     ) -> None:
+        self._held_out = held_out
         self._models = models
         self._metrics = metrics
         self._rules = rules
         self._metric_models = metric_models or {}
-        self._parameters = parameters
-        self._max_records = max_records
         self._slice_by = slice_by
-        self._chosen: frozenset[int] | None = None
-        self.count = 0
 
-    def check(self, lines: Lines) -> None:
+    def check(self) -> None:
         """Check all records and choose those to ask, before anything is paid for.
 
         :raises ValueError: a line is not a record, or lacks what a metric needs; the file has no records, or none with
@@ -79,23 +66,12 @@ class Evaluation:
         has_field: Counter[bool] = Counter()  # of all records, chosen or not
         unlabelled = [one for one in self._metrics if isinstance(one, Judge) and one.label_field]
 
-        def records() -> Iterator[tuple[bytes, int]]:
-            for record in read(lines()):
-                self._learn(record)
-                self.count += 1
-                has_field[self._slice(record) != _NO_SLICE] += 1
-                unlabelled[:] = [one for one in unlabelled if one.label(record) is None]
-                yield record.digest, record.number
+        def visit(record: Record) -> None:
+            self._learn(record)
+            has_field[self._slice(record) != _NO_SLICE] += 1
+            unlabelled[:] = [one for one in unlabelled if one.label(record) is None]
 
-        if self._max_records is None:
-            for _ in records():
-                pass
-        else:
-            # By their hash, since the first records of a file may all be of one kind.
-            chosen = heapq.nsmallest(self._max_records, records())
-            self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
-        if not self.count:
-            raise ValueError("it has no records: there is nothing to evaluate")
+        self._held_out.check(visit)
         if not has_field[True]:
             raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
         if unlabelled:
@@ -126,16 +102,16 @@ class Evaluation:
         for inference in self._all():
             inference.begin()
 
-    def estimate(self, lines: Lines) -> tuple[int, float]:
+    def estimate(self) -> tuple[int, float]:
         """Return how many questions have no answer yet, and about what they may cost at most, in US dollars.
 
         A question of several records counts once, as it is paid once. Questions to a judge and for embeddings count
         too; where they need an answer that does not exist yet, the longest possible one is assumed.
         """
         missing, most = 0, 0.0
-        by_inference = [(inference, self.questions(lines)) for inference in set(self._models.values())]
+        by_inference = [(inference, self._held_out.questions()) for inference in set(self._models.values())]
         by_inference += [
-            (inference, self._about(metric, self._records(lines), self._longest))
+            (inference, self._about(metric, self._held_out.records(), self._longest))
             for inference, metric in self._judging()
         ]
         for inference, questions in by_inference:
@@ -146,8 +122,9 @@ class Evaluation:
 
     def _longest(self, record: Record) -> dict[str, str]:
         """Return the models' answers, and the longest possible one in place of an answer that does not exist yet."""
-        question = self._question(record)
-        longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
+        question = self._held_out.question(record)
+        most_tokens = self._held_out.parameters.get("inferenceConfig", {}).get("maxTokens", 0)
+        longest = "x" * (CHARACTERS_PER_TOKEN * most_tokens)
         answers = {role: inference.answer(question) for role, inference in self._models.items()}
         # Different for each model, since a judge is not asked about equal answers.
         return {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
@@ -158,10 +135,6 @@ class Evaluation:
             if isinstance(metric, AskingMetric):
                 yield self._metric_models[metric.name], metric
 
-    def questions(self, lines: Lines) -> Iterator[Question]:
-        """Return the questions to each model, in the order of the file."""
-        return map(self._question, self._records(lines))
-
     def unpriced(self) -> list[str]:
         """Return the models without a known price."""
         return sorted({inference.model.model_id for inference in self._all() if inference.rate is None})
@@ -171,15 +144,15 @@ class Evaluation:
         """Whether a metric calls a model, so that its questions depend on the answers."""
         return bool(self._metric_models)
 
-    def ask(self, lines: Lines) -> None:
+    def ask(self) -> None:
         """Ask all models, each in its own thread.
 
         :raises Exception: the first error of a model; the others have stopped, and their answers are kept.
         """
-        models = set(self._models.values())  # a model with two roles is asked once
+        held_out, models = self._held_out, set(self._models.values())  # a model with two roles is asked once
         with ThreadPoolExecutor(len(models)) as threads, bars(models):
             running: list[Future[None]] = [
-                threads.submit(inference.run, map(self._question, self._shuffled(lines)), self.count)
+                threads.submit(inference.run, map(held_out.question, held_out.shuffled()), held_out.count)
                 for inference in models
             ]
             try:
@@ -192,8 +165,8 @@ class Evaluation:
         for inference, metric in self._judging():
             with bars([inference]):  # for each answer a reply, and for the reference an embedding
                 inference.run(
-                    self._about(metric, self._shuffled(lines), self._texts),
-                    self.count * (len(self._models) + metric.embeds),
+                    self._about(metric, held_out.shuffled(), self._texts),
+                    held_out.count * (len(self._models) + metric.embeds),
                 )
 
     def _about(
@@ -208,14 +181,14 @@ class Evaluation:
     def _all(self) -> set[Inference]:
         return {*self._models.values(), *self._metric_models.values()}
 
-    def score(self, lines: Lines, visitors: Iterable[Visitor] = ()) -> dict[str, Any]:
+    def score(self, visit: Visitor = lambda record, answers: None) -> dict[str, Any]:
         """Score the answers, and return the result of :class:`Scoring` with the time, tokens and cost of each model.
 
         :raises ValueError: a metric fails on a record, or there are too many slices.
         """
         scoring = Scoring(list(self._models), self._metrics, self._rules)
         tallies = {role: _Tally() for role in self._models}
-        for record in self._records(lines):
+        for record in self._held_out.records():
             answers = self._answers(record)
             for role, answer in answers.items():
                 tallies[role].add(answer)
@@ -225,8 +198,7 @@ class Evaluation:
                 scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), given=given)
             except ValueError as error:
                 raise ValueError(f"Record {record.number}: {error}") from error
-            for one in visitors:
-                one(record, answers)
+            visit(record, answers)
         result = scoring.result()
         for role, inference in self._models.items():
             result["models"][role] = {
@@ -249,13 +221,13 @@ class Evaluation:
         return {
             **result,
             "asked_about": judges,
-            "parameters": dict(self._parameters),
+            "parameters": dict(self._held_out.parameters),
             "slice_by": self._slice_by,
             "cost": math.fsum(inference.spent or 0.0 for inference in self._all()),
         }
 
     def _answers(self, record: Record) -> dict[str, Answer]:
-        question = self._question(record)
+        question = self._held_out.question(record)
         return {role: self._answered(inference, question) for role, inference in self._models.items()}
 
     def _judged(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -267,19 +239,18 @@ class Evaluation:
             given[metric.name] = metric.scores(record, texts, replies)
         return given
 
-    def texts(self, lines: Lines, numbers: Container[int]) -> dict[int, dict[str, str]]:
+    def texts(self, numbers: Container[int]) -> dict[int, dict[str, str]]:
         """Return the questions and answers of some records, by their numbers."""
         return {
             record.number: {
                 "prompt": record.prompt,
                 "reference": record.reference or "",
                 **{
-                    f"{role}'s answer": self._answered(self._models[role], self._question(record)).text
+                    f"{role}'s answer": self._answered(self._models[role], self._held_out.question(record)).text
                     for role in (CANDIDATE, BASELINE)
                 },
             }
-            for record in self._records(lines)
-            if record.number in numbers
+            for record in self._held_out.records(numbers)
         }
 
     def _answered(self, inference: Inference, question: Question) -> Answer:
@@ -287,21 +258,6 @@ class Evaluation:
         if answer is None:
             raise ValueError(f"Record {question.number}: {inference.model.model_id} has no answer")
         return answer
-
-    def _records(self, lines: Lines, numbers: Container[int] | None = None) -> Iterator[Record]:
-        found = read(lines(), numbers)
-        return (record for record in found if self._chosen is None or record.number in self._chosen)
-
-    def _shuffled(self, lines: Lines) -> Iterator[Record]:
-        """Return the records part by part, with the parts in random order.
-
-        So two concurrent workers ask different questions, and each later finds the answers that the other has kept.
-        """
-        for part in random.sample(range(_PARTS), _PARTS):
-            yield from self._records(lines, range(part, sys.maxsize, _PARTS))
-
-    def _question(self, record: Record) -> Question:
-        return Question(record.number, {**record.request, **self._parameters})
 
     def _slice(self, record: Record) -> str | None:
         return None if self._slice_by is None else record.value(self._slice_by) or _NO_SLICE

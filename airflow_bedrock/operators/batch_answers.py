@@ -22,7 +22,7 @@ from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, member, named, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.operators.questions import QuestionsOperator, model, parameters_of
+from airflow_bedrock.operators.questions import QuestionsOperator, model
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.answer_store import Answer
     from airflow_bedrock.evaluation.batch import Answered
     from airflow_bedrock.evaluation.inference import Inference, Question
-    from airflow_bedrock.evaluation.run import Evaluation, Lines
+    from airflow_bedrock.evaluation.records import HeldOutRecords
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.submission import Submission
     from airflow_bedrock.spend.budget import Budget
@@ -65,9 +65,8 @@ def _model(value: Any) -> str:
 class _Work:
     """The state of a try of the task."""
 
-    evaluation: Evaluation
+    held_out: HeldOutRecords
     inference: Inference
-    lines: Lines
     storage: Storage
     folder: Path
     size: int
@@ -78,11 +77,11 @@ class _Work:
     @property
     def chunks(self) -> int:
         """Number of jobs for all records, if none has an answer yet."""
-        return -(-self.evaluation.count // self.size)
+        return -(-self.held_out.count // self.size)
 
     def questions(self, chunk: int, count: int = 1) -> Iterator[Question]:
         """Return the questions of one job, or of ``count`` jobs, in the order of the file."""
-        return islice(self.evaluation.questions(self.lines), chunk * self.size, (chunk + count) * self.size)
+        return islice(self.held_out.questions(), chunk * self.size, (chunk + count) * self.size)
 
     def unanswered(self, chunk: int, count: int = 1) -> Iterator[Question]:
         """Return the questions without an answer, each once, even if several records have it."""
@@ -217,8 +216,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
                         ended = None
             self._stop_unneeded(context, kill, work, so_far, ())
             spend.settling.settled_of(task_key_of(context), self._service, self._s3)
-            records = work.evaluation.count
-            missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
+            records = work.held_out.count
+            missing = sum(work.inference.answer(one) is None for one in work.held_out.questions())
             self.log.info("%s has answered %d of %d records", work.inference.answered_by, records - missing, records)
             return {
                 "model": work.inference.answered_by,
@@ -434,8 +433,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         arguments = self._checked()
         from airflow_bedrock.converse import ConverseModel
         from airflow_bedrock.evaluation.bill import Bill
-        from airflow_bedrock.evaluation.run import Evaluation
-        from airflow_bedrock.evaluation.scoring import Rules
         from airflow_bedrock.hooks import BedrockRuntimeHook
 
         storage = self._files(arguments["kms_key_id"])
@@ -446,26 +443,18 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             inference = self._inferences(
                 arguments, storage, folder, stack, bill=Bill(), most=1, no_response_timeout=timeout
             )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
-            evaluation = Evaluation(
-                {"candidate": inference},
-                [],
-                Rules(),
-                parameters=parameters_of(arguments),
-                max_records=arguments["max_records"],
-            )
             with self._explained(_KEPT):
-                lines = self._copied(storage, folder / "test")
-                evaluation.check(lines)
-                evaluation.begin()
-                shape = (parameters_of(arguments), arguments["max_records"], arguments["records_per_job"])
+                held_out = self._held_out(arguments, storage, folder / "test")
+                held_out.check()
+                inference.begin()
+                shape = (held_out.parameters, arguments["max_records"], arguments["records_per_job"])
                 content = hashlib.sha256(arguments["model_id"].encode())
                 content.update(hashlib.sha256(msgspec.json.encode(shape, order="sorted")).digest())
-                for line in lines():
+                for line in held_out.lines():
                     content.update(line)
                 yield _Work(
-                    evaluation=evaluation,
+                    held_out=held_out,
                     inference=inference,
-                    lines=lines,
                     storage=storage,
                     folder=folder,
                     size=arguments["records_per_job"],

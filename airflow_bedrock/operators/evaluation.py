@@ -19,7 +19,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import SECONDS, Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
-from airflow_bedrock.operators.questions import QuestionsOperator, model, parameters_of
+from airflow_bedrock.operators.questions import QuestionsOperator, model
 from airflow_bedrock.operators.spending import explained
 from airflow_bedrock.uris import join, same
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
     from airflow_bedrock.evaluation.answer_store import Answer
-    from airflow_bedrock.evaluation.records import Record
-    from airflow_bedrock.evaluation.run import Evaluation, Lines
+    from airflow_bedrock.evaluation.records import HeldOutRecords, Record
+    from airflow_bedrock.evaluation.run import Evaluation
     from airflow_bedrock.hooks import BedrockRuntimeHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
@@ -203,30 +203,32 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
             folder = Path(name)
             with self._explained("No question was asked."):
                 storage.check_folder(self.output_uri)
-                lines = self._copied(storage, folder / "test")
-                evaluation = self._evaluation(arguments, storage, folder, stack)
-                evaluation.check(lines)
+                held_out = self._held_out(arguments, storage, folder / "test")
+                evaluation = self._evaluation(arguments, held_out, storage, folder, stack)
+                evaluation.check()
                 evaluation.begin()
-                missing, most = evaluation.estimate(lines)
+                missing, most = evaluation.estimate()
                 self._check_max_cost(missing, most, evaluation.unpriced(), arguments["max_cost"])
                 cost = partial(_cost, evaluation, most, arguments)
                 if arguments["is_dry_run"]:
                     self._dry_run(context, cost, missing)
                 settle = self._reserve(context, evaluation, cost, missing)
             with self._explained("What was answered is billed and kept: another try asks only the rest."):
-                evaluation.ask(lines)
+                evaluation.ask()
                 with ExitStack() as files:
                     roles = _roles(arguments)
                     output = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in roles}
-                    result = evaluation.score(lines, [partial(_write, output, roles)])
+                    result = evaluation.score(partial(_write, output, roles))
                 settle(Decimal(str(result["cost"])))
-                self._report(evaluation, lines, result, arguments, folder)
+                self._report(evaluation, result, arguments, folder)
                 returned = self._publish(storage, result, folder)
                 endpoint_url = self.hook.conn.meta.endpoint_url
                 shown.push(context, shown.EVALUATION, shown.evaluation_shown(result, returned, endpoint_url))
                 return outputs(returned)
 
-    def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
+    def _evaluation(
+        self, arguments: Mapping[str, Any], held_out: HeldOutRecords, storage: Storage, folder: Path, stack: ExitStack
+    ) -> Evaluation:
         """Build the evaluation; no question is asked yet."""
         try:
             from airflow_bedrock.evaluation.judge import AskingMetric
@@ -265,12 +267,11 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 kind = EmbeddingModel if one.embeds else ConverseModel
                 metric_models[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
         return Evaluation(
+            held_out,
             models,
             metrics,
             Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
             metric_models=metric_models,
-            parameters=parameters_of(arguments),
-            max_records=arguments["max_records"],
             slice_by=arguments["slice_by"],
         )
 
@@ -309,17 +310,12 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         finish(lines, context, "evaluation")
 
     def _report(
-        self,
-        evaluation: Evaluation,
-        lines: Lines,
-        result: Mapping[str, Any],
-        arguments: Mapping[str, Any],
-        folder: Path,
+        self, evaluation: Evaluation, result: Mapping[str, Any], arguments: Mapping[str, Any], folder: Path
     ) -> None:
         from airflow_bedrock.evaluation import report
 
         numbers = {entry["record"] for entries in result["most"].values() for entry in entries}
-        texts = evaluation.texts(lines, numbers) if arguments["show_texts"] else None
+        texts = evaluation.texts(numbers) if arguments["show_texts"] else None
         sections = report.sections(result, losses=arguments["losses_by_epoch"] or (), texts=texts)
         title = f"Evaluation of {self.candidate_model_id}"
         (folder / "report.md").write_text(report.markdown(title, sections), encoding="utf-8")

@@ -18,7 +18,7 @@ from airflow_bedrock.uris import file_uri, join
 if TYPE_CHECKING:
     from airflow_bedrock.evaluation.bill import Rate
     from airflow_bedrock.evaluation.inference import Inference, Model
-    from airflow_bedrock.evaluation.run import Lines
+    from airflow_bedrock.evaluation.records import HeldOutRecords
     from airflow_bedrock.storage import Storage
 
 _MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
@@ -195,19 +195,21 @@ class QuestionsOperator(SpendingOperator):
         except ValueError as error:
             raise BedrockFatalError(f"Cannot evaluate on {self.test_data_uri}: {error}. {what}") from None
 
-    def _copied(self, storage: Storage, target: Path) -> Lines:
-        """Copy the held-out records to the local disk, and return a function that reads them from the beginning."""
-        with storage.read(self.test_data_uri) as source, target.open("wb") as copy:
-            shutil.copyfileobj(source, copy)
+    def _held_out(self, arguments: Mapping[str, Any], storage: Storage, copy: Path) -> HeldOutRecords:
+        """Copy the held-out records to the local disk, and return those to ask."""
+        from airflow_bedrock.evaluation.records import HeldOutRecords
+
+        with storage.read(self.test_data_uri) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
 
         def lines() -> Iterator[bytes]:
-            with target.open("rb") as file:
+            with copy.open("rb") as file:
                 yield from file
 
-        return lines
+        return HeldOutRecords(lines, _parameters(arguments), arguments["max_records"])
 
 
-def parameters_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members that are the same in all requests."""
     config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
     if arguments["temperature"] is not None:

@@ -209,7 +209,7 @@ def test_a_task_that_takes_too_long_stops_its_job(
         with pytest.raises(TaskDeferred):
             airflow.task(deferrable=True).execute(airflow.context())
     if where == "before it knows":
-        monkeypatch.setattr(BedrockBatchAnswersOperator, "_copied", too_long)
+        monkeypatch.setattr(BedrockBatchAnswersOperator, "_held_out", too_long)
     goes_on = partial(task.resume_execution, "__fail__", {"error": "Trigger timeout"}) if where == "deferred" else None
     with pytest.raises(BedrockFatalError, match="is being stopped; the records answered until then are billed"):
         (goes_on or task.execute)(context)

@@ -35,9 +35,6 @@ __all__ = [
     "unreadable_problem",
 ]
 
-OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})
-"""Rules about the format itself; if one is broken, the service's message names the format."""
-
 
 class Rules:
     """The rules for a record, for one base model and customization type.
@@ -80,8 +77,6 @@ class Rules:
         if problems or (problems := list(form.problems(value))):
             return None, problems
         record = form.read(value)
-        if form.raw:
-            record = msgspec.structs.replace(record, fields=msgspec.json.decode(line))
         return record, list(limit_problems(self.method, self.takes, record, len(line), self.bucket))
 
     def plain(self, line: bytes) -> Plain | None:

@@ -277,38 +277,20 @@ def _read_graded(record: _Graded) -> Record:
     return Record(joined(one.text for one in texts), texts=tuple(texts))
 
 
-_CONVERSE = (
-    '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
-    '[{"role": "user", "content": [{"text": "<input text>"}]}, '
-    '{"role": "assistant", "content": [{"text": "<output text>"}]}]}'
-)
 _KINDS = ("text", "image", "video")
 _KINDS_2 = (*_KINDS, "document", "reasoningContent")
 
 FORMS: dict[str, Form] = {
-    "nova": Form(_Nova, _CONVERSE, _read, partial(_nova_problems, kinds=_KINDS), plain=(_Plain, _flat)),
-    "nova-2": Form(_Nova, _CONVERSE, _read, partial(_nova_problems, kinds=_KINDS_2), plain=(_Plain, _flat)),
-    "llama": Form(_Llama, _CONVERSE, _read, _llama_problems, plain=(_Plain, _flat)),
-    "distillation": Form(_Distillation, _CONVERSE, _read_distillation, _distillation_problems),
-    "claude": Form(
-        _Claude,
-        '{"system": "<system prompt>", "messages": [{"role": "user", "content": "<input text>"}, '
-        '{"role": "assistant", "content": "<output text>"}]}',
-        _read_claude,
-        lambda record: roles(record.messages),
-    ),
+    "nova": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS), plain=(_Plain, _flat)),
+    "nova-2": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS_2), plain=(_Plain, _flat)),
+    "llama": Form(_Llama, _read, _llama_problems, plain=(_Plain, _flat)),
+    "distillation": Form(_Distillation, _read_distillation, _distillation_problems),
+    "claude": Form(_Claude, _read_claude, lambda record: roles(record.messages)),
     "prompt-completion": Form(
-        _PromptCompletion,
-        # Recorded from the service (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others
-        # follow its pattern.
-        '{"prompt": "<input text>", "completion": "<output text>"}',
-        _read_pair,
-        plain=(_PromptCompletion, lambda record: (record.prompt, record.completion)),
+        _PromptCompletion, _read_pair, plain=(_PromptCompletion, lambda record: (record.prompt, record.completion))
     ),
-    "pre-training": Form(_Pretraining, '{"input": "<input text>"}', _read_text),
-    "image": Form(_Captioned, '{"image-ref": "<S3 URI>", "caption": "<caption>"}', _read_caption),
-    "reinforcement": Form(
-        _Graded, '{"messages": [{"role": "user", "content": "<input text>"}]}', _read_graded, _graded_problems, raw=True
-    ),
+    "pre-training": Form(_Pretraining, _read_text),
+    "image": Form(_Captioned, _read_caption),
+    "reinforcement": Form(_Graded, _read_graded, _graded_problems),
 }
 """By a ``form`` of ``base_models.toml`` or, where a method has none, by its ``format``."""

@@ -65,7 +65,7 @@ class Record(msgspec.Struct, frozen=True):
     :param completion: the expected answer; None if a teacher or a grader decides.
     :param media: images, videos and documents of all turns.
     :param texts: every text, in order.
-    :param fields: the unchanged record, for a grader.
+    :param fields: the unchanged record, for Local Bedrock's grader; the check leaves it empty.
     """
 
     prompt: str
@@ -108,19 +108,15 @@ class Form:
     """One format's declaration.
 
     :param type: what a record is decoded to.
-    :param shape: the expected shape, for messages.
     :param read: reads a record that follows the format.
     :param problems: the format's rules that a type cannot express.
-    :param raw: whether the unchanged record is kept, for a grader.
     :param plain: a narrower type for records with only text, and how it is read. If that fails or returns None, the
         record is read as ``type``. It exists only for speed: ``type`` accepts everything that it accepts.
     """
 
     type: Any
-    shape: str
     read: Callable[[Any], Record]
     problems: Callable[[Any], Iterable[Problem]] = lambda record: ()
-    raw: bool = False
     plain: tuple[Any, Callable[[Any], Plain | None]] | None = None
     decoder: msgspec.json.Decoder[Any] = field(init=False)
     plain_decoder: msgspec.json.Decoder[Any] | None = field(init=False)

@@ -8,9 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from airflow_bedrock.datasets.rules import OF_THE_FORM, Problem, Record, Rules
+import msgspec
+
+from airflow_bedrock.datasets.rules import Problem, Record, Rules
 from airflow_bedrock.datasets.rules.logs import read_log
 from airflow_bedrock.uris import bucket_and_key
+
+_OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})
+"""Rules about the format itself; if one is broken, the service's message shows the format."""
+
+_CONVERSE = (
+    '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
+    '[{"role": "user", "content": [{"text": "<input text>"}]}, '
+    '{"role": "assistant", "content": [{"text": "<output text>"}]}]}'
+)
+_SHOWN = {
+    "claude": '{"system": "<system prompt>", "messages": [{"role": "user", "content": "<input text>"}, '
+    '{"role": "assistant", "content": "<output text>"}]}',
+    # Recorded from the service (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others follow
+    # its pattern.
+    "prompt-completion": '{"prompt": "<input text>", "completion": "<output text>"}',
+    "pre-training": '{"input": "<input text>"}',
+    "image": '{"image-ref": "<S3 URI>", "caption": "<caption>"}',
+    "reinforcement": '{"messages": [{"role": "user", "content": "<input text>"}]}',
+}
+"""How the service's message shows each format that is not Converse's."""
 
 
 class DataError(Exception):
@@ -32,6 +54,8 @@ def read_records(
             raise DataError(_message(problems[0], rules, file, number))
         if problem := check(record):
             raise DataError(_message(problem, rules, file, number))
+        if rules.method.format == "reinforcement":
+            record = msgspec.structs.replace(record, fields=msgspec.json.decode(line))
         yield record
 
 
@@ -60,10 +84,9 @@ def _message(problem: Problem, rules: Rules, file: str, number: int) -> str:
             f"Unable to parse Amazon S3 file: {file}. Data files must conform to JSONL format. Line {number}: "
             f"{problem.message}"
         )
-    if problem.rule in OF_THE_FORM:
-        key = bucket_and_key(file)[1]
+    if problem.rule in _OF_THE_FORM:
+        key, shown = bucket_and_key(file)[1], _SHOWN.get(rules.method.format, _CONVERSE)
         return (
-            f"Input data at {key} must follow '{rules.form.shape}' format. Line {number}: {problem.message} - at "
-            f"`{problem.where}`"
+            f"Input data at {key} must follow '{shown}' format. Line {number}: {problem.message} - at `{problem.where}`"
         )
     return f"{problem.message} Amazon S3 file: {file}, line {number}"

@@ -83,6 +83,7 @@ def test_parquet_and_queries(tmp_path: Path) -> None:
     parquet = tmp_path / "a.parquet"
     duckdb.read_json(f"{tmp_path}/a.jsonl").write_parquet(str(parquet))
     assert read(tmp_path, "x.parquet", parquet.read_bytes()) == RECORDS
+    assert read(tmp_path / "packed", "x.parquet.gz", packed(parquet.read_bytes())) == RECORDS
     (tmp_path / "b.csv").write_text("prompt,stars\nWhere?,5\nWho?,1\n")
     folder = tmp_path / "found"
     folder.mkdir()

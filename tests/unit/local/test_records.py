@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.base_models import Method
-from airflow_bedrock.datasets.rules import FORMS, Media, Problem, Record, Rules
+from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules
 from airflow_bedrock.local.work.records import DataError, read_records
 
 FILE = "s3://bucket/train.jsonl"
@@ -28,9 +28,8 @@ TURNS = (("user", "Hello"), ("assistant", "Hi"))
 
 def rules(kind: str) -> Rules:
     """The rules of a form alone, without a model's limits."""
-    found = Rules(Method(regions=(), format="claude", hyperparameters={}), ("TEXT", "IMAGE"))
-    found.form = FORMS[kind]
-    return found
+    form: Any = kind
+    return Rules(Method(regions=(), format=form, hyperparameters={}), ("TEXT", "IMAGE"))
 
 
 def read(kind: str, *records: Any) -> list[tuple[str, str | None]]:
