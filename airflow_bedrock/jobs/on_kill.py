@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -36,7 +37,9 @@ _SECONDS = conf.getint("triggerer", "on_kill_timeout", fallback=30) - 1
 
 _TRIGGERER_SECONDS = 3600.0  # for which a triggerer retries while AWS throttles or is away: that takes no slot
 
-_running: set[asyncio.Task[Any]] = set()  # the event loop has only weak references to tasks
+# Not the event loop's own threads: Airflow logs in those before it calls on_kill, and would wait for our calls.
+_threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="bedrock-stop")
+_running: set[asyncio.Future[Any]] = set()  # the event loop has only weak references to tasks
 
 
 class KillSwitch:
@@ -158,7 +161,8 @@ async def stop_unless_wanted(
 
     async def stop() -> None:
         """Retry until the state can be read, and the job be stopped; the end of the triggerer ends this too."""
-        work, began = sync_to_async(_stop_unless_wanted, thread_sensitive=False), time.monotonic()
+        began = time.monotonic()
+        work = sync_to_async(_stop_unless_wanted, thread_sensitive=False, executor=_threads)
         pause: float | None = 0.0
         while pause is not None:
             await asyncio.sleep(pause)
@@ -172,14 +176,20 @@ async def stop_unless_wanted(
         )
 
 
+def begin(work: Awaitable[T]) -> asyncio.Future[T]:
+    """Start the work in the background, for as long as the triggerer runs."""
+    task = asyncio.ensure_future(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
+
+
 async def to_its_end(work: Awaitable[T]) -> bool:
     """Await the work for as long as on_kill may take, although Airflow cancels the wait every second.
 
     :return: whether the work is done; otherwise it goes on.
     """
-    task = asyncio.ensure_future(work)
-    _running.add(task)
-    task.add_done_callback(_running.discard)
+    task = begin(work)
     deadline = time.monotonic() + _SECONDS
     while not task.done() and (remaining := deadline - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):

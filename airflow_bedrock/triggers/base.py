@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -50,19 +50,27 @@ class BedrockTrigger(BaseTrigger):
         """Yield one event when the wait is over.
 
         Before Airflow 3.3 nothing says why it is cancelled: a person ended the task or cleared it, or the triggerer
-        ends. So :meth:`on_kill` is called there, which asks whether the task has ended for good.
+        ends. So :meth:`on_kill` is called there, which asks whether the task has ended for good. Since 3.3, a message
+        says that a person did, and Airflow calls :meth:`on_kill`, but only after it has written a log line. While many
+        tasks end, the next cancel comes before that, and the call never: so its work begins here.
         """
         try:
             async with self._watch(loop_for(self.connection)) as watch:
                 event = await self._wait(watch)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if KILLED_BY_CANCEL:
                 await self.on_kill()
+            elif error.args:
+                self._begin_on_kill()
             raise
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """Do nothing: what is waited for goes on."""
+
+    def _begin_on_kill(self) -> Awaitable[None] | None:
+        """Begin what :meth:`on_kill` does, unless it has begun; it ends although nobody awaits it."""
+        return None
 
     @abstractmethod
     def _watch(self, poll_loop: PollLoop) -> Watch[Any]:

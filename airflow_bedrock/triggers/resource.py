@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pkgutil import resolve_name
 from typing import Any
@@ -51,6 +52,8 @@ class ResourceTrigger(BedrockTrigger):
     resource: Resource
     exists = False
     """Whether the resource is known to exist: the service may not show a new one at once."""
+    _killing: Awaitable[None] | None = None
+    """The work of on_kill, once it has begun."""
 
     def __init__(
         self,
@@ -83,15 +86,23 @@ class ResourceTrigger(BedrockTrigger):
 
     async def on_kill(self) -> None:
         """Stop the job if that is configured and the task has ended for good."""
-        if self.stop_on_kill and self.task_instance is not None:
-            from airflow_bedrock.jobs.on_kill import stop_unless_wanted
+        if (work := self._begin_on_kill()) is not None:
+            from airflow_bedrock.jobs.on_kill import to_its_end
+
+            await to_its_end(work)
+
+    def _begin_on_kill(self) -> Awaitable[None] | None:
+        if self._killing is None and self.stop_on_kill and self.task_instance is not None:
+            from airflow_bedrock.jobs.on_kill import begin, stop_unless_wanted
             from airflow_bedrock.jobs.service import Service
 
             def service() -> Service:
                 return Service(self.resource, self.connection.bedrock())
 
             own_run_only = self.stop_on_kill == OWN_RUN
-            await stop_unless_wanted(service, self.job_identifier, self.task_instance, own_run_only=own_run_only)
+            stop = stop_unless_wanted(service, self.job_identifier, self.task_instance, own_run_only=own_run_only)
+            self._killing = begin(stop)
+        return self._killing
 
     def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
         return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created, exists=self.exists)

@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +142,23 @@ async def test_a_wait_that_is_over_for_good_stops_the_job(
         await kill(runner, task)
     assert server.counts()["stop"] == 1
     assert job.status == "Stopped"
+
+
+async def test_a_job_is_stopped_although_airflow_does_not_come_to_call_on_kill(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+) -> None:
+    """It logs first, in a thread of the loop's; while many tasks end, none is free before it cancels the next time."""
+    supervisor(Supervisor("failed"))
+    (job,) = server.add(1)
+    threads, may_end = ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(threads)
+    try:
+        async with running(job, stop_on_kill=True) as (runner, task):
+            threads.submit(may_end.wait)
+            await kill(runner, task)
+    finally:
+        may_end.set()
+    assert server.counts()["stop"] == 1
 
 
 @pytest.mark.parametrize(("runs", "stops"), [(0, 1), (1, 0)])
