@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = _load(parsed.command)
     command = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
     module.add_arguments(command)
+    if any(map(_is_empty, parsed.arguments)):
+        command.error("arguments must not be empty: a variable of the shell may not be set")
     arguments = command.parse_args(parsed.arguments)
     try:
         with _logs_to_stderr():
@@ -91,6 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return getattr(module, "FAILED", 1)
     return code
+
+
+def _is_empty(argument: str) -> bool:
+    option, equals, value = argument.partition("=")
+    return not (value if equals and option.startswith("--") else argument).strip()
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -150,18 +157,10 @@ def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
     """
     parser.add_argument(
         "--aws-conn-id",
-        type=not_empty,
         metavar="ID",
         help="a connection that Airflow has (default: boto3's own credentials)",
     )
     parser.add_argument("--region", help=f"AWS region of {region_of} (default: the connection's, or boto3's)")
-
-
-def not_empty(text: str) -> str:
-    """Return an argument that must not be empty, as it is where a shell's variable is not set."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must not be empty")
-    return text
 
 
 def delay(text: str) -> float:

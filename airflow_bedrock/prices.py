@@ -85,6 +85,8 @@ MODEL_UNITS: dict[str | None, Figure] = {
 }
 """What a model unit of provisioned throughput is paid for as, by its commitmentDuration."""
 
+_HIGHEST = 1_000_000_000  # US dollars: a typing error such as 1e308 would exceed the digits of a sum
+
 HOURS_A_MONTH = 730
 """As in AWS's price calculator."""
 
@@ -225,7 +227,7 @@ def _read(text: str, name: str) -> tuple[dict[_Key, Price], bool]:
 
     try:
         document = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _DOCUMENT.type)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise PriceFileError(f"The prices in {name} are not in the form that docs/cost.md shows: {error}") from error
     layer: dict[_Key, Price] = {}
     for one in _prices(document, name):
@@ -243,7 +245,9 @@ def _prices(document: _Document, name: str) -> Iterator[Price]:
             raise PriceFileError(f"{name} names the source {group.source!r}, which it does not have")
         for model, figures in group.models.items():
             for figure, usd in figures.items():
-                if not (usd.is_finite() and usd > 0):
-                    raise PriceFileError(f"{name} gives {figure} of {model} as {usd}; a price is a number above 0")
+                if not (usd.is_finite() and 0 < usd < _HIGHEST):
+                    raise PriceFileError(
+                        f"{name} gives {figure} of {model} as {usd}: a price is above 0, and below {_HIGHEST:,}"
+                    )
                 for region in group.regions or (None,):
                     yield Price(model_id(model), figure, usd, region, source.date, source.name, source.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -95,4 +96,4 @@ def join(uri: str, name: str) -> str:
 
 def _normalised(uri: str) -> str:
     """Return the normalised form of the name of a file or folder, without a slash at its end."""
-    return uri.rstrip("/") if is_s3(uri) else str(local_path(uri).resolve()).rstrip("/")
+    return uri.rstrip("/") if is_s3(uri) else os.path.realpath(local_path(uri)).rstrip("/")

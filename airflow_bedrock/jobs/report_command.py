@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_bedrock.cli import add_connection, add_format, not_empty, results, sparkline, table
+from airflow_bedrock.cli import add_connection, add_format, results, sparkline, table
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.customization.console import local_page, resource_url
 from airflow_bedrock.customization.job import Job, Outcome, duration
@@ -20,7 +20,7 @@ from airflow_bedrock.jobs.service import Service
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("job", type=not_empty, help="the job's ARN or its name")
+    parser.add_argument("job", help="the job's ARN or its name")
     add_format(parser)
     add_connection(parser, "the job")
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from airflow_bedrock.cli import not_empty, results, table
+from airflow_bedrock.cli import results, table
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry.approval import Answer, Approvals
 from airflow_bedrock.registry.models import add_registry, connect
@@ -19,15 +19,16 @@ _HEADER = ("ID", "UNTIL", "ASKED BY", "REPORT")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "id", nargs="?", type=not_empty, help="id of the question (default: list those without an answer)"
-    )
+    parser.add_argument("id", nargs="?", help="id of the question (default: list those without an answer)")
     parser.add_argument("--reject", action="store_true", help="reject the promotion")
     add_registry(parser)
+    parser.set_defaults(error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer, or list the questions; return the exit code."""
+    if arguments.reject and arguments.id is None:
+        arguments.error("--reject needs the id of a question")
     hook = connect(arguments)
     if arguments.id is None:
         results().write(_listed(hook.approvals))

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.cli import add_connection, add_format, not_empty, results, table
+from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.hooks.registry import BedrockModelRegistryHook
 from airflow_bedrock.registry.register import ModelVersion, Register
 
@@ -20,7 +20,7 @@ _HEADER = ("LINE", "STATE", "PERIOD", "SINCE", "PROMOTED BY", "APPROVED BY", "MO
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--name", type=not_empty, help="name of one line of models (default: all)")
+    parser.add_argument("--name", help="name of one line of models (default: all)")
     add_format(parser)
     add_registry(parser)
 

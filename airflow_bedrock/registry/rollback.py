@@ -6,13 +6,13 @@ import argparse
 import getpass
 import os
 
-from airflow_bedrock.cli import delay, not_empty, results
+from airflow_bedrock.cli import delay, results
 from airflow_bedrock.registry.models import add_registry, connect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("name", type=not_empty, help="the name of the line of models, and of its deployment")
+    parser.add_argument("name", help="the name of the line of models, and of its deployment")
     parser.add_argument(
         "--to", metavar="MODEL_ARN", help="ARN of the model to put back (default: the latest one that was not rejected)"
     )

@@ -132,6 +132,11 @@ def test_an_invalid_endpoint_is_one_sentence(
         ["rollback", ""],
         ["approve", ""],
         ["models", "--name", ""],
+        ["rollback", "router", "--to", ""],
+        ["rollback", "router", "--to="],
+        ["jobs", "--orphans", "--stop", "--environment", " "],
+        ["spend", "--ledger", ""],
+        ["estimate", "train.jsonl", "--model", ""],
     ],
 )
 def test_an_empty_name_and_a_delay_of_no_time_are_refused(

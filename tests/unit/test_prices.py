@@ -127,6 +127,8 @@ def test_a_users_file_can_stand_alone(own: Path) -> None:
         ("0.0015", "-0.0015", "above 0"),
         ("0.0015", "nan", "above 0"),
         ("0.0015", "inf", "above 0"),
+        ("0.0015", "1e308", "below 1,000,000,000"),
+        ("0.0015", "[" * 5000, "not in the form"),
         ("0.0015", '"free"', "not in the form"),
         ("training = 0.0015", "trainign = 0.0015", "not in the form"),
         ("date = 2026-10-01", "", "not in the form"),

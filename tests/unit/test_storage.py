@@ -70,7 +70,9 @@ def test_an_invalid_location_is_refused(uri: Any) -> None:
 def test_same_and_lies_in(tmp_path: Path) -> None:
     """A local place has many names, one on S3 a single one; a name that only begins alike is another place."""
     (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
     assert same(f"{tmp_path}/link/x", f"file://{tmp_path}/./x")
+    assert not same(f"{tmp_path}/loop", str(tmp_path))
     assert same("s3://b/x", "s3://b/x")
     assert not same("s3://b/x", "s3://b/./x")
     assert lies_in("s3://b/src", "s3://b/src/")

@@ -87,6 +87,13 @@ def test_what_cannot_be_read_is_an_error(command: Command, arguments: tuple[str,
     assert command(*arguments, get=refuse, roll_back=refuse) == (1, "The registry did not answer\n")
 
 
+def test_a_rejection_names_its_question(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without an id the questions were listed, and the person took the model for rejected."""
+    with pytest.raises(SystemExit, match="2"):
+        command("approve", "--reject")
+    assert "--reject needs the id of a question" in capsys.readouterr().err
+
+
 def test_a_question_that_nobody_has_asked_is_an_error(command: Command) -> None:
     """It says how to find those that somebody has asked."""
     world: Any = World(in_place=True)
