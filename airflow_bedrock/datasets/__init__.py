@@ -14,13 +14,11 @@ Everything is a stream of lines, each known by its file and number::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from airflow_bedrock._lazy import lazy_exports
+from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.formats import RecordFormat
-from airflow_bedrock.datasets.preparation import PreparationReport, Settings, Source, prepare
-from airflow_bedrock.datasets.reading import Fields
-from airflow_bedrock.datasets.rules import Rules, rules_for
-from airflow_bedrock.datasets.selection import Caps, OnConflict
-from airflow_bedrock.datasets.split import Split, Splitter
 
 __all__ = [
     "Caps",
@@ -37,3 +35,25 @@ __all__ = [
     "prepare",
     "rules_for",
 ]
+
+if TYPE_CHECKING:
+    from airflow_bedrock.datasets.preparation import PreparationReport, Settings, Source, prepare
+    from airflow_bedrock.datasets.reading import Fields
+    from airflow_bedrock.datasets.rules import Rules, rules_for
+    from airflow_bedrock.datasets.selection import Caps
+    from airflow_bedrock.datasets.split import Splitter
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "Caps": ".selection",
+            "Fields": ".reading",
+            "PreparationReport": ".preparation",
+            "Rules": ".rules",
+            "Settings": ".preparation",
+            "Source": ".preparation",
+            "Splitter": ".split",
+            "prepare": ".preparation",
+            "rules_for": ".rules",
+        },
+    )

@@ -7,29 +7,12 @@ https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-underst
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 
 import msgspec
 
+from airflow_bedrock.datasets.choices import RecordFormat
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.reading import Attachment, Conversation, Turn
-
-
-class RecordFormat(StrEnum):
-    """How a record is written; ``base_models.toml`` has the format of each model."""
-
-    CONVERSE = "bedrock-conversation-2024"
-    """Amazon Nova, Llama 3.2 and 3.3: the messages of the Converse API."""
-    PROMPT_COMPLETION = "prompt-completion"
-    """Amazon Titan text, Cohere, Llama 3.1: two strings; no place for a system prompt."""
-    CLAUDE = "claude"
-    """Anthropic Claude 3 Haiku: messages whose content is a string."""
-    PRE_TRAINING = "pre-training"
-    """Amazon Titan text, continued pre-training: a text."""
-    IMAGE = "image"
-    """Amazon Nova Canvas, Titan Image Generator and Multimodal Embeddings: an image on S3 and its caption."""
-    REINFORCEMENT = "reinforcement"
-    """Amazon Nova 2 Lite, reinforcement fine-tuning: messages, and what the grader is given."""
 
 
 def check_system_prompt(record_format: RecordFormat) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from airflow_bedrock.datasets.choices import Split
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.split import Split
 
 _OF_A_RECORD = (
     *("base_model_id", "customization_type", "record_format", "system_prompt", "redact"),

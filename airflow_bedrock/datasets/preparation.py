@@ -23,15 +23,16 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
+from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.formats import RecordFormat, check_system_prompt, write
+from airflow_bedrock.datasets.formats import check_system_prompt, write
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.reading import Conversation, Fields, Reader, Turn, reader
 from airflow_bedrock.datasets.records import normalised, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import BlockEntries, Parts, Place, groups
 from airflow_bedrock.datasets.rules import Rules
-from airflow_bedrock.datasets.selection import Caps, OnConflict, chosen, left_out, sample_key
-from airflow_bedrock.datasets.split import Split, Splitter
+from airflow_bedrock.datasets.selection import Caps, chosen, left_out, sample_key
+from airflow_bedrock.datasets.split import Splitter
 from airflow_bedrock.decoding import decoder
 
 CONFLICT = "another answer to the same question"

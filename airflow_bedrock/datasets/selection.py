@@ -10,26 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import blake2b
 from struct import Struct
 
+from airflow_bedrock.datasets.choices import OnConflict
 from airflow_bedrock.datasets.repeats import Entry, Parts, Place
-
-
-class OnConflict(StrEnum):
-    """What to do with records with the same question and different answers. Those not kept are counted."""
-
-    FIRST = "first"
-    """Keep the first."""
-    LAST = "last"
-    """Keep the last: the newest, if the source is in the order of time."""
-    MAJORITY = "majority"
-    """Keep the most frequent answer; the first one if several are equally frequent."""
-    DROP = "drop"
-    """Keep none of them."""
-    FAIL = "fail"
-    """Write nothing."""
 
 
 def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:

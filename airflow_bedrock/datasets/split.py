@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 
-from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.choices import Split, check_fractions
 from airflow_bedrock.datasets.records import normalised
-
-
-class Split(StrEnum):
-    """The three parts of a dataset."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 @cache
@@ -44,11 +35,7 @@ class Splitter:
     seed: str = ""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test < 1):
-            raise DatasetError(
-                f"validation fraction {self.validation} and test fraction {self.test}: "
-                "each must be at least 0, and both together less than 1, so that something is left for training"
-            )
+        check_fractions(self.validation, self.test)
 
     def split(self, key: str) -> Split:
         """Return the split of the records with this key; keys are compared in their normalised form."""

@@ -13,24 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from airflow_bedrock import __version__
+from airflow_bedrock import __version__, datasets
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
-from airflow_bedrock.datasets import (
-    Caps,
-    DatasetError,
-    Fields,
-    OnConflict,
-    PreparationReport,
-    RecordFormat,
-    Settings,
-    Source,
-    Split,
-    Splitter,
-    prepare,
-    rules_for,
-)
-from airflow_bedrock.datasets.manifest import Manifest, name_of
+from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split, check_fractions
+from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import BedrockOperator
@@ -39,6 +26,7 @@ from airflow_bedrock.uris import file_uri, join, lies_in, name_in, same
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.datasets import PreparationReport, Settings, Source
     from airflow_bedrock.storage import Storage
 
 
@@ -279,7 +267,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
                 sources, described = self._sources(storage, arguments, folder)
                 with ExitStack() as stack:
                     writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
-                    report = prepare(sources, writers, settings)
+                    report = datasets.prepare(sources, writers, settings)
             except DatasetError as error:
                 raise BedrockFatalError(
                     f"Could not prepare {_named(arguments)}: {error}. Nothing was written."
@@ -303,7 +291,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         if arguments["source_conn_id"]:
             path = self._rows(arguments["source_conn_id"], sql, made)
             described = {"conn_id": arguments["source_conn_id"], "sql": sql, **_described(path)}
-            return [Source("row", path)], {"sources": [described], "not_read": []}
+            return [datasets.Source("row", path)], {"sources": [described], "not_read": []}
         source_uri = arguments["source_uri"]
         uris = storage.files(source_uri)
         of_a_folder = source_uri.endswith("/")
@@ -319,7 +307,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         )
         facts = [{"uri": uri, **_described(path)} for uri, (_, path) in zip(read, files, strict=True)]
         if sql:
-            found = [Source("row", sources.query(sql, files, made))]
+            found = [datasets.Source("row", sources.query(sql, files, made))]
         else:
             found = [sources.as_source(name, path, made) for name, path in files]
         return found, {"sources": facts, "not_read": sorted(not_read)}
@@ -406,7 +394,7 @@ def _of_the_records(found: Mapping[str, Any]) -> Iterator[str]:
         yield "give base_model_id, or record_format"
     if {"validation_fraction", "test_fraction"} <= found.keys():
         try:
-            Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
+            check_fractions(found["validation_fraction"], found["test_fraction"])
         except DatasetError as error:
             yield str(error)
     if {"time_field", "test_after"} <= found.keys() and (found["time_field"] is None) != (found["test_after"] is None):
@@ -418,27 +406,27 @@ def _of_the_records(found: Mapping[str, Any]) -> Iterator[str]:
 def _settings(arguments: Mapping[str, Any]) -> Settings:
     base_model_id, record_format = arguments["base_model_id"], arguments["record_format"]
     try:
-        rules = rules_for(base_model_id, arguments["customization_type"]) if base_model_id else None
+        rules = datasets.rules_for(base_model_id, arguments["customization_type"]) if base_model_id else None
     except DatasetError as error:
         if record_format is None:
             raise DatasetError(f"{error}, or name the format that is to be written (record_format)") from error
         rules = None
     if rules and record_format is not None and rules.method.format != record_format:
         rules = None  # the user knows better what the model accepts
-    return Settings(
+    return datasets.Settings(
         record_format=record_format or RecordFormat(rules.method.format if rules else ""),
         rules=rules,
-        splitter=Splitter(
+        splitter=datasets.Splitter(
             validation=arguments["validation_fraction"], test=arguments["test_fraction"], seed=arguments["seed"]
         ),
-        fields=Fields(prompt=arguments["prompt_field"], completion=arguments["completion_field"]),
+        fields=datasets.Fields(prompt=arguments["prompt_field"], completion=arguments["completion_field"]),
         system_prompt=arguments["system_prompt"],
         group_field=arguments["group_field"],
         time_field=arguments["time_field"],
         test_after=arguments["test_after"],
         on_conflict=arguments["on_conflict"],
         near_duplicates=arguments["near_duplicate_threshold"],
-        caps=Caps(
+        caps=datasets.Caps(
             records=arguments["max_records"],
             per_class=arguments["max_records_per_class"],
             per_group=arguments["max_records_per_group"],
@@ -454,7 +442,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
 def _of_prepared(settings: Settings) -> Settings:
     """Return the parameters for records that were prepared before: they already have the fields of the format."""
     nothing: dict[str, Any] = dict.fromkeys(("group_field", "time_field", "test_after", "redact"))
-    return replace(settings, fields=Fields(), **nothing)
+    return replace(settings, fields=datasets.Fields(), **nothing)
 
 
 def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tuple[list[Source], dict[str, Any]]:
@@ -464,6 +452,8 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
     :raises BedrockFatalError: a manifest does not exist, or may not be read.
     :raises BedrockError: a file does not match its manifest: it is being prepared again.
     """
+    from airflow_bedrock.datasets.manifest import Manifest  # here, since a DAG file does not need it
+
     parameters, files, facts = _parameters(arguments), [], []
     for uri in arguments["source_manifests"]:
         with storage.read(uri) as content:
@@ -488,7 +478,7 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
                 f"{file.uri} is not what {uri} says. Nothing was written. Its period was being prepared again, or "
                 "somebody changed the file: another try reads both again; prepare the period again if it fails as well."
             )
-    found = [Source(file.uri, path, split) for (_, split, file), path in zip(files, paths, strict=True)]
+    found = [datasets.Source(file.uri, path, split) for (_, split, file), path in zip(files, paths, strict=True)]
     return found, {"sources": facts, "not_read": []}
 
 
@@ -511,6 +501,8 @@ def _named(arguments: Mapping[str, Any]) -> str:
 
 def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters for the manifest."""
+    from airflow_bedrock.datasets.manifest import name_of
+
     redact = arguments["redact"]
     return {
         **{name: value for name, value in arguments.items() if name != "kms_key_id"},

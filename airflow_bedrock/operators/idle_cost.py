@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration
-from airflow_bedrock.customization.console import resource_url
+from airflow_bedrock import configuration, customization
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
@@ -128,7 +127,7 @@ def text(result: Mapping[str, Any]) -> str:
         (
             f"- {one['kind']} {one['name']} in {one['region']} cannot be called from {one['ends']} on: its base model "
             f"{one['base']} reaches its end of life. Train a model on another base model. "
-            f"{resource_url(one['model_arn'])}"
+            f"{customization.console.resource_url(one['model_arn'])}"
         ).rstrip()
         for one in result["ending"]
     ]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import Asset
 from airflow.sdk.definitions.asset import AssetRef
 
+from airflow_bedrock import customization
 from airflow_bedrock.compat import AirflowSkipException, outputs
-from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, named, optional, text
@@ -165,6 +165,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         from airflow_bedrock import shown
 
         by = {"promoted_by": champion.promoted_by, "approved_by": champion.approved_by}
-        where = {"evaluation": champion.evaluation, "local_page": local_page(self.hook.conn.meta.endpoint_url)}
+        page = customization.console.local_page(self.hook.conn.meta.endpoint_url)
+        where = {"evaluation": champion.evaluation, "local_page": page}
         shown.push(context, shown.PROMOTION, {"name": after.name, **result, **by, **where})
         return outputs(result)

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_bedrock import configuration, jobs, spend, triggers
+from airflow_bedrock import configuration, customization, jobs, spend, triggers
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowSkipException, outputs, renamed
-from airflow_bedrock.customization.job import Outcome, Seen, duration
-from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import Rule, switch
@@ -20,6 +18,8 @@ from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_bedrock.customization.job import Seen
 
 
 class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
@@ -146,7 +146,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     def _defer(self) -> None:
         if self._kill is not None:
             self._kill.last_check()
-        self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
+        self.log.info("Waiting in the triggerer, for %s at most", customization.job.duration(self.timeout))
         self.defer(
             trigger=self._trigger(),
             method_name=self.execute_complete.__name__,
@@ -165,11 +165,12 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             )
         news = self._poller.seen is None
         job = self._poller.poll()
-        if job is None or job.outcome is Outcome.RUNNING:
+        if job is None or job.outcome is customization.job.Outcome.RUNNING:
             if job is not None and news:
                 self._show(job, context)
             return False
-        self.log.info("Waited for %s", duration((datetime.now(UTC) - self._since).total_seconds()))
+        waited = (datetime.now(UTC) - self._since).total_seconds()
+        self.log.info("Waited for %s", customization.job.duration(waited))
         return PokeReturnValue(is_done=True, xcom_value=self._result(job, context))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -215,7 +216,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             backoff=self.exponential_backoff,
             no_response_timeout=0 if self.silent_fail else self.no_response_timeout,
             created=seen.created if seen else None,
-            stop_on_kill=OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
+            stop_on_kill=customization.waiters.OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
             **self._connection_of(identifier),
         )
 
@@ -226,7 +227,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     def _result(self, job: Seen, context: Context) -> dict[str, Any]:
         spent = spend.settling.settled(self._service, job, self._s3)
         more = {"bill": spent.bill, "budget": spent.standing}
-        if job.outcome is not Outcome.SUCCEEDED:
+        if job.outcome is not customization.job.Outcome.SUCCEEDED:
             self._show(job, context, **more)
         result = jobs.waiting.result_of(job, self._s3)
         self._show(job, context, result=result, **more)

@@ -61,6 +61,10 @@ def test_importing_is_light(run: Run, package: str) -> None:
     loaded = loaded_by(run, f"from {package} import *")
     assert f"{package}.customization" in loaded
     assert not heavy_of(loaded)
+    core = {one for one in loaded if one.startswith(("airflow_bedrock.customization.", "airflow_bedrock.datasets."))}
+    assert core <= {
+        f"airflow_bedrock.{one}" for one in ("customization.request", "datasets.choices", "datasets.errors")
+    }
 
 
 def test_parsing_is_light(run: Run, checkout: Path, tmp_path: Path) -> None:
