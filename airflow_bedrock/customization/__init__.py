@@ -5,7 +5,7 @@ The operators reach through this package what they need only when a task runs; e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_bedrock._lazy import lazy_modules
 
@@ -20,9 +20,3 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization import waiters as waiters
 else:
     __getattr__ = lazy_modules(__name__)
-
-Reuse = Literal["run", "dag", "never"]
-"""Which jobs count: those of the DAG run, those of all runs of the DAG, or only those of the same ask."""
-
-Superseded = Literal["stop", "keep", "fail"]
-"""What to do with a running job of an earlier ask if the request has changed."""

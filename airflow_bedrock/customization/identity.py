@@ -18,14 +18,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import msgspec
 
-from airflow_bedrock.customization.request import normalised
-
-if TYPE_CHECKING:
-    from airflow_bedrock.customization import Reuse
+from airflow_bedrock.customization.request import Reuse, normalised
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
 _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; the token shows a clash

@@ -12,9 +12,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import MAX_EMAX, MIN_EMIN, Context
-from typing import Any
+from typing import Any, Literal
 
 from airflow_bedrock.shapes import Problem, input_shape, missing_in_botocore, problems
+
+Reuse = Literal["run", "dag", "never"]
+"""Which jobs count: those of the DAG run, those of all runs of the DAG, or only those of the same ask."""
+
+Superseded = Literal["stop", "keep", "fail"]
+"""What to do with a running job of an earlier ask if the request has changed."""
 
 # The names of the amazon provider's arguments that are not the member's name in snake_case.
 SHORT_NAMES = {"base_model_id": "baseModelIdentifier", "hyperparameters": "hyperParameters"}

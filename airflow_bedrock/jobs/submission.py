@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock import customization
 from airflow_bedrock.aws_errors import CALL_ERRORS, error_code
 from airflow_bedrock.customization.decision import Decision, is_foreign
 from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
+from airflow_bedrock.customization.request import Superseded
 from airflow_bedrock.customization.tags import token_tag
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -115,7 +115,7 @@ class Submission(EarlierJobs):
     """
 
     waiter: Waiter
-    superseded: customization.Superseded = "stop"
+    superseded: Superseded = "stop"
     update: bool = False
     check_cost: Callable[[], object] = lambda: None
     before_paying: Callable[[], object] = lambda: None

@@ -13,7 +13,7 @@ from airflow.sdk import Asset
 from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.compat import renamed
 from airflow_bedrock.configuration import dollars
-from airflow_bedrock.customization.request import data_uris
+from airflow_bedrock.customization.request import Superseded, data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request
@@ -151,7 +151,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     rules: ClassVar[Mapping[str, Rule]] = {
         "quota_timeout": SECONDS,
         "reuse": REUSE,
-        "superseded": one_of(*get_args(customization.Superseded)),
+        "superseded": one_of(*get_args(Superseded)),
         "content": CONTENT,
         "ensure_unique_job_name": flag,
         "max_cost": dollars,
@@ -202,7 +202,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         preflight: bool = True,
         content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
-        superseded: customization.Superseded = "stop",
+        superseded: Superseded = "stop",
         stop_on_kill: bool = True,
         cancel_on_kill: bool | None = None,
         quota_timeout: float = _DAY,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
+from airflow_bedrock.customization.request import Reuse, Superseded
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, one_of, optional, switch, whole
 from airflow_bedrock.operators.job_request import task_key_of
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.spend.settling import Spent
 
-REUSE = one_of(*get_args(customization.Reuse))
+REUSE = one_of(*get_args(Reuse))
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 
 
@@ -63,7 +64,7 @@ class PaidOperator(SpendingOperator):
         **dict.fromkeys(("deferrable", "wait_for_completion", "stop_on_kill", "stop_on_timeout"), switch),
     }
 
-    superseded: customization.Superseded = "stop"
+    superseded: Superseded = "stop"
     wait_for_completion = True
     # The state of one try, in a worker.
     _kill: KillSwitch | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, customization
 from airflow_bedrock.base_models import model_id
+from airflow_bedrock.customization.request import Reuse
 from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.paid import REUSE
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
@@ -33,7 +34,7 @@ class StoredModelOperator(SharedResourceOperator):
     rules: ClassVar[Mapping[str, Rule]] = {"reuse": REUSE, "ensure_unique_name": flag}
     template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, *rules)
 
-    def __init__(self, *, reuse: customization.Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, reuse: Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.reuse = reuse
         self.ensure_unique_name = ensure_unique_name

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "notifications": {*FACTS, "customization", "shown"},
     "plugin": {*FACTS, "configuration", "customization", "shown", "hooks.bedrock"},
     "registry": {*ENGINE, "hooks", "json_store"},
-    "spend": {*ENGINE, "hooks", "json_store"},
+    "spend": {*ENGINE, "hooks", "json_store", "datasets", "storage"},
     "storage": FOR_TASKS,
     "json_store": FOR_TASKS,
     "converse": {*FOR_TASKS, "evaluation"},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from airflow_bedrock.customization import Reuse
 from airflow_bedrock.customization.decision import Decision, decide, decide_by_model, is_stopped_under
 from airflow_bedrock.customization.identity import Identity, TaskKey
 from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.request import Reuse
 from airflow_bedrock.jobs.resources import ResourceState
 
 TASK_KEY = TaskKey(dag_id="d", task_id="t", run_id="r")

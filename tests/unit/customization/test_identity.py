@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from airflow_bedrock.customization import Reuse
 from airflow_bedrock.customization.identity import (
     Identity,
     TaskKey,
@@ -19,7 +18,7 @@ from airflow_bedrock.customization.identity import (
     identify,
     is_named_after,
 )
-from airflow_bedrock.customization.request import build_request, with_fitting_names
+from airflow_bedrock.customization.request import Reuse, build_request, with_fitting_names
 
 JOB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*")  # the linear equivalent of the service's pattern
 MODEL_NAME = re.compile(r"([0-9a-zA-Z][_-]?){1,63}")

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from airflow_bedrock.base_models import Method, base_models, document
+from airflow_bedrock.datasets import RecordFormat
 from airflow_bedrock.datasets.checking import check
-from airflow_bedrock.datasets.formats import RecordFormat, write
+from airflow_bedrock.datasets.formats import write
 from airflow_bedrock.datasets.reading import Attachment, Conversation, Turn
 from airflow_bedrock.datasets.rules import Rules, object_problem
 from airflow_bedrock.datasets.rules.record import Media
