@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
+import botocore.compat
+import botocore.hooks
 import botocore.session
 from botocore.loaders import Loader, create_loader
 
 _read: dict[str | None, dict[Any, Any]] = defaultdict(dict)
+_event_names: dict[str, str] = {}
 
 
 def make_clients_cheap() -> None:
     """From now on, what is read of services is read once in this process, not for each session.
 
     The provider walks the stack for the user agent: without the source lines of each frame, which it does not read.
+    Half of what remains is a hundred handlers of events, of which botocore finds out the same for each session.
     """
     botocore.session.create_loader = _sharing
+    botocore.session.EventAliaser = _Aliaser  # type: ignore[misc]  # a subclass of it
+    botocore.hooks.accepts_kwargs = _accepts_kwargs
     inspect.stack.__defaults__ = (0,)
 
 
@@ -29,3 +36,18 @@ def _sharing(search_path_string: str | None = None) -> Loader:
     loader = create_loader(search_path_string)
     loader._cache = _read[search_path_string]  # type: ignore[attr-defined]  # as above
     return loader
+
+
+class _Aliaser(botocore.hooks.EventAliaser):
+    """Remembers what all others have found of the names of events."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._alias_name_cache = _event_names
+
+
+def _accepts_kwargs(handler: Callable[..., Any]) -> bool:
+    """Whether a handler takes ``**kwargs``: of a function its code says so, without its whole signature."""
+    if code := getattr(handler, "__code__", None):
+        return bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    return bool(botocore.compat.accepts_kwargs(handler))

@@ -56,6 +56,7 @@ class World:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._clients: dict[str, Any] = {}
         self.local = self._stack.enter_context(
             LocalBedrock(clock="manual", job_seconds=_SECONDS, deployment_seconds=_SECONDS, quotas=AMPLE)
         )
@@ -72,9 +73,10 @@ class World:
 
     @contextmanager
     def client(self, region: str = "us-east-1") -> Iterator[Any]:
-        """Return a client that is closed after use."""
-        with closing(self.local.client("bedrock", region)) as client:
-            yield client
+        """Yield the client of a region, which is closed with this world."""
+        if region not in self._clients:
+            self._clients[region] = self.local.client("bedrock", region)
+        yield self._clients[region]
 
     def _train(self, name: str) -> str:
         with closing(self.local.client("s3")) as s3, self.client() as bedrock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,13 @@ Answers = dict[str, dict[str, tuple[int, str, str]]]
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+def answers(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Answers:
     """What each person was given by each view: status, page, content security policy."""
+    home = tmp_path_factory.mktemp("airflow")  # its own: the others' database knows other DAGs
+    shutil.copy(migrated_database, home)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),  # its own: the others' database knows other DAGs
+        "AIRFLOW_HOME": str(home),
         "AIRFLOW__API__BASE_URL": "https://proxy.example/airflow",
         "AIRFLOW__BEDROCK__LIVE_AWS_CONN_ID": "bedrock_live",  # it leads nowhere
         "AIRFLOW__CORE__AUTH_MANAGER": "tests.integration.plugin_auth.PerDagAuthManager",
@@ -32,8 +35,6 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
     }
-    airflow = Path(sys.executable).parent / "airflow"
-    subprocess.run([airflow, "db", "migrate"], env=environment, capture_output=True, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "tests.integration.plugin_server"],
         cwd=PROJECT,
