@@ -38,7 +38,7 @@ UNIT = ("customization", "evaluation", "jobs", "operators", "sensors", "triggers
 SUITES = {
     "unit": [f"tests/unit/{name}" for name in UNIT],
     "integration": ["tests/integration", "--ignore=tests/integration/local"],
-    "live": ["tests/live/test_killing.py", "tests/live/test_triggerers.py", "tests/live/test_backfill.py"],
+    "live": ["tests/live/test_runs.py", "tests/live/test_cluster.py"],
 }
 
 EXAMPLE = "airflow providers list, airflow dags test"  # what the row that pip makes alone runs

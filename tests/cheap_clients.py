@@ -8,27 +8,33 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import botocore.compat
 import botocore.hooks
+import botocore.httpsession
 import botocore.session
 from botocore.loaders import Loader, create_loader
 
 _read: dict[str | None, dict[Any, Any]] = defaultdict(dict)
 _event_names: dict[str, str] = {}
+_found_source_file = inspect.getsourcefile
 
 
 def make_clients_cheap() -> None:
     """From now on, what is read of services is read once in this process, not for each session.
 
-    The provider walks the stack for the user agent: without the source lines of each frame, which it does not read.
-    Half of what remains is a hundred handlers of events, of which botocore finds out the same for each session.
+    The provider walks the stack for the user agent: without each frame's file and source lines, which it does not read.
+    Half of what remains is a hundred handlers of events, of which botocore finds out the same for each session, and a
+    context for TLS, which Local Bedrock does not speak.
     """
     botocore.session.create_loader = _sharing
-    botocore.session.EventAliaser = _Aliaser  # type: ignore[misc]  # a subclass of it
-    botocore.hooks.accepts_kwargs = _accepts_kwargs
+    botocore.session.EventAliaser = _Aliaser  # type: ignore[assignment, misc]  # a subclass of it
+    botocore.hooks.accepts_kwargs = _accepts_kwargs  # type: ignore[assignment]  # its stub says what it reads
+    botocore.httpsession.create_urllib3_context = cache(botocore.httpsession.create_urllib3_context)
     inspect.stack.__defaults__ = (0,)
+    inspect.getsourcefile = _source_file  # type: ignore[assignment]  # the stub names all that has a file
 
 
 def _sharing(search_path_string: str | None = None) -> Loader:
@@ -51,3 +57,8 @@ def _accepts_kwargs(handler: Callable[..., Any]) -> bool:
     if code := getattr(handler, "__code__", None):
         return bool(code.co_flags & inspect.CO_VARKEYWORDS)
     return bool(botocore.compat.accepts_kwargs(handler))
+
+
+def _source_file(thing: Any) -> str | None:
+    """Return a frame's file without looking whether it exists."""
+    return thing.f_code.co_filename if inspect.isframe(thing) else _found_source_file(thing)

@@ -55,9 +55,13 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "airflow.db.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():
-            program = [Path(sys.executable).parent / "airflow", "db", "migrate"]
-            environment = {**os.environ, "AIRFLOW_HOME": str(folder / "airflow")}
-            migrated = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+            migrated = subprocess.run(
+                [Path(sys.executable).parent / "airflow", "db", "migrate"],
+                env={**os.environ, "AIRFLOW_HOME": str(folder / "airflow")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert migrated.returncode == 0, migrated.stderr
             (folder / "airflow" / "airflow.db").rename(database)
     return database

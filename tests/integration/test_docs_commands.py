@@ -231,7 +231,7 @@ def test_the_queue_of_the_docs_receives_new_data(local: LocalBedrock) -> None:
 
 ELSEWHERE = {
     "aws.md": "integration/local/test_aws_docs.py",
-    "backfill.md": "live/test_backfill.py",
+    "backfill.md": "live/backfills.py",
     "local-bedrock.md": "integration/local/test_docs_commands.py",
     "retraining.md": "integration/test_docs_commands.py",
     "laptop.md": "live/test_demo.py",

@@ -152,7 +152,7 @@ class AtOnce(threading.Thread):
 
 @pytest.fixture(autouse=True, scope="module")
 def airflow_tells_the_state() -> Iterator[None]:
-    """Ask the machine instead of Airflow's execution API, which tests/live/test_killing.py asks."""
+    """Ask the machine instead of Airflow's execution API, which tests/live/test_runs.py asks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_state, "state_of", World.state_of)
         patch.setattr(configuration, "environment", lambda: World.environment)

@@ -1,6 +1,6 @@
-"""What becomes of a job when a person ends its task, in a real Airflow: scheduler, worker, triggerer, API server.
+"""What becomes of jobs when a person backfills, or clears or ends a task, in a real Airflow, one for all tests.
 
-And the processes of an Airflow that the scripts start end with it.
+And the processes of an Airflow that the scripts start end with it: scheduler, worker, triggerer, API server.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.airflow_api import Run
-from scripts.stack import Airflow
+from scripts.stack import SHORT_DEFERRALS, Airflow
 from scripts.training_data import record
 from scripts.until import until
+from tests.live import backfills
+from tests.live.backfills import Backfills
 from tests.live.leftovers import left_behind
 from tests.live.postgres import postgres
 
@@ -109,16 +111,35 @@ class Killing:
 def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
     home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     (dags / "killing.py").write_text(DAG)
+    backfills.write_dags(dags)
     with ExitStack() as stack:
-        local, database = stack.enter_context(LocalBedrock(job_seconds=600)), stack.enter_context(postgres())
+        local = stack.enter_context(LocalBedrock(clock="manual", job_seconds=backfills.JOB_SECONDS))
+        environment = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": stack.enter_context(postgres())}
         client = local.client("s3")
         client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record() * 20)
         client.close()
-        airflow = Airflow(home, local.environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
+        airflow = Airflow(home, local.environment() | SHORT_DEFERRALS | environment, dags=dags)
         stack.enter_context(airflow.standalone())
-        airflow.api.until_read(*DAGS)
+        airflow.api.until_read(*DAGS, *backfills.BACKFILLED)
         airflow.api.unpause(*DAGS)
         yield Killing(airflow, local, stack.close)
+
+
+def test_a_backfill_makes_one_job_for_each_period_and_pays_again_only_for_what_has_changed(killing: Killing) -> None:
+    """docs/backfill.md: three months, three jobs; the same again, none; one month's data replaced, one."""
+    page = Backfills(killing.airflow, killing.local)
+    for month in backfills.MONTHS:
+        page.write(month, month)
+    printed = killing.airflow.run(*backfills.DRY_RUN)
+    assert all(month in printed for month in backfills.MONTHS)
+    assert not killing.airflow.api.runs("retrain")
+    killing.airflow.run(*backfills.UNPAUSE)
+    if backfills.BY_PARTITION:
+        killing.airflow.api.unpause("by_partition")
+    assert page.backfill() == 3 + backfills.BY_PARTITION
+    assert page.backfill("--reprocess-behavior", "completed") == 0
+    page.write(backfills.MONTHS[1], "other")
+    assert page.backfill("--reprocess-behavior", "completed") == (2 if backfills.BY_PARTITION else 1)
 
 
 @pytest.mark.skipif(
