@@ -13,6 +13,7 @@ from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch, loop_for
 
 KILLED_BY_CANCEL = not hasattr(BaseTrigger, "on_kill")  # before Airflow 3.3
+_ENDED_BY_A_PERSON = "__airflow_user_action__"  # Airflow's message when it cancels; it has others when it shuts down
 
 
 class BedrockTrigger(BaseTrigger):
@@ -60,7 +61,7 @@ class BedrockTrigger(BaseTrigger):
         except asyncio.CancelledError as error:
             if KILLED_BY_CANCEL:
                 await self.on_kill()
-            elif error.args:
+            elif error.args == (_ENDED_BY_A_PERSON,):
                 self._begin_on_kill()
             raise
         yield TriggerEvent(event)
