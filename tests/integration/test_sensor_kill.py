@@ -262,15 +262,17 @@ async def test_without_stop_on_kill_nothing_is_stopped(
 
 
 @pytest.mark.skipif(KILLED_BY_CANCEL, reason="before Airflow 3.3 a cancel says nothing, and the state is asked for")
+@pytest.mark.parametrize("message", [(), ("EOF - shutting down",)], ids=["no message", "Airflow's message"])
 async def test_the_end_of_the_triggerer_stops_nothing(
-    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], message: tuple[str, ...]
 ) -> None:
     """A deployment of Airflow is no reason."""
     asked = supervisor(Supervisor("failed")).asked
     (job,) = server.add(1)
     async with running(job, stop_on_kill=True) as (_, task):
-        task.cancel()
+        task.cancel(*message)
         await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(*on_kill._running)
     assert asked == []
     assert server.counts()["stop"] == 0
 
