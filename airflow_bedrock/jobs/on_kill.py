@@ -16,13 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 
 from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping, task_state
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import NotYetError, stop_unless_others_wait
 from airflow_bedrock.jobs.task_state import TERMINAL_STATES
@@ -39,6 +42,7 @@ _TRIGGERER_SECONDS = 3600.0  # for which a triggerer retries while AWS throttles
 
 # Not the event loop's own threads: Airflow logs in those before it calls on_kill, and would wait for our calls.
 _threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="bedrock-stop")
+_hooks: WeakValueDictionary[Connection, BedrockHook] = WeakValueDictionary()
 _running: set[asyncio.Future[Any]] = set()  # the event loop has only weak references to tasks
 
 
@@ -146,6 +150,14 @@ def _final_state(ti: Any) -> str | None:
         if task_state.run_exists(ti):
             raise  # only the task instance was deleted: Airflow makes it again
         return "removed"
+
+
+def hook_of(connection: Connection) -> BedrockHook:
+    """Return the hook for a connection: the same for all stops that are under way, since a client is slow to make."""
+    hook = _hooks.get(connection)
+    if hook is None:
+        hook = _hooks[connection] = connection.bedrock()
+    return hook
 
 
 async def stop_unless_wanted(

@@ -93,11 +93,11 @@ class ResourceTrigger(BedrockTrigger):
 
     def _begin_on_kill(self) -> Awaitable[None] | None:
         if self._killing is None and self.stop_on_kill and self.task_instance is not None:
-            from airflow_bedrock.jobs.on_kill import begin, stop_unless_wanted
+            from airflow_bedrock.jobs.on_kill import begin, hook_of, stop_unless_wanted
             from airflow_bedrock.jobs.service import Service
 
             def service() -> Service:
-                return Service(self.resource, self.connection.bedrock())
+                return Service(self.resource, hook_of(self.connection))
 
             own_run_only = self.stop_on_kill == OWN_RUN
             stop = stop_unless_wanted(service, self.job_identifier, self.task_instance, own_run_only=own_run_only)

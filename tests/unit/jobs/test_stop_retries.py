@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.jobs import on_kill, own_jobs, stopping, task_state
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.service import Service
@@ -148,6 +151,17 @@ def test_a_triggerer_retries_for_an_hour_while_the_service_throttles(
     assert tries < 80
     last = caplog.messages[-1]
     assert ("is being stopped" if stopped else "Stop it in the AWS console if it is not needed. AWS said: ") in last
+
+
+def test_stops_that_are_under_way_share_a_client_and_later_ones_do_not() -> None:
+    """A run with hundreds of jobs was stopped at the pace at which clients are made; a connection may be edited."""
+    connection = Connection.of(aws_conn_id="aws", region_name="us-east-1", verify=None, config=None)
+    first = on_kill.hook_of(connection)
+    assert on_kill.hook_of(connection) is first
+    before = weakref.ref(first)
+    del first
+    gc.collect()
+    assert before() is None
 
 
 def test_a_job_that_is_being_stopped_is_not_said_to_run_on(world: World) -> None:
