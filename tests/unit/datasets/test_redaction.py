@@ -26,6 +26,12 @@ from airflow_bedrock.datasets.redaction import redact_common_patterns
         ("\u0430\u043d\u043d\u0430@\u043f\u043e\u0447\u0442\u0430.\u0440\u0444", "[EMAIL]"),
         ("(030) 123456; (1) 2026 (2) 12 of 30", "[PHONE]; (1) 2026 (2) 12 of 30"),
         ("\u8bf7\u8054\u7cfbann@example.com\u8c22\u8c22", "\u8bf7\u8054\u7cfb[EMAIL]\u8c22\u8c22"),
+        # What stands beside a number, and looks like a part of it: digits of it stayed in the text.
+        ("2 4111 1111 1111 1111 12/26 123", "2 [CARD] 12/26 123"),
+        ("BE68 5390 0754 7034 BIC KREDBEBB, AT61 1904 3002 3457 3201 BANK", "[IBAN] BIC KREDBEBB, [IBAN] BANK"),
+        ("(11) 91234-5678, 06.12.34.56.78, 01 23 45 67 89.", "[PHONE], [PHONE], [PHONE]."),
+        ("ann.o'neil@example.com, 'b@example.com'", "[EMAIL], '[EMAIL]'"),
+        ("1.2.3.4.5 and 10.0.0.1.", "1.2.3.4.5 and [IP_ADDRESS]."),
         ("", ""),
     ],
 )
