@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 CALL_ERRORS = (exceptions.BotoCoreError, ClientError, ResponseParserError)
-"""What an AWS call raises; the last one where the response is no XML, such as a proxy's page instead of one of S3."""
+"""What an AWS call raises; the last one if the response is not XML, such as a proxy's page instead of one of S3."""
 
 # The call did not reach the service, or its response did not reach us.
 _NETWORK_ERRORS = (

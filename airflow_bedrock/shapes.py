@@ -111,7 +111,7 @@ def _oldest_models() -> dict[str, _ServiceModel]:
 
 
 def missing_in_botocore(name: str, installed: str | None = None) -> str:
-    """Return a sentence on what the installed botocore does not know and a newer one does; empty where it is not that.
+    """Return a sentence on what the installed botocore does not know and a newer one does; empty if that is not it.
 
     :param name: an operation, a member of its request (``Operation.member.member``) or a value (``….member=VALUE``).
     """
@@ -176,7 +176,7 @@ def describe(found: Sequence[Problem]) -> str:
 def safe_pattern(pattern: str) -> re.Pattern[str] | None:
     """Compile a pattern of the service model so that it matches in sane time.
 
-    :return: None where the pattern uses syntax that Python's ``re`` does not have, such as Unicode classes;
+    :return: None if the pattern uses syntax that Python's ``re`` does not have, such as Unicode classes;
         such a pattern is not checked.
     """
     for exponential, equivalent in _EXPONENTIAL.items():

@@ -23,7 +23,7 @@ class Remedy(Enum):
     """A role that was created seconds ago is not known everywhere yet: retry for about two minutes."""
     WAIT_FOR_SLOT = "wait for a slot"
     """The quota of jobs has been reached: retry when one has ended."""
-    LOOK = "look"
+    NAME_IN_USE = "name in use"
     """The job's name is in use: Get shows by which job."""
     MODEL_NAME_IN_USE = "model name in use"
     """The custom model's name is in use, by a model or by a job that will make it: choose another one."""
@@ -36,8 +36,8 @@ class Remedy(Enum):
 # aws_errors recognizes ThrottlingException and InternalServerException.
 _REMEDIES = {
     "ServiceQuotaExceededException": Remedy.WAIT_FOR_SLOT,
-    "ConflictException": Remedy.LOOK,
-    "ResourceInUseException": Remedy.LOOK,
+    "ConflictException": Remedy.NAME_IN_USE,
+    "ResourceInUseException": Remedy.NAME_IN_USE,
 }
 
 # The message of a ValidationException, which is otherwise final: "The provided job name is currently in use."
@@ -70,7 +70,7 @@ def remedy_for_error(error: BaseException) -> Remedy:
     if not isinstance(error, ClientError):
         return Remedy.NONE
     if _NAME_IN_USE in str(error):
-        return Remedy.MODEL_NAME_IN_USE if _OF_THE_MODEL in str(error) else Remedy.LOOK
+        return Remedy.MODEL_NAME_IN_USE if _OF_THE_MODEL in str(error) else Remedy.NAME_IN_USE
     if _ROLE_NOT_KNOWN in str(error):
         return Remedy.WAIT_FOR_ROLE
     return _REMEDIES.get(error_code(error), Remedy.NONE)

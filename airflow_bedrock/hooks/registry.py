@@ -19,7 +19,7 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.registry.approval import Approvals
 from airflow_bedrock.registry.promotion import Promoter, SmokeTestError
 from airflow_bedrock.registry.register import ModelVersion, Register
-from airflow_bedrock.registry.retirement import Plan, Retirer
+from airflow_bedrock.registry.retirement import Keep, Retirer
 from airflow_bedrock.registry.serving import Deployments, explained
 from airflow_bedrock.registry.store import RegisterStore
 
@@ -90,22 +90,16 @@ class BedrockModelRegistryHook(BedrockHook):
         self._tag(register)
         return register
 
-    def plan_retirement(self, name: str, **retirer: Any) -> Plan:
-        """Return the models of a line that nobody needs; see :class:`Retirer`. It changes nothing."""
-        return self._retirer(0, 1, **retirer).plan(name)[0]
-
-    def retire(self, name: str, *, delay: float = 30, max_polls: int = 120, **retirer: Any) -> Plan:
-        """Delete the models of a line that nobody needs; see :meth:`Retirer.retire`."""
-        return self._retirer(delay, max_polls, **retirer).retire(name)
-
-    def _retirer(self, delay: float, max_polls: int, **retirer: Any) -> Retirer:
-        deployments = self._deployments(delay=delay, max_polls=max_polls)
+    def retirer(self, *, dag_id: str, model_name: str, keep: Keep, delay: float = 30, max_polls: int = 120) -> Retirer:
+        """Return what finds the models of a line that nobody needs, and deletes them."""
         return Retirer(
             store=self._store,
             hook=self,
-            deployments=deployments,
+            deployments=self._deployments(delay=delay, max_polls=max_polls),
             environment=configuration.environment(),
-            **retirer,
+            dag_id=dag_id,
+            model_name=model_name,
+            keep=keep,
         )
 
     def _promoter(self, smoke_test: Mapping[str, str] | None, delay: float, max_polls: int) -> Promoter:

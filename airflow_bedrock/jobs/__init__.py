@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs import connection as connection
     from airflow_bedrock.jobs import earlier_jobs as earlier_jobs
     from airflow_bedrock.jobs import on_kill as on_kill
+    from airflow_bedrock.jobs import orphans as orphans
     from airflow_bedrock.jobs import own_jobs as own_jobs
+    from airflow_bedrock.jobs import quota as quota
     from airflow_bedrock.jobs import request_note as request_note
+    from airflow_bedrock.jobs import resources as resources
     from airflow_bedrock.jobs import s3 as s3
     from airflow_bedrock.jobs import service as service
     from airflow_bedrock.jobs import sharing as sharing

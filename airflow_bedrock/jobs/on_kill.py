@@ -108,12 +108,12 @@ class KillSwitch:
 
     def _begin(self) -> None:
         if self._target is not None:
-            work = partial(self._ask_on, *self._target)
+            work = partial(self._keep_trying, *self._target)
             thread = threading.Thread(target=work, name="bedrock-kill", daemon=True)
             thread.start()
             self._thread = thread  # not earlier: the handler of a signal waits for this thread
 
-    def _ask_on(self, job: str, stop: Callable[[], str]) -> None:
+    def _keep_trying(self, job: str, stop: Callable[[], str]) -> None:
         deadline = time.monotonic() + _SECONDS
         while not self._settle(job, stop) and time.monotonic() < deadline:
             time.sleep(_ASK_AGAIN_SECONDS)
@@ -222,8 +222,8 @@ def _stop_unless_wanted(
             log.info("Job %s is left running: the task is %s and will continue", job_identifier, state)
     except NotYetError as error:
         so_far = time.monotonic() - began
-        over = so_far >= (_TRIGGERER_SECONDS if error.passes else error.seconds)
-        outcome = error.at_last if over else f"{error} Retrying for as long as this triggerer runs."
+        over = so_far >= (_TRIGGERER_SECONDS if error.transient else error.seconds)
+        outcome = error.final if over else f"{error} Retrying for as long as this triggerer runs."
         log.warning("The task is %s. %s", state, outcome)
         return None if over else max(stopping.TRY_AGAIN_SECONDS, so_far / 10)
     except Exception:

@@ -38,8 +38,8 @@ def with_retries(service: Service, search: Callable[[], T]) -> T:
         try:
             return search()
         except (*CALL_ERRORS, BedrockError) as error:
-            passes = isinstance(error, BedrockError) or service.may_pass(error)
-            if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
+            retryable = isinstance(error, BedrockError) or service.can_retry(error)
+            if not retryable or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
                 raise
             log.info("%s Retrying.", error)
             time.sleep(_ASK_AGAIN_SECONDS)

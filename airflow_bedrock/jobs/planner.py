@@ -89,7 +89,7 @@ class GetJob:
     identifier: str
 
 
-Ask = ListJobs | GetJob
+Call = ListJobs | GetJob
 
 
 class Trouble(Enum):
@@ -106,20 +106,6 @@ class Trouble(Enum):
 
 
 @dataclass(frozen=True)
-class Running:
-    """The job runs; something about it is new."""
-
-    job: Seen
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The job has ended, or its status is unknown. This may come from List, which has fewer details than Get."""
-
-    job: Seen
-
-
-@dataclass(frozen=True)
 class Missing:
     """The job does not exist."""
 
@@ -133,7 +119,8 @@ class Unanswered:
     """Whether the caller is denied access to this job, so that another poll will hardly help."""
 
 
-Finding = Running | Ended | Missing | Unanswered
+Finding = Seen | Missing | Unanswered
+"""The job if something about it is new, maybe as List shows it, with fewer details than Get; or why it is not known."""
 News = list[tuple[str, Finding]]
 """News by the identifier under which the job is watched."""
 
@@ -156,7 +143,7 @@ class _Watched(msgspec.Struct, gc=False):
     """The time at which Get did not find it."""
     silent: bool = False
     """Whether its latest poll has failed."""
-    end: Ended | Missing | None = None
+    end: Seen | Missing | None = None
 
     @property
     def free(self) -> bool:
@@ -222,7 +209,7 @@ class Planner:
             known.pace = known.pace.faster(pace)
             self._count(known.pace, 1)
             self._due(identifier, known, min(known.due_at, now + self._pause(known, now)))
-            return known.end or (Running(known.job) if known.job else None)
+            return known.end or known.job
         watched = self._watched[identifier] = _Watched(pace, created, now, exists=exists or created is not None)
         self._count(pace, 1)
         self._fresh[identifier] = None
@@ -239,7 +226,7 @@ class Planner:
             self._gets.clear()
             self._arrivals_at = math.inf
 
-    def next(self, now: float) -> Ask | None:
+    def next(self, now: float) -> Call | None:
         """Return the next call; None if nothing is due before :meth:`wakes_at`."""
         if now < self._hold_until:
             return None
@@ -308,35 +295,35 @@ class Planner:
             self._get_soon(listing.unseen, now, gap=_GET_SECONDS)
         return news
 
-    def got(self, ask: GetJob, job: Seen, now: float) -> News:
+    def got(self, call: GetJob, job: Seen, now: float) -> News:
         """Process a response of Get."""
-        watched = self._watched.get(ask.identifier)
+        watched = self._watched.get(call.identifier)
         if watched is None:
             return []
         watched.in_flight = False
-        return self._shown(ask.identifier, watched, job, now)
+        return self._shown(call.identifier, watched, job, now)
 
-    def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> News:
+    def failed(self, call: Call, trouble: Trouble, why: str, now: float) -> News:
         """Process a failed call."""
         if trouble is Trouble.THROTTLED:
             self._slow_down(now)
-        if isinstance(ask, ListJobs):
+        if isinstance(call, ListJobs):
             return self._list_failed(trouble, why, now)
-        watched = self._watched.get(ask.identifier)
+        watched = self._watched.get(call.identifier)
         if watched is None:
             return []
         watched.in_flight = False
-        self._fresh.pop(ask.identifier, None)
+        self._fresh.pop(call.identifier, None)
         if trouble is Trouble.THROTTLED:
-            self._get_soon([ask.identifier], now, gap=0.0)
+            self._get_soon([call.identifier], now, gap=0.0)
         if trouble is not Trouble.MISSING:
             watched.silent = True
-            return [(ask.identifier, Unanswered(why, refused=trouble is Trouble.REFUSED))]
+            return [(call.identifier, Unanswered(why, refused=trouble is Trouble.REFUSED))]
         watched.absence = watched.absence or Absence(known=watched.exists)
         if not watched.absence.missed(now):
             return []
         watched.end = Missing()
-        return [(ask.identifier, watched.end)]
+        return [(call.identifier, watched.end)]
 
     def _list_failed(self, trouble: Trouble, why: str, now: float) -> News:
         listing, self._listing = self._listing, None
@@ -461,14 +448,14 @@ class Planner:
         watched.exists = True
         watched.absence = None
         if job.outcome is not Outcome.RUNNING:
-            watched.end = Ended(job)
-            return [(identifier, watched.end)]
+            watched.end = job
+            return [(identifier, job)]
         silent, watched.silent = watched.silent, False
         same = before is not None and before.progress == job.progress
         if same and not silent:  # the first response after a silence is news
             return []
         watched.job = job
-        return [(identifier, Running(job))]
+        return [(identifier, job)]
 
     def _may_list(self, now: float) -> bool:
         return now >= self._list_again_at

@@ -25,7 +25,7 @@ from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_not_
 from airflow_bedrock.decoding import decoder
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import PAGE_SIZE, Ask, GetJob, ListJobs, Trouble
+from airflow_bedrock.jobs.planner import PAGE_SIZE, Call, GetJob, ListJobs, Trouble
 from airflow_bedrock.jobs.resources import Resource, Seen, declared
 from airflow_bedrock.shapes import data_file
 
@@ -55,36 +55,36 @@ class PollClient:
         self._client: BedrockClient | None = None
         self._making = asyncio.Lock()
 
-    async def ask(self, resource: Resource, ask: Ask) -> Any:
-        """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs.
+    async def send(self, resource: Resource, call: Call) -> Any:
+        """Make the call. Return one resource for GetJob; for ListJobs, a page of them and the token of the next page.
 
         :raises TimeoutError: there is no whole response after two minutes.
         """
         try:
             async with asyncio.timeout(CALL_SECONDS) as limit:
-                return await self._ask(resource, ask)
+                return await self._send(resource, call)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"no whole response within {CALL_SECONDS:g} s") from error
             raise
 
-    async def _ask(self, resource: Resource, ask: Ask) -> Any:
+    async def _send(self, resource: Resource, call: Call) -> Any:
         async with self._making:
             if self._client is None:
                 # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.
                 make = sync_to_async(poll_client, thread_sensitive=False, executor=self._pool)
                 self._client = await make(self._connection)
         client = self._client
-        call = partial(_get, resource, ask) if isinstance(ask, GetJob) else partial(_list, resource, ask)
+        function = partial(_get, resource, call) if isinstance(call, GetJob) else partial(_list, resource, call)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call, client)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function, client)
         except Exception as error:
             if is_about_credentials(error):
                 self._client = None
             raise
 
     def close(self) -> None:
-        """Let the threads end, and the connections close, when the calls under way have."""
+        """End the threads when the calls in flight have ended, and close the connections."""
         self._pool.shutdown(wait=False)
         if self._client is not None:
             self._client.close()
@@ -162,24 +162,24 @@ def _some(mapping: msgspec.Raw, names: Collection[str]) -> dict[str, Any]:
     return _all({name: part for name, part in _PARTS.decode(mapping).items() if name in names})
 
 
-def _get(resource: Resource, ask: GetJob, client: BedrockClient) -> Seen:
-    return resource.read(getattr(client, xform_name(resource.get_operation))(**{resource.identifier: ask.identifier}))
+def _get(resource: Resource, call: GetJob, client: BedrockClient) -> Seen:
+    return resource.read(getattr(client, xform_name(resource.get_operation))(**{resource.identifier: call.identifier}))
 
 
-def _list(resource: Resource, ask: ListJobs, client: BedrockClient) -> tuple[list[Seen], str | None]:
+def _list(resource: Resource, call: ListJobs, client: BedrockClient) -> tuple[list[Seen], str | None]:
     arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
-    if ask.created_after is not None:
-        arguments[resource.created_after] = ask.created_after
-    if ask.token is not None:
-        arguments["nextToken"] = ask.token
-    if ask.status is not None:
-        arguments["statusEquals"] = ask.status
+    if call.created_after is not None:
+        arguments[resource.created_after] = call.created_after
+    if call.token is not None:
+        arguments["nextToken"] = call.token
+    if call.status is not None:
+        arguments["statusEquals"] = call.status
     page: dict[str, Any] = getattr(client, xform_name(resource.list_operation))(**arguments)
     return page["seen"], page["nextToken"]
 
 
 def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
-    """Read good answers of the resource's List in botocore's stead; the member ``seen`` is what is on the page."""
+    """Parse the successful responses of List instead of botocore; the member ``seen`` has the resources on the page."""
 
     def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
         if response_dict["status_code"] == 200:
@@ -190,8 +190,8 @@ def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
     client.meta.events.register(f"before-parse.bedrock.{resource.list_operation}", read)
 
 
-def trouble_of(error: Exception, ask: Ask) -> Trouble:
-    """Sort an error of a poll. What is not plainly about the request is no response, so that nothing ends by it."""
+def trouble_of(error: Exception, call: Call) -> Trouble:
+    """Classify the error of a poll. Unless it is clearly about the request, it is no response, and ends no wait."""
     if is_not_found(error):
         return Trouble.MISSING
     if is_throttled(error):
@@ -201,6 +201,6 @@ def trouble_of(error: Exception, ask: Ask) -> Trouble:
     if isinstance(error, ParamValidationError):
         return Trouble.REFUSED
     # If List fails for any other reason, Get may still work.
-    if isinstance(error, ClientError) and (isinstance(ask, ListJobs) or error_code(error) in _REFUSALS):
+    if isinstance(error, ClientError) and (isinstance(call, ListJobs) or error_code(error) in _REFUSALS):
         return Trouble.REFUSED
     return Trouble.NO_ANSWER

@@ -23,11 +23,12 @@ import structlog
 
 from airflow_bedrock.aws_errors import is_denied
 from airflow_bedrock.compat import Stats
+from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import Ask, Ended, Finding, ListJobs, Pace, Planner, Trouble
+from airflow_bedrock.jobs.planner import Call, Finding, ListJobs, Pace, Planner, Trouble
 from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, trouble_of
 from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn
-from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.resources import Resource, Seen
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ P = TypeVar("P", Planner, QuotaQueue)
 
 
 class Watch(Generic[T]):
-    """What one trigger hears about what it waits for, for as long as it is in the ``async with`` statement."""
+    """Delivers to one trigger the news of what it waits for, within an ``async with`` statement."""
 
     __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "kind")
 
@@ -69,7 +70,7 @@ class Watch(Generic[T]):
             self._hand_over(self._waiter)
 
     def next(self) -> asyncio.Future[T]:
-        """Return what will be the next news. A future and no coroutine: thousands of triggers keep one each.
+        """Return a future of the next news. Not a coroutine, since thousands of triggers keep one each.
 
         :raises RuntimeError: when it is awaited: the loop broke.
         """
@@ -97,6 +98,10 @@ class _Kind:
         self.refusal_logged = False
 
 
+def _has_ended(finding: Any) -> bool:
+    return isinstance(finding, Seen) and finding.outcome is not Outcome.RUNNING
+
+
 def _jitter() -> float:
     return random.uniform(0.9, 1.1)  # noqa: S311  # not a secret
 
@@ -109,7 +114,7 @@ class PollLoop:
         self._kinds: dict[tuple[Resource, type[Planner | QuotaQueue]], _Kind] = {}
         self._wake = asyncio.Event()
         self._driver: asyncio.Task[None] | None = None
-        self._caller = PollClient(connection)
+        self._client = PollClient(connection)
         self._trouble_logged_at = -math.inf
         self._troubles = 0
 
@@ -122,7 +127,7 @@ class PollLoop:
         created: datetime | None = None,
         exists: bool = False,
     ) -> Watch[Finding]:
-        """Watch a resource at this pace, for as long as the context that is returned lasts."""
+        """Watch a resource at this pace, within the returned context."""
         kind, planner = self._kind(resource, Planner)
         finding = planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
         watch: Watch[Finding] = self._begin(kind, identifier)
@@ -131,7 +136,7 @@ class PollLoop:
         return watch
 
     def queue(self, resource: Resource, refusal: Refusal, pace: Pace) -> Watch[Turn]:
-        """Wait for a slot in the quota of this kind of resource, for as long as the context that is returned lasts."""
+        """Wait for a slot in the quota of this kind of resource, within the returned context."""
         kind, queue = self._kind(resource, QuotaQueue)
         queue.join(refusal, pace, time.monotonic())
         return self._begin(kind, refusal.task)
@@ -155,7 +160,7 @@ class PollLoop:
         return watch
 
     async def unwatch(self, watch: Watch[Any]) -> None:
-        """Watch no more; the context does this. The last one to leave ends the loop."""
+        """End a watch, at the end of its context. The last one ends the loop."""
         kind = watch.kind
         watches = kind.watches[watch.identifier]
         watches.remove(watch)
@@ -173,7 +178,7 @@ class PollLoop:
         try:
             await asyncio.wait([driver])
         finally:
-            self._caller.close()
+            self._client.close()
             _report()
 
     async def _run(self) -> None:
@@ -194,51 +199,51 @@ class PollLoop:
     async def _drive(self, calls: asyncio.TaskGroup) -> None:
         free = asyncio.Semaphore(CALLS_AT_ONCE)
 
-        async def call(kind: _Kind, ask: Ask) -> None:
+        async def make(kind: _Kind, call: Call) -> None:
             try:
-                await self._deliver(kind, await self._answer(kind, ask))
+                await self._deliver(kind, await self._answer(kind, call))
             finally:
                 free.release()
                 self._wake.set()
 
         while True:
             self._wake.clear()
-            while not free.locked() and (question := self._next()) is not None:
+            while not free.locked() and (due := self._next()) is not None:
                 await free.acquire()
-                calls.create_task(call(*question))
+                calls.create_task(make(*due))
             wakes_at = min((kind.planner.wakes_at() for kind in self._kinds.values()), default=math.inf)
             pause = None if free.locked() else wakes_at - time.monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
 
-    def _next(self) -> tuple[_Kind, Ask] | None:
+    def _next(self) -> tuple[_Kind, Call] | None:
         for key, kind in self._kinds.items():
-            if (ask := kind.planner.next(time.monotonic())) is not None:
+            if (call := kind.planner.next(time.monotonic())) is not None:
                 self._kinds[key] = self._kinds.pop(key)  # to the back: the kinds take turns
-                return kind, ask
+                return kind, call
         return None
 
-    async def _answer(self, kind: _Kind, ask: Ask) -> list[tuple[str, Any]]:
-        tags = {"operation": "list" if isinstance(ask, ListJobs) else "get"}
+    async def _answer(self, kind: _Kind, call: Call) -> list[tuple[str, Any]]:
+        tags = {"operation": "list" if isinstance(call, ListJobs) else "get"}
         Stats.incr("bedrock.polls", tags=tags)
         try:
-            answer = await self._caller.ask(kind.resource, ask)
+            answer = await self._client.send(kind.resource, call)
         except Exception as error:
-            trouble = trouble_of(error, ask)
+            trouble = trouble_of(error, call)
             Stats.incr("bedrock.poll_errors", tags={**tags, "kind": trouble.name.lower()})
-            self._log_trouble(kind, ask, trouble, error)
+            self._log_trouble(kind, call, trouble, error)
             _report_if_due()
-            return kind.planner.failed(ask, trouble, str(error), time.monotonic())
+            return kind.planner.failed(call, trouble, str(error), time.monotonic())
         _report_if_due()  # before the response is counted, since it resets the lag
         now = time.monotonic()
-        if isinstance(ask, ListJobs):
+        if isinstance(call, ListJobs):
             jobs, token = answer
             news = kind.planner.listed(jobs, token, now)
         else:
-            news = kind.planner.got(ask, answer, now)
+            news = kind.planner.got(call, answer, now)
         queue = self._kinds.get((kind.resource, QuotaQueue))
-        if queue is not None and any(isinstance(finding, Ended) for _, finding in news):
+        if queue is not None and any(_has_ended(finding) for _, finding in news):
             cast("QuotaQueue", queue.planner).job_ended(now)
         return news
 
@@ -252,17 +257,17 @@ class PollLoop:
 
     @property
     def watched(self) -> int:
-        """How many resources are watched."""
+        """Number of watched resources."""
         return sum(len(planner) for planner in self._planners())
 
     def lag(self, now: float) -> float:
-        """How old the oldest response is, in seconds."""
+        """Age of the oldest response in seconds."""
         return max((planner.lag(now) for planner in self._planners()), default=0.0)
 
-    def _log_trouble(self, kind: _Kind, ask: Ask, trouble: Trouble, error: Exception) -> None:
-        """Say once what to allow, and of all else once in a while how often it happened."""
+    def _log_trouble(self, kind: _Kind, call: Call, trouble: Trouble, error: Exception) -> None:
+        """Log once that List was refused, and what to allow; log the number of other errors every five minutes."""
         resource = kind.resource
-        if isinstance(ask, ListJobs) and trouble is Trouble.REFUSED:
+        if isinstance(call, ListJobs) and trouble is Trouble.REFUSED:
             if kind.refusal_logged:
                 return
             kind.refusal_logged = True
@@ -295,7 +300,7 @@ _reported_at = -math.inf
 
 
 def loop_for(connection: Connection) -> PollLoop:
-    """Return this event loop's poll loop for the connection; to be watched before the next ``await``."""
+    """Return this event loop's poll loop for the connection. Use it before the next ``await``."""
     key = (asyncio.get_running_loop(), connection)
     if key not in _loops:
         _loops[key] = PollLoop(connection)
@@ -313,7 +318,7 @@ def _report_if_due() -> None:
 
 
 def _report() -> None:
-    """Tell the gauges about all loops of the process, so that they do not overwrite each other's."""
+    """Report all loops of the process in one gauge, so that they do not overwrite each other's."""
     global _reported_at
     _reported_at = now = time.monotonic()
     Stats.gauge("bedrock.jobs_watched", sum(poll_loop.watched for poll_loop in _loops.values()))

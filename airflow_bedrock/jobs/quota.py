@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
-from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
+from airflow_bedrock.jobs.planner import GATHER_SECONDS, Call, ListJobs, Pace, Trouble
 from airflow_bedrock.jobs.resources import Seen
 from airflow_bedrock.jobs.service import Service
 
@@ -139,7 +139,7 @@ class QuotaQueue:
         """Count at once, since a job has ended."""
         self._poll_at = min(self._poll_at, now)
 
-    def next(self, now: float) -> Ask | None:
+    def next(self, now: float) -> Call | None:
         """Return the next call; None if nothing is due before :meth:`wakes_at`."""
         if self._poll is None and self._waiting and now >= self._poll_at:
             self._poll, self._polled_at = _Poll(), now
@@ -162,7 +162,7 @@ class QuotaQueue:
             "tries to make its own once per poll interval."
         )
 
-    def got(self, ask: Ask, job: Seen, now: float) -> list[tuple[str, Turn]]:
+    def got(self, call: Call, job: Seen, now: float) -> list[tuple[str, Turn]]:
         """Do nothing: no single job is polled here."""
         return []
 
@@ -186,7 +186,7 @@ class QuotaQueue:
             self._room = max(self._room, len(poll.arns))
         return self._turns(now)
 
-    def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
+    def failed(self, call: Call, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
         """Process a failed call. If the caller may not list, the first task in the queue retries once per interval."""
         self._poll = None
         if trouble is Trouble.THROTTLED:

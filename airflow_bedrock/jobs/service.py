@@ -116,7 +116,7 @@ class Service:
             raise
         return True
 
-    def may_pass(self, error: BaseException) -> bool:
+    def can_retry(self, error: BaseException) -> bool:
         """Whether another call may succeed; after an error about credentials, a new client makes it.
 
         The connection may have new ones by then.

@@ -21,22 +21,22 @@ from airflow_bedrock.jobs.task_state import TERMINAL_STATES
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_SECONDS = 5.0  # between two attempts to stop what cannot be stopped yet
-_PASSING_SECONDS = 60.0  # how long a transient error is retried
+_TRANSIENT_SECONDS = 60.0  # how long a transient error is retried
 
 
 class NotYetError(Exception):
     """The service refuses to stop or delete a resource for now; a retry may succeed.
 
     :param seconds: how long retries may help, from the first try on.
-    :param at_last: what to say if all retries fail: a sentence.
-    :param passes: whether the error is temporary: who blocks nobody may retry for longer than ``seconds``.
+    :param final: what to report if all retries fail: a sentence.
+    :param transient: whether the error is transient: a caller that blocks nothing may retry for longer.
     """
 
-    def __init__(self, message: str, seconds: float, at_last: str, *, passes: bool = False) -> None:
+    def __init__(self, message: str, seconds: float, final: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.seconds = seconds
-        self.at_last = at_last
-        self.passes = passes
+        self.final = final
+        self.transient = transient
 
 
 def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
@@ -57,7 +57,7 @@ def _tried(attempt: Callable[[], str], patient: bool) -> str:
             if not patient:
                 raise
             if time.monotonic() - began >= error.seconds:
-                return error.at_last
+                return error.final
             log.info("%s Trying again.", error)
             time.sleep(TRY_AGAIN_SECONDS)
 
@@ -71,11 +71,11 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
         service.stop(job_arn)
     except CALL_ERRORS as error:
         message = f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
-        _check_passing(service, job_arn, error, message)
+        _raise_if_transient(service, job_arn, error, message)
         try:
             found = service.get(job_arn)
         except CALL_ERRORS as unread:
-            _check_passing(service, job_arn, unread, message)
+            _raise_if_transient(service, job_arn, unread, message)
             return message
         if found is None:
             raise _not_shown(service, job_arn) from error
@@ -93,15 +93,15 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
     return stopping
 
 
-def _check_passing(service: Service, job_arn: str, error: Exception, message: str) -> None:
+def _raise_if_transient(service: Service, job_arn: str, error: Exception, message: str) -> None:
     """Raise NotYetError for a transient error, or if the service may not show the job yet.
 
-    :param left: what to say if retries do not help.
+    :param message: what to report if retries do not help.
     """
     if is_not_found(error):
         raise _not_shown(service, job_arn) from error
-    if service.may_pass(error):
-        raise NotYetError(message, _PASSING_SECONDS, message, passes=True) from error
+    if service.can_retry(error):
+        raise NotYetError(message, _TRANSIENT_SECONDS, message, transient=True) from error
 
 
 def _not_shown(service: Service, job: str) -> NotYetError:
@@ -168,7 +168,7 @@ def _stop_unless_others_wait(
             f"{noun} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
             f"it, could not be read. {remedy}. AWS said: {error}"
         )
-        _check_passing(service, job_arn, error, message)
+        _raise_if_transient(service, job_arn, error, message)
         return message
     known = waiters(tags)
     of_run = [other for other in known if other and (other.dag_id, other.run_id) == (waiter.dag_id, waiter.run_id)]

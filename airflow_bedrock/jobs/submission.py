@@ -504,11 +504,11 @@ class Submission(EarlierJobs):
         job, remedy = f"{self._noun} {name}", remedy_for_error(error)
         if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
             # It makes no model, so the message means its own name, which another task has taken since the poll.
-            remedy = Remedy.LOOK
-        if remedy not in (Remedy.LOOK, Remedy.RETRY):
+            remedy = Remedy.NAME_IN_USE
+        if remedy not in (Remedy.NAME_IN_USE, Remedy.RETRY):
             self.in_flight = None  # it was refused
             self.note.clear()
-        if remedy is Remedy.LOOK:
+        if remedy is Remedy.NAME_IN_USE:
             return self._made_by_another_try(name, str(error))
         # A derived name is in use only if a job of the same ask is not shown yet.
         fatal = remedy is Remedy.NONE or (remedy is Remedy.MODEL_NAME_IN_USE and self.identity.exact)

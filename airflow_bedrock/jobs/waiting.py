@@ -29,17 +29,17 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job whose end i
 
 
 class MissingError(BedrockFatalError):
-    """There is no such job, or none any more."""
+    """There is no such job, or it no longer exists."""
 
 
 class Poller:
-    """What a worker knows of the job that it waits for.
+    """Polls the job that a worker waits for.
 
     :param job_identifier: the job's ARN or name.
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :param exists: whether the job is known to exist: the service may not show a new one at once.
-    :param goes_on: whether the wait was begun elsewhere: then only an end is news here.
-    :param say: takes a line for each change of the job.
+    :param goes_on: whether it continues a wait that began elsewhere: then only the end is logged.
+    :param say: called with a line for each change of the job.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Poller:
         self._say = say
 
     def poll(self) -> Seen | None:
-        """Return the job as it is now; None where the service did not respond.
+        """Return the job as it is now; None if the service did not respond.
 
         :raises MissingError: there is no such job.
         :raises BedrockError: no poll had a response for ``no_response_timeout``, the caller is denied access to the
@@ -101,7 +101,7 @@ class Poller:
         if is_denied(error):
             raise BedrockError(access_denied(self._service.resource, self.job_identifier, str(error))) from error
         resource = self._service.resource
-        if not self._service.may_pass(error):
+        if not self._service.can_retry(error):
             raise BedrockError(unknown_state(resource, self.job_identifier, str(error))) from error
         about = f"about {resource.noun} {self.job_identifier}"
         if (why := self._timeout.gives_up(time.monotonic(), about, error, log.warning)) is not None:
@@ -143,7 +143,7 @@ def access_denied(resource: Resource, job_identifier: str, why: str) -> str:
 def wait_for(
     service: Service, job_arn: str, *, delay: float, max_polls: int | None, no_response_timeout: float
 ) -> Seen:
-    """Return the job once it has ended; errors that pass by themselves are waited out.
+    """Return the job once it has ended; transient errors are retried.
 
     :param delay: seconds between two polls.
     :param max_polls: maximum number of polls; None for no limit.
@@ -165,7 +165,7 @@ def wait_for(
 
 
 def given_up(resource: Resource, job_arn: str, when: str, state: str = "still runs") -> BedrockError:
-    """Return the error of a wait that has had enough of a job that still runs."""
+    """Return the error of a wait that ended while the job still runs."""
     return BedrockError(
         f"{resource.noun.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; another "
         "try of this task adopts it and waits again."
@@ -176,7 +176,7 @@ _POLLS = 5  # number of polls that may find it running nevertheless
 
 
 def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_timeout: float) -> Seen:
-    """Return the job that the trigger's event speaks of, as it is now: it runs no longer.
+    """Return the job that the trigger's event is about, in its present state: it no longer runs.
 
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :raises MissingError: there is no such job.
@@ -206,7 +206,7 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
 def result_of(job: Seen, s3: S3Hook) -> dict[str, Any]:
     """Return the result mapping of a completed customization job, with its losses by epoch and by step.
 
-    :raises BedrockFatalError: the job ended in any other way, or its status is not known.
+    :raises BedrockFatalError: the job ended in any other way, or its status is unknown.
     """
     if job.outcome is not Outcome.SUCCEEDED or not isinstance(job, Job):
         raise BedrockFatalError(CUSTOMIZATION_JOB.failure_message(job))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from airflow.sdk import BaseOperator
 
+from airflow_bedrock import jobs
 from airflow_bedrock.exceptions import ArgumentError
 from airflow_bedrock.operators.arguments import Rule, given, is_literal, problem
 
@@ -133,12 +134,10 @@ class AwsOperator(BaseOperator):
 
         :param arn: the resource's ARN; without it, the connection's region at this time.
         """
-        # Here, since a DAG file does not need them.
-        from airflow_bedrock.jobs.connection import Connection
-        from airflow_bedrock.uris import Arn
+        from airflow_bedrock.uris import Arn  # here, since a DAG file does not need it
 
         region = Arn.of(arn).region or self.hook.conn_region_name
-        return Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
+        return jobs.connection.Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
 
     @cached_property
     def hook(self) -> Any:

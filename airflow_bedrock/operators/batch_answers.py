@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
 
-from airflow_bedrock import __version__, configuration, customization, jobs, spend
+from airflow_bedrock import __version__, configuration, customization, hooks, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.inference import Inference, Question
     from airflow_bedrock.evaluation.records import HeldOutRecords
     from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.jobs.submission import Submission
-    from airflow_bedrock.spend.budget import Budget
-    from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
 
 _CREATE = "CreateModelInvocationJob"
@@ -232,17 +229,16 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
 
     def _dry_run_of(self, context: Context, work: _Work) -> NoReturn:
         from airflow_bedrock.operators.dry_run import finish, of_questions
-        from airflow_bedrock.spend.ledger import Cost
 
         self._check_cost(work, _SoFar())
-        missing, costs = 0, [Cost(usd=Decimal())]
+        missing, costs = 0, [spend.ledger.Cost(usd=Decimal())]
         for chunk in range(work.chunks):
             if (count := sum(1 for _ in work.unanswered(chunk))) >= MIN_RECORDS:
                 missing += count
                 costs.append(self._cost_of(work, chunk))
         unknown = next((cost for cost in costs if cost.usd is None), None)
-        cost = unknown or Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
-        budget = partial(self._budget, task_key_of(context), self._resource.kind, self.hook, cost=lambda: cost)
+        cost = unknown or spend.ledger.Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
+        budget = partial(self._budget, context, self._resource.kind, self.hook, lambda: cost)
         lines = of_questions(missing, lambda: cost, budget, "batch inference")
         finish(lines, context, "batch inference")
 
@@ -289,13 +285,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         missing = sum(1 for _ in work.unanswered(so_far.chunk))
         if not missing:
             return None
-        budget = self._budget(
-            task_key,
-            self._resource.kind,
-            self.hook,
-            cost=partial(self._cost_of, work, so_far.chunk),
-            role_arn=self.role_arn,
-        )
+        cost = partial(self._cost_of, work, so_far.chunk)
+        budget = self._budget(context, self._resource.kind, self.hook, cost, role_arn=self.role_arn)
         self._arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
         found: Seen | None = None
         if missing >= MIN_RECORDS:
@@ -309,20 +300,18 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         self._note(found, kill, context)
         return self._ended(found, kill, **asdict(so_far))
 
-    def _cost_of(self, work: _Work, chunk: int) -> Cost:
+    def _cost_of(self, work: _Work, chunk: int) -> spend.ledger.Cost:
         """Return what the job of a chunk may cost: each question without an answer, with the longest possible one."""
-        from airflow_bedrock.spend.ledger import Cost
-
         answered_by = work.inference.answered_by
         if (rate := work.inference.rate) is None:
-            return Cost(usd=None, unknown=f"No price is known for batch inference of {answered_by}.")
+            return spend.ledger.Cost(usd=None, unknown=f"No price is known for batch inference of {answered_by}.")
         usd = sum(map(work.inference.most, work.unanswered(chunk)))
         rates = {name: Decimal(str(price)) for name, price in rate._asdict().items()}
-        return Cost(usd=Decimal(str(usd)), model=base_model_of(answered_by), rates=rates)
+        return spend.ledger.Cost(usd=Decimal(str(usd)), model=base_model_of(answered_by), rates=rates)
 
     def _submission_of(
-        self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch, budget: Budget | None
-    ) -> Submission:
+        self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch, budget: spend.budget.Budget | None
+    ) -> jobs.submission.Submission:
         task_key, chunk = task_key_of(context), so_far.chunk
         of_chunk = _of_chunk(task_key, chunk)
         # Another task may ask the same records at the same time, with other ones answered already.
@@ -433,12 +422,11 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         arguments = self._checked()
         from airflow_bedrock.converse import ConverseModel
         from airflow_bedrock.evaluation.bill import Bill
-        from airflow_bedrock.hooks import BedrockRuntimeHook
 
         storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            runtime = BedrockRuntimeHook(**self._hook_parameters).conn
+            runtime = hooks.BedrockRuntimeHook(**self._hook_parameters).conn
             timeout = configuration.no_response_timeout()
             inference = self._inferences(
                 arguments, storage, folder, stack, bill=Bill(), most=1, no_response_timeout=timeout

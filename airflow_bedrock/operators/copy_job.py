@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import jobs
+from airflow_bedrock import hooks, jobs
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import task_key_of
-from airflow_bedrock.operators.stored_model import StoredModelOperator
+from airflow_bedrock.operators.shared_resource import StoredModelOperator
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.customization.job import Seen
-    from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.prices import Figure
 
 _CREATE = "CreateModelCopyJob"
@@ -125,7 +124,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         return f"copy-{self._identity(task_key).job_name()}"
 
     @property
-    def _source(self) -> BedrockHook:
+    def _source(self) -> hooks.BedrockHook:
         region = Arn.of(self.source_model_arn).region
         where = {**self._hook_parameters, "aws_conn_id": self.source_aws_conn_id, "region_name": region}
         return jobs.connection.Connection.of(**where).bedrock()

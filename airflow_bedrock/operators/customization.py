@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
-    from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 
 _DAY = 24 * 60 * 60.0  # seconds
@@ -307,22 +305,21 @@ class BedrockModelCustomizationOperator(PaidOperator):
         if (most := dollars(self.max_cost)) is not None:
             spend.pricing.check_cost(self._estimate(), most)
 
-    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+    def _cost(self, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
         return spend.pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # here, since only a dry run needs it
 
         self._check_read()
-        task_key = job_request.task_key_of(context)
         dry_run = DryRun(
             arguments=self.asked,
-            task_key=task_key,
+            task_key=job_request.task_key_of(context),
             service=self._service,
             ask=partial(self._ask, context, arguments, dry_run=True),
             storage=self._files(),
             max_cost=arguments["max_cost"],
-            budget=lambda cost: self._budget(task_key, self._resource.kind, self.hook, cost=cost),
+            budget=partial(self._budget, context, self._resource.kind, self.hook),
         )
         finish(dry_run.lines(), context, "job", dry_run.estimate)
 
@@ -332,7 +329,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
-    def _note(self, found: Seen, kill: KillSwitch, context: Context) -> None:
+    def _note(self, found: Seen, kill: jobs.on_kill.KillSwitch, context: Context) -> None:
         super()._note(found, kill, context)
         if found.outcome is not customization.job.Outcome.SUCCEEDED:
             self._spent = spend.settling.Spent(standing=spend.settling.standing(self._s3))
@@ -347,16 +344,15 @@ class BedrockModelCustomizationOperator(PaidOperator):
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since every import slows the parse of a DAG file.
         from airflow_bedrock import shown
-        from airflow_bedrock.jobs.quota import IDLE_SECONDS, active_jobs, is_zero
         from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 
         ti, now = context["ti"], time.time()
         asked_at = shown.pushed(ti, "waiting_for_slot_since") or now
         if now - asked_at >= self.quota_timeout:
             raise self._quota_error(str(error)) from error
-        running = active_jobs(self._service)
+        running = jobs.quota.active_jobs(self._service)
         idle_since = None if running != 0 else shown.pushed(ti, "no_job_has_run_since") or now
-        if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
+        if jobs.quota.is_zero(str(error)) or (idle_since is not None and now - idle_since >= jobs.quota.IDLE_SECONDS):
             raise BedrockFatalError(
                 f"{error} Waiting for a job to end would not help: the quota is zero, or it is another quota, for "
                 "example that of custom models. Request a higher quota in Service Quotas, or delete what uses it."

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import customization, jobs
+from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import (
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
-    from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateCustomModelDeployment"
 _DEPLOYMENT = member(
@@ -134,12 +132,10 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     def _settle(self, *_: Any) -> None:
         pass  # so there is nothing to settle
 
-    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
-        from airflow_bedrock.spend.ledger import Cost
+    def _cost(self, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
+        return spend.ledger.Cost(usd=Decimal(), basis="the deployment itself")
 
-        return Cost(usd=Decimal(), basis="the deployment itself")
-
-    def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
+    def _ended(self, found: Seen, kill: jobs.on_kill.KillSwitch, **so_far: Any) -> Seen:
         if found.status == "Updating":  # List, which the triggerer uses, does not show it
             found = self._end_of(found)
         return super()._ended(found, kill, **so_far)

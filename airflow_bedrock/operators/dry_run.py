@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -22,24 +23,23 @@ from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.model_rules import warnings
+from airflow_bedrock.datasets import estimate as estimates
+from airflow_bedrock.datasets.checking import CheckReport
+from airflow_bedrock.datasets.estimate import Estimate
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import check_account, client_of
 from airflow_bedrock.jobs.permissions import denied, reward_function
 from airflow_bedrock.jobs.quota import active_jobs
+from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.operators import job_request
+from airflow_bedrock.prices import dollars
 from airflow_bedrock.spend import pricing
+from airflow_bedrock.spend.budget import Budget
+from airflow_bedrock.spend.ledger import Cost
+from airflow_bedrock.storage import Storage
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from airflow.sdk import Context
-
-    from airflow_bedrock.datasets.checking import CheckReport
-    from airflow_bedrock.datasets.estimate import Estimate
-    from airflow_bedrock.jobs.resources import Resource
-    from airflow_bedrock.spend.budget import Budget
-    from airflow_bedrock.spend.ledger import Cost
-    from airflow_bedrock.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -204,8 +204,6 @@ class DryRun:
         yield from graded(len(records), body)
 
     def _price(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        from airflow_bedrock.datasets.estimate import dollars, verdict
-
         if self._report is None:
             yield ("unknown" if self.max_cost is None else "problem"), "unknown, since the data was not read"
             return
@@ -214,10 +212,10 @@ class DryRun:
         if refused:
             yield "problem", refused
         else:
-            yield ("ok" if made.cost else "unknown"), verdict(made)
+            yield ("ok" if made.cost else "unknown"), estimates.verdict(made)
         for item in (*made.job, made.storage):
             if item.price is not None:
-                yield "ok", f"{item.what}: {dollars(item.cost)} USD at {item.price}"
+                yield "ok", f"{item.what}: {estimates.dollars(item.cost)} USD at {item.price}"
             elif item is made.storage:
                 yield "unknown", item.unknown
 
@@ -294,8 +292,6 @@ def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, s
 
 
 def _price(find: Callable[[], Cost]) -> Iterator[tuple[Verdict, str]]:
-    from airflow_bedrock.prices import dollars
-
     cost = find()
     if cost.usd is None:
         yield "unknown", cost.unknown
@@ -306,8 +302,6 @@ def _price(find: Callable[[], Cost]) -> Iterator[tuple[Verdict, str]]:
 def _of_budget(find: Callable[[], Budget | None], noun: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
     if (budget := find()) is None or (remaining := budget.remaining()) is None:
         return
-    from airflow_bedrock.prices import dollars
-
     line, cost = f"{dollars(remaining)} USD are left this month", budget.cost()
     if not creates:
         yield "ok", f"{line}; the {noun} would cost nothing more"
@@ -361,11 +355,9 @@ def finish(lines: Sequence[Line], context: Context, noun: str, estimate: Estimat
     :raises AirflowSkipException: no check failed.
     :raises BedrockFatalError: a check failed.
     """
-    from airflow_bedrock.datasets.estimate import as_dict
-
     log.info("Dry run; nothing is created, stopped or paid for.\n%s", table(lines))
     problems = [f"{line.check}: {line.said}" for line in lines if line.verdict == "problem"]
-    made = as_dict(estimate) if estimate else None
+    made = estimates.as_dict(estimate) if estimate else None
     found = {"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made}
     context["ti"].xcom_push("dry_run", found)
     if problems:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn
 
 import msgspec
 
-from airflow_bedrock import configuration
+from airflow_bedrock import configuration, hooks, spend
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.records import HeldOutRecords, Record
     from airflow_bedrock.evaluation.run import Evaluation
     from airflow_bedrock.hooks import BedrockRuntimeHook
-    from airflow_bedrock.spend.budget import Budget
-    from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
 
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -242,10 +240,9 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
             ) from error
         from airflow_bedrock.converse import ConverseModel, EmbeddingModel
         from airflow_bedrock.evaluation.bill import Bill
-        from airflow_bedrock.hooks import BedrockHook
 
         runtime = stack.enter_context(closing(self._client(arguments["concurrency"] * len(_roles(arguments)))))
-        bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
+        bedrock = stack.enter_context(closing(hooks.BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
         inference = self._inferences(
             arguments,
@@ -276,7 +273,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         )
 
     def _reserve(
-        self, context: Context, evaluation: Evaluation, cost: Callable[[], Cost], missing: int
+        self, context: Context, evaluation: Evaluation, cost: Callable[[], spend.ledger.Cost], missing: int
     ) -> Callable[[Decimal], None]:
         """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
         with explained():
@@ -286,23 +283,19 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         task_key, budget = task_key_of(context), self._evaluation_budget(context, cost)
         if budget is None:
             return lambda usd: None
-        from airflow_bedrock.spend.ledger import month_of
-
         # A try takes over the rest of an earlier try's reservation, except in the next month, and except if each may
         # spend max_cost or expected_cost: then what the earlier try may have spent stays reserved.
-        parts = (task_key.task_id, task_key.ask_digest, month_of(budget.now()))
+        parts = (task_key.task_id, task_key.ask_digest, spend.ledger.month_of(budget.now()))
         each = evaluation.asks_metrics or self.expected_cost is not None
         name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)
         with self._within(budget, context):
             budget.reserve(name)
         return lambda usd: budget.settle_rest(name, usd, "its tokens")
 
-    def _evaluation_budget(self, context: Context, cost: Callable[[], Cost]) -> Budget | None:
-        from airflow_bedrock.hooks import BedrockHook
+    def _evaluation_budget(self, context: Context, cost: Callable[[], spend.ledger.Cost]) -> spend.budget.Budget | None:
+        return self._budget(context, "evaluation", hooks.BedrockHook(**self._hook_parameters), cost)
 
-        return self._budget(task_key_of(context), "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
-
-    def _dry_run(self, context: Context, cost: Callable[[], Cost], missing: int) -> NoReturn:
+    def _dry_run(self, context: Context, cost: Callable[[], spend.ledger.Cost], missing: int) -> NoReturn:
         from airflow_bedrock.operators.dry_run import finish, of_questions
 
         budget = partial(self._evaluation_budget, context, cost)
@@ -356,18 +349,16 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         return returned
 
 
-def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> Cost:
+def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
     """Return what the questions may cost; with a metric that calls a model, ``max_cost``."""
-    from airflow_bedrock.spend.ledger import Cost
-
     if unknown := evaluation.unpriced():
-        return Cost(usd=None, unknown=f"No price is known for {unknown[0]}.")
+        return spend.ledger.Cost(usd=None, unknown=f"No price is known for {unknown[0]}.")
     usd = arguments["max_cost"] if evaluation.asks_metrics else most
     if usd is None:
-        return Cost(
+        return spend.ledger.Cost(
             usd=None, unknown="The cost of a metric that calls a model is not known before the answers. Give max_cost."
         )
-    return Cost(usd=Decimal(str(usd)))
+    return spend.ledger.Cost(usd=Decimal(str(usd)))
 
 
 def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:

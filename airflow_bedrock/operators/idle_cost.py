@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, customization
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock import customization, hooks, spend
 from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 
@@ -81,41 +80,20 @@ class BedrockIdleCostOperator(BedrockOperator):
         :raises BedrockFatalError: a region does not exist.
         :raises BedrockError: Bedrock or CloudWatch did not respond.
         """
-        from msgspec.structs import asdict
+        from airflow_bedrock import shown  # here, since a DAG file does not need it
 
-        from airflow_bedrock import shown
-        from airflow_bedrock.hooks import BedrockHook
-        from airflow_bedrock.prices import PriceFileError, prices
-        from airflow_bedrock.spend.idle import as_dict, check_regions, findings
-
-        given, now = self._checked(), datetime.now(UTC)
-        try:
-            known = prices(configuration.prices())
-        except PriceFileError as error:
-            raise BedrockFatalError(f"{error}. Nothing was checked.") from error
-        hooks = [
-            BedrockHook(**{**self._hook_parameters, "region_name": region})
+        given, known = self._checked(), spend.pricing.known_prices()
+        of_regions = [
+            hooks.BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]
         ]
-        check_regions(hook.conn_region_name for hook in hooks)
         days = {name: given[name] for name in ("days", "end_of_life_days")}
-        regions = [findings(hook, known, now, **days) for hook in hooks]
-        idle = sorted(
-            (one for region in regions for one in region.idle), key=lambda one: (-(one.usd_a_month or 0), one.name)
-        )
-        ending = sorted((one for region in regions for one in region.ending), key=lambda one: (one.ends, one.name))
-        result = {
-            "idle": [as_dict(one) for one in idle],
-            "usd_a_month": float(sum(one.usd_a_month or 0 for one in idle)),
-            "without_price": [one.arn for one in idle if one.usd_a_month is None],
-            "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in ending],
-            "unread": [sentence for region in regions for sentence in region.unread],
-        }
+        result = spend.idle.report(of_regions, known, datetime.now(UTC), **days)
         shown.push(context, shown.IDLE, {name: result[name] for name in ("usd_a_month", "idle")})
-        report = text(result)
-        self.log.info("%s", report)
-        if idle or ending:
-            more: Any = {**context, "idle_cost": result, "idle_cost_text": report}
+        described = text(result)
+        self.log.info("%s", described)
+        if result["idle"] or result["ending"]:
+            more: Any = {**context, "idle_cost": result, "idle_cost_text": described}
             for notifier in self.notifiers:
                 notifier(more)
         return result

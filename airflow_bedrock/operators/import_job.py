@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, jobs
+from airflow_bedrock import jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import (
@@ -20,7 +20,7 @@ from airflow_bedrock.operators.arguments import (
     text,
     whole,
 )
-from airflow_bedrock.operators.stored_model import StoredModelOperator
+from airflow_bedrock.operators.shared_resource import StoredModelOperator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -137,15 +137,12 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     def _bill(self, found: Seen) -> str:
         """Log what the model costs each month, if known; an unknown cost does not fail the task."""
-        from airflow_bedrock import prices as priced
-        from airflow_bedrock.spend.imported import rates_of, units_of
-
         try:
-            known = priced.prices(configuration.prices())
-            units = units_of(self.hook.conn, str(found.model_arn))
-        except (priced.PriceFileError, *jobs.aws_errors.CALL_ERRORS) as error:
+            known = spend.pricing.known_prices()
+            units = spend.imported.units_of(self.hook.conn, str(found.model_arn))
+        except (BedrockFatalError, *jobs.aws_errors.CALL_ERRORS) as error:
             return f"What it will cost each month is unknown: {error}"
-        rates = rates_of(units, known, self.hook.conn_region_name)
+        rates = spend.imported.rates_of(units, known, self.hook.conn_region_name)
         usd = rates.usd_a_month
         storage = "no price is known for its storage" if usd is None else f"{usd:f} USD a month at {rates.storage}"
         return f"Until DeleteImportedModel it costs: {storage}; {rates.answering}."

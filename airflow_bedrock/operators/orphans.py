@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration
+from airflow_bedrock import configuration, jobs
 from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.base import BedrockOperator
 
@@ -31,18 +31,14 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Find the orphaned jobs, and stop them."""
-        from airflow_bedrock.jobs.orphans import running_jobs
-        from airflow_bedrock.jobs.stopping import stop_job
-        from airflow_bedrock.jobs.task_state import state_of_waiter
-
         stops, found = self._checked()["stop"], []
-        for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
+        for one in jobs.orphans.running_jobs(self.hook, configuration.environment(), jobs.task_state.state_of_waiter):
             arn, resource = one.job.arn, one.service.resource
             runs_on = f"{resource.noun.capitalize()} {arn} runs on and {resource.billed}"
             if one.kept:
                 self.log.info("%s: %s.", runs_on, one.kept)
                 continue
-            outcome = stop_job(one.service, arn) if stops else f"{runs_on}: no task waits for it."
+            outcome = jobs.stopping.stop_job(one.service, arn) if stops else f"{runs_on}: no task waits for it."
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

@@ -26,14 +26,8 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
-    from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.jobs.resources import Resource
-    from airflow_bedrock.jobs.submission import Submission
-    from airflow_bedrock.spend.budget import Budget
-    from airflow_bedrock.spend.ledger import Cost
-    from airflow_bedrock.spend.settling import Spent
 
 REUSE = one_of(*get_args(Reuse))
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
@@ -69,10 +63,10 @@ class PaidOperator(SpendingOperator):
     # The state of one try, in a worker.
     _kill: KillSwitch | None = None
     _killed = False
-    _submission: Submission | None = None
+    _submission: jobs.submission.Submission | None = None
     _arn: str | None = None
     _is_ours = True  # otherwise it existed before, and is left as it is
-    _spent: Spent | None = None
+    _spent: spend.settling.Spent | None = None
 
     def __init__(
         self,
@@ -109,7 +103,7 @@ class PaidOperator(SpendingOperator):
         """
         raise NotImplementedError
 
-    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+    def _cost(self, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
         """Return its maximum cost."""
         raise NotImplementedError
 
@@ -155,7 +149,7 @@ class PaidOperator(SpendingOperator):
         budget = partial(self._reserving, context, arguments, {})
         finish(of_paid(self._resource, ask, partial(self._cost, arguments), budget), context, self._resource.noun)
 
-    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> Submission:
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         """Return the submission of this try; if the request is unknown, one that only finds what an earlier try made.
 
         :param how: further arguments of the submission.
@@ -163,7 +157,7 @@ class PaidOperator(SpendingOperator):
         task_key = task_key_of(context)
         ask = partial(jobs.submission.Submission, service=self._service, waiter=self._waiter(task_key), **how)
 
-        def of_earlier_try(unknown: BedrockError) -> Submission:
+        def of_earlier_try(unknown: BedrockError) -> jobs.submission.Submission:
             try:
                 return ask(request={}, identity=self._identity(task_key), unknown=unknown)
             except ValueError:  # not even its name is known
@@ -180,24 +174,23 @@ class PaidOperator(SpendingOperator):
         except BedrockError as error:
             return of_earlier_try(error)
 
-    def _reserving(self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]) -> Budget | None:
+    def _reserving(
+        self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]
+    ) -> spend.budget.Budget | None:
         return self._budget(
-            task_key_of(context),
+            context,
             self._resource.kind,
             self.hook,
-            request.get("baseModelIdentifier") or request.get("modelId") or "",
             partial(self._cost, arguments),
+            model=request.get("baseModelIdentifier") or request.get("modelId") or "",
             role_arn=request.get("roleArn"),
-            dag_run=context["dag_run"],
         )
 
-    def _find_or_create(self, submission: Submission, context: Context) -> Seen:
-        from airflow_bedrock.jobs.quota import is_zero
-
+    def _find_or_create(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:
             return submission.find_or_create()
         except jobs.submission.NoSlotError as error:
-            if is_zero(str(error)):
+            if jobs.quota.is_zero(str(error)):
                 raise BedrockFatalError(f"{error} Ask for a higher quota in Service Quotas.") from error
             raise BedrockError(
                 f"{error} Delete one that is not needed, or ask for a higher quota; a retry then makes it."
@@ -437,7 +430,7 @@ class PaidOperator(SpendingOperator):
     def _waits(self) -> bool:
         return self.wait_for_completion
 
-    def _waiter(self, task_key: TaskKey) -> Waiter:
+    def _waiter(self, task_key: TaskKey) -> customization.waiters.Waiter:
         return customization.waiters.Waiter.of(task_key, waits=self._waits)
 
     @property
@@ -459,8 +452,8 @@ class PaidOperator(SpendingOperator):
         return timedelta(seconds=min(limits)) if limits else None
 
     @property
-    def _resource(self) -> Resource:
-        resource: Resource = resolve_name(self.kind)
+    def _resource(self) -> jobs.resources.Resource:
+        resource: jobs.resources.Resource = resolve_name(self.kind)
         return resource
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import Asset
 from airflow.sdk.definitions.asset import AssetRef
 
-from airflow_bedrock import customization
+from airflow_bedrock import customization, registry
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.registry.register import ModelVersion, Register
+
 
 SMOKE_TEST = {"prompt": "Answer with one word.", "expect": r"\S"}
 
@@ -117,10 +118,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
         :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
         given = self._checked()
-        from airflow_bedrock.registry.register import NotPromotedError, start_of
-
         if given["period"]:
-            start_of(given["period"])
+            registry.register.start_of(given["period"])
         before = self.hook.get(given["deployment_name"]).champion
         try:
             after = self.hook.promote(
@@ -131,16 +130,14 @@ class BedrockPromoteModelOperator(RegistryOperator):
                 delay=given["waiter_delay"],
                 max_polls=given["waiter_max_attempts"],
             )
-        except NotPromotedError as error:
+        except registry.register.NotPromotedError as error:
             raise AirflowSkipException(str(error)) from error
         return self._announced(context, after, before)
 
     def _version(self, given: Mapping[str, Any], context: Context) -> ModelVersion:
-        from airflow_bedrock.registry.register import ModelVersion
-
         ti: Any = context["ti"]
         known = ("model_arn", "period", "job_arn", "dataset", "evaluation", "approved_by")
-        return ModelVersion(
+        return registry.register.ModelVersion(
             **{name: given[name] for name in known},
             promoted_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",
             approved_at=datetime.now(UTC) if given["approved_by"] else None,
@@ -162,7 +159,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
             if not isinstance(outlet, (Asset, AssetRef)):
                 continue  # such as a file, for the lineage
             events[outlet].extra = {name: value for name, value in result.items() if value is not None}
-        from airflow_bedrock import shown
+        from airflow_bedrock import shown  # here, since a DAG file does not need it
 
         by = {"promoted_by": champion.promoted_by, "approved_by": champion.approved_by}
         page = customization.console.local_page(self.hook.conn.meta.endpoint_url)

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, spend
+from airflow_bedrock import configuration, hooks, registry, spend
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import EvaluationReportLink
@@ -25,14 +26,13 @@ from airflow_bedrock.operators.arguments import (
     text,
 )
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
+from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.registry import registry_uri_rule
 from airflow_bedrock.uris import file_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.registry.approval import Question
-    from airflow_bedrock.registry.gate import PromotionRule
 
 APPROVE, REJECT = "Approve", "Reject"
 _LOOK_EACH = timedelta(minutes=1)
@@ -154,7 +154,9 @@ class BedrockPromotionGate(BedrockOperator):
         """
         given = self._checked()
         report = self.report = self._report()
-        if reasons := list(self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens))):
+        names = ("model_arn", "metric", "minimum_gain", "max_slice_loss", "max_latency_ms", "max_cost")
+        rule = {name: given[name] for name in names}
+        if reasons := list(registry.gate.reasons_against(report, partial(self._cost, given), **rule)):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
         self.log.info("The candidate passes: %s", report.get("reason"))
         if given["ask_approval"] and can_ask():
@@ -201,12 +203,6 @@ class BedrockPromotionGate(BedrockOperator):
             raise BedrockFatalError(f"{self.report_uri} is not a report of an evaluation. Nothing was promoted.")
         return report
 
-    def _rule(self, given: Mapping[str, Any]) -> PromotionRule:
-        from airflow_bedrock.registry.gate import PromotionRule
-
-        names = ("model_arn", "metric", "minimum_gain", "max_slice_loss", "max_latency_ms", "max_cost")
-        return PromotionRule(**{name: given[name] for name in names})
-
     def _cost(self, given: Mapping[str, Any], input_tokens: int, output_tokens: int) -> float | None:
         known = spend.pricing.known_prices()
         region = self.hook.conn_region_name
@@ -221,12 +217,10 @@ class BedrockPromotionGate(BedrockOperator):
         """
         from airflow.providers.standard.operators.hitl import HITLOperator
 
-        from airflow_bedrock.registry.gate import at, figures
-
         approvers = ", ".join(user["name"] for user in given["approvers"]) or "anybody who may edit the DAG's runs"
         question = {
-            "subject": f"Promote {at(report, 'models', 'candidate', 'model') or 'the candidate'}?",
-            "body": f"{figures(report)}\n\n{self.report_uri}\n\nMay be approved by: {approvers}",
+            "subject": f"Promote {registry.gate.at(report, 'models', 'candidate', 'model') or 'the candidate'}?",
+            "body": f"{registry.gate.figures(report)}\n\n{self.report_uri}\n\nMay be approved by: {approvers}",
             "options": [APPROVE, REJECT],
             "defaults": [given["on_timeout"]],
             "assigned_users": given["approvers"],
@@ -248,20 +242,21 @@ class BedrockPromotionGate(BedrockOperator):
     def _keep_candidate(self, given: Mapping[str, Any]) -> None:
         """Tag the model, so that retirement does not delete it while a person is asked, however old it is."""
         from airflow_bedrock.aws_errors import CALL_ERRORS
-        from airflow_bedrock.registry.retirement import CANDIDATE_UNTIL
 
         if (arn := given["model_arn"]) is None:
             return
         time_limit = datetime.now(UTC) + timedelta(seconds=given["approval_timeout"])
         until = (time_limit + _TO_PROMOTE).isoformat(timespec="seconds")
         try:
-            self.hook.at(arn).conn.tag_resource(resourceARN=arn, tags=[{"key": CANDIDATE_UNTIL, "value": until}])
+            self.hook.at(arn).conn.tag_resource(
+                resourceARN=arn, tags=[{"key": registry.retirement.CANDIDATE_UNTIL, "value": until}]
+            )
         except CALL_ERRORS as error:
             self.log.warning(
                 "Could not tag %s with %s: %s. Retirement may delete the model while a person is asked, unless it is "
                 "younger than keep_younger_than. Allow bedrock:TagResource, and clear this task.",
                 arn,
-                CANDIDATE_UNTIL,
+                registry.retirement.CANDIDATE_UNTIL,
                 error,
             )
 
@@ -272,10 +267,8 @@ class BedrockPromotionGate(BedrockOperator):
         """
         import msgspec
 
-        from airflow_bedrock.hooks import BedrockModelRegistryHook
-
         uri = given["registry_uri"]
-        approvals = BedrockModelRegistryHook(**self._hook_parameters, registry_uri=uri).approvals
+        approvals = hooks.BedrockModelRegistryHook(**self._hook_parameters, registry_uri=uri).approvals
         question = self._question(context, given, report)
         if (found := approvals.question(question.id)) is None:
             self._keep_candidate(given)
@@ -296,18 +289,16 @@ class BedrockPromotionGate(BedrockOperator):
             )
         return answer.by if answer else None
 
-    def _question(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> Question:
-        from airflow_bedrock.operators.job_request import task_key_of
-        from airflow_bedrock.registry.approval import Question
-        from airflow_bedrock.registry.gate import figures
-
+    def _question(
+        self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]
+    ) -> registry.approval.Question:
         ti: Any = context["ti"]
         ask = f"{task_key_of(context).ask_digest} {json.dumps(report, sort_keys=True)}"
-        return Question(
+        return registry.approval.Question(
             id=hashlib.sha256(ask.encode()).hexdigest()[:12],
             asked_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",
             report_uri=self.report_uri,
-            body=figures(report),
+            body=registry.gate.figures(report),
             until=datetime.now(UTC) + timedelta(seconds=given["approval_timeout"]),
             approvers=tuple(user["id"] for user in given["approvers"]),
         )

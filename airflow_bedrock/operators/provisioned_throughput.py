@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, customization, jobs, spend
+from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import (
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import ResourceState
-    from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateProvisionedModelThroughput"
 _MODEL = member("bedrock", _CREATE, "modelId", "the id of a base model, or the ARN of a custom model")
@@ -125,21 +124,21 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         return super()._ask(context, arguments, update=arguments["replace_model"], **how)
 
-    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+    def _cost(self, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
         """Return its maximum cost until the end of the month: it is billed until somebody deletes it."""
-        from airflow_bedrock import prices as priced
-        from airflow_bedrock.spend.ledger import Cost, next_month
+        from airflow_bedrock.prices import MODEL_UNITS, NoPriceError  # here, since a DAG file does not need it
 
-        figure = priced.MODEL_UNITS[arguments["commitment_duration"]]
+        figure = MODEL_UNITS[arguments["commitment_duration"]]
         units, now = arguments["model_units"], datetime.now(UTC)
         try:
-            known = priced.prices(configuration.prices())
-            price = known.price(self.model_id, figure, self.hook.conn_region_name)
-        except (priced.NoPriceError, priced.PriceFileError) as error:
-            return Cost(usd=None, model=self.model_id, unknown=str(error))
-        hours = -(-int((next_month(now) - now).total_seconds()) // 3600)
+            price = spend.pricing.known_prices().price(self.model_id, figure, self.hook.conn_region_name)
+        except (NoPriceError, BedrockFatalError) as error:
+            return spend.ledger.Cost(usd=None, model=self.model_id, unknown=str(error))
+        hours = -(-int((spend.ledger.next_month(now) - now).total_seconds()) // 3600)
         basis = f"{hours} hours until the month ends, at {price}"
-        return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis)
+        return spend.ledger.Cost(
+            usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis
+        )
 
     def _result(self, found: Any, context: Context) -> Any:
         if not jobs.provisioned_throughput.is_model(found.model, self.model_id):
@@ -216,7 +215,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         cost = _cost(found, datetime.now(UTC))
         hours = round(found.hours(datetime.now(UTC)), 2)
         if cost:
-            spend.settling.settled(service, found, self._s3, (cost[0], f"{hours} hours"))
+            spend.settling.settled(service, found, self._s3, spend.bill.Bill(cost[0], f"{hours} hours"))
         return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
 
 
@@ -232,12 +231,12 @@ def bill(found: Any) -> str:
 
 def _cost(found: ResourceState, now: datetime) -> tuple[Decimal, object] | None:
     """Return the cost of throughput in US dollars, and the price; None if unknown."""
-    from airflow_bedrock import prices as priced
+    from airflow_bedrock.prices import MODEL_UNITS
 
     try:
-        figure = priced.MODEL_UNITS[found.commitment]
-        price = priced.prices(configuration.prices()).find(found.base_model, figure, Arn.of(found.arn).region)
-    except (priced.PriceFileError, KeyError):
+        figure = MODEL_UNITS[found.commitment]
+        price = spend.pricing.known_prices().find(found.base_model, figure, Arn.of(found.arn).region)
+    except (BedrockFatalError, KeyError):
         return None
     hours = Decimal(str(found.hours(now) * found.units))
     return (price.cost(hours), price) if price else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import spend
+from airflow_bedrock import registry, spend
 from airflow_bedrock.operators.arguments import Rule, flag, named, real, rendered, text, whole
 from airflow_bedrock.operators.registry import RegistryOperator
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.prices import Prices
-    from airflow_bedrock.registry.retirement import Plan
 
 
 class BedrockRetireModelsOperator(RegistryOperator):
@@ -86,27 +85,23 @@ class BedrockRetireModelsOperator(RegistryOperator):
         :raises BedrockFatalError: the service rejected a call.
         """
         given = self._checked()
-        from airflow_bedrock.registry.retirement import Keep
-
-        retirer = {
-            "dag_id": given["models_dag_id"],
-            "model_name": given["custom_model_name"],
-            "keep": Keep(
+        known = spend.pricing.known_prices()  # before anything is deleted: the task fails if they cannot be read
+        name, delete = given["deployment_name"], given["delete"]
+        retirer = self.hook.retirer(
+            dag_id=given["models_dag_id"],
+            model_name=given["custom_model_name"],
+            keep=registry.retirement.Keep(
                 last=given["keep_last"],
                 younger_than=timedelta(seconds=given["keep_younger_than"]),
                 rollbacks=given["keep_rollbacks"],
             ),
-        }
-        known = spend.pricing.known_prices()  # before anything is deleted: the task fails if they cannot be read
-        if not given["delete"]:
-            plan = self.hook.plan_retirement(given["deployment_name"], **retirer)
-            return self._reported(plan, known, dry_run=True)
-        plan = self.hook.retire(
-            given["deployment_name"], delay=given["waiter_delay"], max_polls=given["waiter_max_attempts"], **retirer
+            delay=given["waiter_delay"],
+            max_polls=given["waiter_max_attempts"],
         )
-        return self._reported(plan, known, dry_run=False)
+        plan = retirer.retire(name) if delete else retirer.plan(name)[0]
+        return self._reported(plan, known, dry_run=not delete)
 
-    def _reported(self, plan: Plan, known: Prices, *, dry_run: bool) -> dict[str, Any]:
+    def _reported(self, plan: registry.retirement.Plan, known: Prices, *, dry_run: bool) -> dict[str, Any]:
         saved, unknown = plan.savings(known, self.hook.conn_region_name)
         for model_arn, reason in plan.kept.items():
             self.log.info("%s is kept: %s", model_arn, reason)

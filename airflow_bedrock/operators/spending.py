@@ -7,19 +7,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, jobs, spend
+from airflow_bedrock import configuration, hooks, jobs, spend
 from airflow_bedrock.configuration import dollars
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional
 from airflow_bedrock.operators.base import AwsOperator, Notifiers, listed
+from airflow_bedrock.operators.job_request import task_key_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from airflow_bedrock.customization.identity import TaskKey
-    from airflow_bedrock.hooks import BedrockHook
-    from airflow_bedrock.spend.budget import Budget
-    from airflow_bedrock.spend.ledger import Cost, Limits
 
 
 class SpendingOperator(AwsOperator):
@@ -60,49 +56,48 @@ class SpendingOperator(AwsOperator):
 
     def _budget(
         self,
-        task_key: TaskKey,
+        context: Context,
         kind: str,
-        hook: BedrockHook,
+        hook: hooks.BedrockHook,
+        cost: Callable[[], spend.ledger.Cost],
+        *,
         model: str = "",
-        cost: Callable[[], Cost] | None = None,
         role_arn: str | None = None,
-        dag_run: Any = None,
-    ) -> Budget | None:
+    ) -> spend.budget.Budget | None:
         """Return the budget for the task's resource; None if none is set.
 
         :param kind: the kind of the resource.
         :param hook: the hook for the account and region of the resource.
+        :param cost: returns its maximum cost; called right before it is created, and not if ``expected_cost`` is given.
         :param model: the base model's id.
-        :param cost: returns its maximum cost; called right before it is created.
         :param role_arn: a role in the AWS account of the resource; without it, AWS STS names the account.
-        :param dag_run: the DAG run, which shows whether it is a backfill.
         :raises BedrockFatalError: the configuration of the budget is wrong.
         """
+        task_key = task_key_of(context)
         if (limits := _limits(task_key.dag_id)) is None:
             return None
         with explained():
             configuration.over_budget()
-        from airflow_bedrock.spend.budget import Budget
-        from airflow_bedrock.spend.ledger import Cost
-        from airflow_bedrock.uris import Arn
+        from airflow_bedrock.uris import Arn  # here, since a DAG file does not need it
 
-        expected = dollars(self.expected_cost)
-        backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
-        return Budget(
+        backfill = str(getattr(context["dag_run"], "run_type", "")).rpartition(".")[2].lower() == "backfill"
+        if (expected := dollars(self.expected_cost)) is not None:
+            cost = partial(spend.ledger.Cost, usd=expected, model=model)
+        return spend.budget.Budget(
             books=spend.settling.books_of(self._s3),
             limits=limits,
             task_key=task_key,
             kind=kind,
             hook=hook,
             s3=self._s3,
-            cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
+            cost=cost,
             backfill=partial(jobs.task_state.backfill_to_go, task_key.dag_id, task_key.task_id) if backfill else None,
             account=Arn.of(role_arn or "").account,
         )
 
     @contextmanager
     def _within(
-        self, budget: Budget | None, context: Context, so_far: Mapping[str, Any] | None = None
+        self, budget: spend.budget.Budget | None, context: Context, so_far: Mapping[str, Any] | None = None
     ) -> Iterator[None]:
         """Call a function that may reserve money; if the budget is used up, fail or wait, as configured.
 
@@ -111,11 +106,9 @@ class SpendingOperator(AwsOperator):
         if budget is None:
             yield
             return
-        from airflow_bedrock.spend.budget import BudgetError
-
         try:
             yield
-        except BudgetError as error:
+        except spend.budget.BudgetError as error:
             if (self.over_budget or configuration.over_budget()) == "fail" or budget.retry_at is None:
                 raise type(error)(
                     f"{error} Raise the budget, ask for less, or set over_budget='wait', and clear this task."
@@ -156,11 +149,9 @@ def explained() -> Iterator[None]:
         raise BedrockFatalError(f"{error}. Nothing was created and nothing was spent.") from error
 
 
-def _limits(dag_id: str) -> Limits | None:
+def _limits(dag_id: str) -> spend.ledger.Limits | None:
     with explained():
         limits = (configuration.monthly_budget(), configuration.dag_budgets().get(dag_id))
     if limits == (None, None):
         return None
-    from airflow_bedrock.spend.ledger import Limits
-
-    return Limits(*limits)
+    return spend.ledger.Limits(*limits)

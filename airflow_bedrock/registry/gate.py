@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 _NO_MARKUP = str.maketrans("|<>", "/()")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PromotionRule:
-    """The requirements for the candidate's report. None for no requirement.
+def reasons_against(
+    report: Mapping[str, Any],
+    cost_of: Callable[[int, int], float | None],
+    *,
+    model_arn: str | None = None,
+    metric: str | None = None,
+    minimum_gain: float = 0.0,
+    max_slice_loss: float | None = None,
+    max_latency_ms: float | None = None,
+    max_cost: float | None = None,
+) -> Iterator[str]:
+    """Yield the reasons not to promote the candidate; none if it meets all requirements, each of which may be None.
 
+    :param report: ``report.json`` of BedrockModelEvaluationOperator.
+    :param cost_of: returns the cost of numbers of input and output tokens; None if unknown.
     :param model_arn: the model that the report must be about.
     :param metric: the metric whose difference counts; None for the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference lies above it.
@@ -21,49 +31,35 @@ class PromotionRule:
     :param max_latency_ms: the maximum latency of 9 of 10 answers, in milliseconds.
     :param max_cost: the maximum cost of 1,000 answers in US dollars, by the tokens of this evaluation.
     """
+    about = at(report, "models", "candidate", "answered_by")
+    if model_arn is not None and about != model_arn:
+        yield f"the report is about {about}, not about {model_arn}"
+    if report.get("verdict") != "better":
+        yield f"the verdict is {report.get('verdict')}: {report.get('reason', 'no reason was given')}"
+    metric = metric or report.get("metric")
+    low, value, high = (_number(report, "differences", "baseline", metric, one) for one in ("low", "value", "high"))
+    if low is None or value is None or high is None or not low <= value <= high:
+        yield f"the report has no interval for {metric}"
+    elif (low := low - _doubt(report, "differences", "baseline", metric)) <= minimum_gain:
+        yield f"the interval of {metric} begins at {low:g}, which is not above {minimum_gain:g}"
+    if max_slice_loss is not None:
+        yield from _slices(report, max_slice_loss)
+    if max_latency_ms is not None:
+        latency = _number(report, "models", "candidate", "latency_ms", "p90")
+        yield from _most("its latency (p90, in milliseconds)", latency, max_latency_ms)
+    if max_cost is not None:
+        yield from _most("what 1,000 answers cost, in USD,", cost_of_1000(report, cost_of), max_cost)
 
-    model_arn: str | None = None
-    metric: str | None = None
-    minimum_gain: float = 0.0
-    max_slice_loss: float | None = None
-    max_latency_ms: float | None = None
-    max_cost: float | None = None
 
-    def reasons_against(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> Iterator[str]:
-        """Yield the reasons not to promote the candidate; none if it meets all requirements.
-
-        :param report: ``report.json`` of BedrockModelEvaluationOperator.
-        :param cost_of: returns the cost of numbers of input and output tokens; None if unknown.
-        """
-        about = at(report, "models", "candidate", "answered_by")
-        if self.model_arn is not None and about != self.model_arn:
-            yield f"the report is about {about}, not about {self.model_arn}"
-        if report.get("verdict") != "better":
-            yield f"the verdict is {report.get('verdict')}: {report.get('reason', 'no reason was given')}"
-        metric = self.metric or report.get("metric")
-        low, value, high = (_number(report, "differences", "baseline", metric, one) for one in ("low", "value", "high"))
-        if low is None or value is None or high is None or not low <= value <= high:
-            yield f"the report has no interval for {metric}"
-        elif (low := low - _doubt(report, "differences", "baseline", metric)) <= self.minimum_gain:
-            yield f"the interval of {metric} begins at {low:g}, which is not above {self.minimum_gain:g}"
-        if self.max_slice_loss is not None:
-            yield from self._slices(report, self.max_slice_loss)
-        if self.max_latency_ms is not None:
-            latency = _number(report, "models", "candidate", "latency_ms", "p90")
-            yield from _most("its latency (p90, in milliseconds)", latency, self.max_latency_ms)
-        if self.max_cost is not None:
-            yield from _most("what 1,000 answers cost, in USD,", cost_of_1000(report, cost_of), self.max_cost)
-
-    @staticmethod
-    def _slices(report: Mapping[str, Any], most: float) -> Iterator[str]:
-        slices = report.get("slices")
-        if not isinstance(slices, Mapping) or not slices:
-            yield "the report has no slices: evaluate with slice_by"
-            return
-        for name, one in slices.items():
-            value = _number(one, "value")
-            if value is None or (value := value - _doubt(one)) < -most:
-                yield f"on the slice {name} the difference is {value}, and {-most:g} is allowed"
+def _slices(report: Mapping[str, Any], most: float) -> Iterator[str]:
+    slices = report.get("slices")
+    if not isinstance(slices, Mapping) or not slices:
+        yield "the report has no slices: evaluate with slice_by"
+        return
+    for name, one in slices.items():
+        value = _number(one, "value")
+        if value is None or (value := value - _doubt(one)) < -most:
+            yield f"on the slice {name} the difference is {value}, and {-most:g} is allowed"
 
 
 def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> float | None:

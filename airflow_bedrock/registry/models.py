@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def described(registry: BedrockModelRegistryHook, name: str) -> dict[str, Any]:
-    """Return a line in what JSON can say."""
+    """Return a line as JSON types."""
     register = registry.get(name)
     serving = registry.serving(register)
     return {

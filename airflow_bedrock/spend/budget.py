@@ -1,4 +1,4 @@
-"""Reserve the cost of anything paid before it is made, and settle it when it has ended."""
+"""Reserve the cost of anything paid before it is made."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import TaskKey
-from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import caller_arn
-from airflow_bedrock.jobs.resources import declared
-from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.prices import HOW_TO_GIVE_ONE, dollars
-from airflow_bedrock.spend.bill import Bill, bill_of, by_the_hour
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.ledger import (
     Cost,
@@ -26,7 +22,7 @@ from airflow_bedrock.spend.ledger import (
     Ledger,
     Limits,
     OverBudgetError,
-    abandoned,
+    key_of,
     made,
     month_of,
     next_month,
@@ -36,6 +32,7 @@ from airflow_bedrock.spend.ledger import (
     reserved,
     settled,
 )
+from airflow_bedrock.spend.settling import settle_open
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -45,12 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEAD_AFTER = timedelta(minutes=30)
-"""Time after which a reservation without a resource is dead: Create follows in minutes, and List in two more."""
-
-_FRESH = timedelta(minutes=1)
-"""Time in which no reservation can end, so that a hundred tasks over the budget do not all read Bedrock."""
-
 RECHECK = timedelta(hours=1)
 """Time after which a task tries again if a settled reservation might free enough."""
 
@@ -59,11 +50,6 @@ _KEPT = "Nothing was created and nothing was spent."
 
 class BudgetError(BedrockFatalError):
     """A resource may cost more than the budget has left; it was not created."""
-
-
-def key_of(region: str, account: str, kind: str, name: str) -> str:
-    """Return the key of an entry."""
-    return "/".join((region, account, kind, name))
 
 
 @dataclass(kw_only=True)
@@ -161,7 +147,7 @@ class Budget:
         done = {(one.dag_id, one.task_id, one.run_id) for one in ledger.entries.values()}
         runs = [run for run in runs if (entry.dag_id, entry.task_id, run) not in done]
         whole = (
-            f"This backfill has {len(runs)} runs without a {entry.kind} yet. If each costs what this one may cost, "
+            f"This backfill has {len(runs)} runs to go. If the {entry.kind} of each costs what this one may cost, "
             f"{dollars(entry.reserved)} USD, they cost {dollars(entry.reserved * len(runs))} USD."
         )
         far = reach(ledger, entry, self.limits)
@@ -220,87 +206,3 @@ def account_of(hook: BedrockHook) -> str:
         raise BedrockError(
             f"AWS STS did not return the connection's account, which the budget needs: {error}"
         ) from error
-
-
-def settle(
-    books: Books, service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str] | None = None
-) -> tuple[Bill | None, Ledger | None]:
-    """Settle the cost of a resource, if it has ended and has a reservation.
-
-    :param known: US dollars and their basis, if the caller knows them.
-    :return: its cost, and the ledger; each None if unknown.
-    """
-    arn = Arn.of(seen.arn)
-    key = key_of(arn.region, arn.account, service.resource.kind, seen.name)
-    bill: Bill | None = None
-
-    def change(ledger: Ledger) -> Ledger:
-        nonlocal bill
-        entry = ledger.entries.get(key)
-        if entry is None or entry.settled is not None:
-            bill = Bill(entry.settled, entry.basis) if entry and entry.settled is not None else None
-            return ledger
-        bill = bill or (Bill(*known) if known else bill_of(entry, seen, service, s3))
-        return settled(ledger, key, bill.usd, bill.basis) if bill else ledger
-
-    try:
-        ledger = books.change(change)
-    except (BedrockError, *CALL_ERRORS) as error:
-        log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
-        return None, None
-    if bill is not None:
-        log.info("Settled at %s USD, by %s: %s", dollars(bill.usd), bill.basis, key)
-    return bill, ledger
-
-
-def settle_open(
-    books: Books, hook: BedrockHook, account: str, s3: S3Hook, now: datetime, *, besides: str = ""
-) -> list[str]:
-    """Check the reservations in this account and region: settle those that have ended, drop those that are dead.
-
-    :param besides: the key of the resource that the caller is about to create.
-    :return: sentences about what was done.
-    """
-    region = hook.conn_region_name
-    services = {resource.kind: Service(resource, hook) for resource in declared()}
-    lines, elsewhere = [], set[str]()
-    for entry in books.read().entries.values():
-        ours = (entry.region, entry.account) == (region, account) and entry.kind in services
-        if entry.settled is None and entry.kind in services and not ours:
-            elsewhere.add(f"{entry.region} of account {entry.account}")
-        young = now - entry.at < (_FRESH if entry.arn else DEAD_AFTER)
-        if entry.settled is not None or entry.key == besides or young or not ours:
-            continue
-        try:
-            change, what = _fate(entry, services[entry.kind], s3, now)
-        except CALL_ERRORS as error:
-            log.warning("Could not read what became of %s %s: %s", entry.kind, entry.name, error)
-            continue
-        if change is not None:
-            books.change(change)
-            lines.append(f"{entry.kind} {entry.name}: {what}")
-            log.info("%s", lines[-1])
-    lines += [
-        f"Not checked: reservations in {place}, which this connection does not reach" for place in sorted(elsewhere)
-    ]
-    return lines
-
-
-def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Callable[[Ledger], Ledger] | None, str]:
-    seen = service.find(entry.arn or entry.name)
-    if seen is not None:
-        bill = bill_of(entry, seen, service, s3)
-        if bill is not None:
-            text = f"{dollars(bill.usd)} USD, by {bill.basis}"
-            return partial(settled, key=entry.key, usd=bill.usd, basis=bill.basis), text
-        if entry.arn is None and seen.outcome is not Outcome.UNKNOWN:
-            return partial(made, entry=entry, arn=seen.arn), "it exists"
-    elif entry.arn is not None and "hour" in entry.rates:
-        usd = min(by_the_hour(entry, None, now).usd, entry.reserved)  # its deletion time is unknown
-        return partial(settled, key=entry.key, usd=usd, basis="its hours"), f"deleted; {dollars(usd)} USD"
-    elif entry.arn is not None and "month" in entry.rates:
-        usd = entry.reserved
-        return partial(settled, key=entry.key, usd=usd, basis="its storage"), f"deleted; {dollars(usd)} USD"
-    elif entry.arn is None:
-        return partial(abandoned, entry=entry), "released, since it was never made"
-    return None, ""

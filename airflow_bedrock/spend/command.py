@@ -20,8 +20,9 @@ from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.prices import dollars
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.budget import account_of, settle_open
+from airflow_bedrock.spend.budget import account_of
 from airflow_bedrock.spend.ledger import Entry, month_of, totals
+from airflow_bedrock.spend.settling import settle_open
 
 _BY: dict[str, Callable[[Entry], str]] = {
     "dag": lambda entry: entry.dag_id,

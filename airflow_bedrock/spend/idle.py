@@ -8,13 +8,12 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
@@ -38,57 +37,47 @@ _QUERIES = 500  # maximum number in one GetMetricData
 _read_import = reads({}, arn="modelArn", name="modelName", created="creationTime")
 
 
-class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """An unused resource.
+def report(
+    hooks: Sequence[BedrockHook], prices: Prices, now: datetime, *, days: int, end_of_life_days: int
+) -> dict[str, Any]:
+    """Return what was unused in each region for ``days``, and what serves there on a base model near its end of life.
 
-    :param usd_a_month: US dollars; None if its price is unknown.
-    :param price: the price, its date and its source.
-    :param advice: how to end its cost.
-    """
+    Custom Model Import is not available in every region: an error in listing its models does not stop the check.
 
-    kind: str
-    name: str
-    arn: str
-    region: str
-    created: datetime
-    why: str
-    usd_a_month: Decimal | None
-    price: str
-    advice: str
-
-
-class EndOfLife(msgspec.Struct, frozen=True, kw_only=True):
-    """A serving model whose base model reaches its end of life soon, or has reached it.
-
-    :param name: the name of the deployment or provisioned throughput that serves it.
-    :param ends: the day from which neither can be used.
-    """
-
-    kind: str
-    name: str
-    arn: str
-    model_arn: str
-    region: str
-    base: str
-    ends: date
-
-
-class Findings(NamedTuple):
-    """The findings in a region.
-
-    :param unread: sentences about what was not checked, and why.
-    """
-
-    idle: list[Idle]
-    ending: list[EndOfLife]
-    unread: list[str]
-
-
-def check_regions(regions: Iterable[str | None]) -> None:
-    """Check that the regions exist: with a custom endpoint, an unknown region would just have no findings.
-
+    :param hooks: a hook for each region.
+    :param days: minimum age in days of what is checked.
+    :param end_of_life_days: number of days before the base model's end of life from which it is reported.
+    :return: the result of :class:`~airflow_bedrock.operators.BedrockIdleCostOperator`.
     :raises BedrockFatalError: botocore does not know a region.
+    :raises BedrockError: Bedrock or CloudWatch did not respond.
     """
+    _check_regions(hook.conn_region_name for hook in hooks)
+    idle: list[dict[str, Any]] = []
+    ending: list[dict[str, Any]] = []
+    unread: list[str] = []
+    for hook in hooks:
+        try:
+            region = _Region(hook, prices, days, now)
+            idle += region.idle()
+            ending += region.ending(end_of_life_days)
+            unread += region.unread
+        except CALL_ERRORS as error:
+            raise kind_of(error)(
+                f"Could not check what is idle in {hook.conn_region_name}: {error}. Allow the task to list models, "
+                "deployments and provisioned throughput, and to call cloudwatch:GetMetricData."
+            ) from error
+    idle.sort(key=lambda one: (-(one["usd_a_month"] or 0), one["name"]))
+    return {
+        "idle": idle,
+        "usd_a_month": math.fsum(one["usd_a_month"] or 0 for one in idle),
+        "without_price": [one["arn"] for one in idle if one["usd_a_month"] is None],
+        "ending": sorted(ending, key=lambda one: (one["ends"], one["name"])),
+        "unread": unread,
+    }
+
+
+def _check_regions(regions: Iterable[str | None]) -> None:
+    """Check that the regions exist: with a custom endpoint, an unknown region would just have no findings."""
     import botocore
     from botocore.session import Session
 
@@ -99,25 +88,6 @@ def check_regions(regions: Iterable[str | None]) -> None:
             f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was "
             "checked. Correct regions, or upgrade botocore where the region is new."
         )
-
-
-def findings(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Findings:
-    """Return what was unused in a region for ``days``, and what serves there on a base model near its end of life.
-
-    Custom Model Import is not available in every region: an error in listing its models does not stop the check.
-
-    :param days: minimum age in days of what is checked.
-    :param end_of_life_days: number of days before the base model's end of life from which it is reported.
-    :raises BedrockError: Bedrock or CloudWatch did not respond.
-    """
-    try:
-        region = _Region(hook, prices, days, now)
-        return Findings(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
-    except CALL_ERRORS as error:
-        raise kind_of(error)(
-            f"Could not check what is idle in {hook.conn_region_name}: {error}. Allow the task to list models, "
-            "deployments and provisioned throughput, and to call cloudwatch:GetMetricData."
-        ) from error
 
 
 class _Region:
@@ -137,7 +107,7 @@ class _Region:
         except ClientError as error:
             self.unread.append(f"Imported models in {self._region} were not checked: {error}")
 
-    def idle(self) -> Iterator[Idle]:
+    def idle(self) -> Iterator[dict[str, Any]]:
         serving = (*self._throughputs, *self._deployments)
         served = {arn for one in serving for arn in (one.model, one.desired_model)}
         old = [one for one in (*serving, *self._imported) if self._old(one.created)]
@@ -148,23 +118,23 @@ class _Region:
         yield from (self._import(one) for one in self._imported if one.arn in uncalled)
         yield from (self._model(one) for one in self._models if one.arn not in served and self._old(one.created))
 
-    def ending(self, days: int) -> Iterator[EndOfLife]:
+    def ending(self, days: int) -> Iterator[dict[str, Any]]:
         for resource, listed in ((DEPLOYMENT, self._deployments), (PROVISIONED_THROUGHPUT, self._throughputs)):
             for one in listed:
                 base = base_model(one.model)
                 if base is None or base.ends is None or base.ends - self._now.date() > timedelta(days=days):
                     continue
-                yield EndOfLife(
-                    kind=resource.noun,
-                    name=one.name,
-                    arn=one.arn,
-                    model_arn=one.model,
-                    region=self._region,
-                    base=base.name,
-                    ends=base.ends,
-                )
+                yield {
+                    "kind": resource.noun,
+                    "name": one.name,
+                    "arn": one.arn,
+                    "model_arn": one.model,
+                    "region": self._region,
+                    "base": base.name,
+                    "ends": base.ends.isoformat(),
+                }
 
-    def _throughput(self, one: ResourceState) -> Idle:
+    def _throughput(self, one: ResourceState) -> dict[str, Any]:
         until, figure = one.committed_until, MODEL_UNITS.get(one.commitment)
         return self._idle(
             "provisioned throughput",
@@ -175,7 +145,7 @@ class _Region:
             f"It cannot be deleted before {until:%Y-%m-%d}." if until else "Delete it, if nobody needs it.",
         )
 
-    def _deployment(self, one: ResourceState) -> Idle:
+    def _deployment(self, one: ResourceState) -> dict[str, Any]:
         return self._idle(
             "deployment",
             one,
@@ -185,7 +155,7 @@ class _Region:
             "Delete it, and its model, if nobody needs them.",
         )
 
-    def _model(self, one: ResourceState) -> Idle:
+    def _model(self, one: ResourceState) -> dict[str, Any]:
         return self._idle(
             "custom model",
             one,
@@ -195,7 +165,7 @@ class _Region:
             "Retire it, if no rollback needs it (BedrockRetireModelsOperator).",
         )
 
-    def _import(self, one: ResourceState) -> Idle:
+    def _import(self, one: ResourceState) -> dict[str, Any]:
         rates = rates_of(units_of(self._hook.conn, one.arn), self._prices, self._region)
         return self._idle(
             "imported model",
@@ -206,18 +176,19 @@ class _Region:
             "Delete it (DeleteImportedModel), if nobody needs it.",
         )
 
-    def _idle(self, kind: str, one: Any, why: str, price: Price | None, units: int, advice: str) -> Idle:
-        return Idle(
-            kind=kind,
-            name=one.name,
-            arn=one.arn,
-            region=self._region,
-            created=one.created,
-            why=why,
-            usd_a_month=price.cost(units) if price else (None if units else Decimal()),
-            price=str(price) if price else ("no price is known" if units else ""),
-            advice=advice,
-        )
+    def _idle(self, kind: str, one: Any, why: str, price: Price | None, units: int, advice: str) -> dict[str, Any]:
+        usd = float(price.cost(units)) if price else (None if units else 0.0)
+        return {
+            "kind": kind,
+            "name": one.name,
+            "arn": one.arn,
+            "region": self._region,
+            "created": one.created.isoformat(),
+            "why": why,
+            "usd_a_month": usd,
+            "price": str(price) if price else ("no price is known" if units else ""),
+            "advice": advice,
+        }
 
     def _old(self, created: datetime) -> bool:
         return self._now - created >= timedelta(days=self._days)
@@ -245,13 +216,3 @@ def _query(number: int, model_id: str) -> dict[str, Any]:
         "Dimensions": [{"Name": "ModelId", "Value": model_id}],
     }
     return {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": 86400, "Stat": "Sum"}}
-
-
-def as_dict(one: Idle) -> dict[str, Any]:
-    """Return the findings as JSON types."""
-    usd = one.usd_a_month
-    return {
-        **msgspec.to_builtins(one),
-        "created": one.created.isoformat(),
-        "usd_a_month": None if usd is None else float(usd),
-    }

@@ -115,6 +115,11 @@ class OverBudgetError(Exception):
         self.open = open
 
 
+def key_of(region: str, account: str, kind: str, name: str) -> str:
+    """Return the key of an entry."""
+    return "/".join((region, account, kind, name))
+
+
 def month_of(moment: datetime) -> str:
     """Return the month of a time in UTC, e.g. ``2026-11``."""
     return f"{moment.astimezone(UTC):%Y-%m}"

@@ -67,7 +67,7 @@ class BedrockTrigger(BaseTrigger):
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Do nothing: what is waited for goes on."""
+        """Do nothing: the resource is left as it is."""
 
     def _begin_on_kill(self) -> Awaitable[None] | None:
         """Begin what :meth:`on_kill` does, unless it has begun; it ends although nobody awaits it."""
@@ -83,4 +83,4 @@ class BedrockTrigger(BaseTrigger):
 
     @abstractmethod
     def _own_arguments(self) -> dict[str, Any]:
-        """Return the arguments beside those of the connection, in what JSON can say."""
+        """Return the arguments besides those of the connection, as JSON types."""

@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 class BedrockQuotaTrigger(BedrockTrigger):
     """Wait until the account's quota of model customization jobs has a free slot.
 
-    When any job of the account has ended, the triggerer wakes the task that asked first. (Tasks that were never
+    When any job of the account has ended, the triggerer wakes the task that has waited longest. (Tasks that were never
     refused do not queue.) The event is a mapping, ``kind``: ``room``, or ``late`` after the deadline.
 
     :param task: identifies the task instance.
-    :param asked_at: when the task asked first, in seconds of the wall clock, as by ``time.time()``: its place in the
-        queue, which it keeps when it is refused again and through a restart of the triggerer.
-    :param refused_at: when it was refused last, by the same clock.
-    :param running: jobs that ran then; None where that is not known.
+    :param asked_at: the time of the task's first request, in seconds of the wall clock, as by ``time.time()``. It is
+        the task's place in the queue, also when it is refused again, and through a restart of the triggerer.
+    :param refused_at: the time of its last refusal, by the same clock.
+    :param running: number of running jobs at that time; None if unknown.
     :param deadline: when to give up, by the same clock.
-    :param poll_interval: seconds between two polls of the jobs that run. (default: ``[bedrock] poll_interval``)
+    :param poll_interval: seconds between two polls of the running jobs. (default: ``[bedrock] poll_interval``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
     """
@@ -63,7 +63,7 @@ class BedrockQuotaTrigger(BedrockTrigger):
                     log.info("%s. %s", _running(turn), _place(turn))
         except TimeoutError:
             return {"kind": "late"}
-        log.info("%s: asking again, the first of %d tasks that wait", _running(turn), turn.waiting)
+        log.info("%s: requesting the job again, first of %d waiting tasks", _running(turn), turn.waiting)
         return {"kind": "room"}
 
     def _own_arguments(self) -> dict[str, Any]:
@@ -72,11 +72,11 @@ class BedrockQuotaTrigger(BedrockTrigger):
 
 def _running(turn: Turn) -> str:
     if turn.running is None:
-        return "How many customization jobs run is not known"
+        return "The number of running customization jobs is unknown"
     return f"{turn.running} customization job{' runs' if turn.running == 1 else 's run'}"
 
 
 def _place(turn: Turn) -> str:
-    """Say how many wait: all those of this connection in this triggerer."""
+    """Describe the queue: the waiting tasks of this connection in this triggerer."""
     wait = "task waits" if turn.waiting == 1 else "tasks wait"
     return f"{turn.waiting} {wait} for the quota, {turn.ahead} before this one"

@@ -10,10 +10,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.customization.job import Seen, changes, duration
+from airflow_bedrock.customization.job import Outcome, Seen, changes, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.jobs.no_response import NoResponseTimeout
-from airflow_bedrock.jobs.planner import Ended, Finding, Missing, Pace, Unanswered
+from airflow_bedrock.jobs.planner import Finding, Missing, Pace, Unanswered
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.triggers.base import BedrockTrigger
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class ResourceTrigger(BedrockTrigger):
-    """Wait until a resource is no longer being made, or runs no longer. "Job" stands for each kind.
+    """Wait until a resource has been made, or has ended. "Job" stands for each kind.
 
     Throttling, faults of the service and of the network are absorbed; only a long time without a response ends the
     wait, and even that leaves the job as it is.
@@ -37,7 +37,7 @@ class ResourceTrigger(BedrockTrigger):
         ``backoff``. (default: ``[bedrock] poll_interval_max``)
     :param backoff: poll less and less often, the longer the job has been waited for.
     :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never,
-        not even where access is denied. (default: ``[bedrock] no_response_timeout``)
+        not even if access is denied. (default: ``[bedrock] no_response_timeout``)
     :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It saves polls,
         and a "not found" response is then not believed at once.
     :param waiting_since: when the task began to wait. (default: now)
@@ -123,12 +123,12 @@ class ResourceTrigger(BedrockTrigger):
             timeout = None
             if isinstance(finding, Missing):
                 return self._event("missing", f"There is no {self.resource.kind} {self.job_identifier}")
-            job = finding.job
-            line, seen = changes(seen, job, self.resource.noun), job
-            if isinstance(finding, Ended):
+            line, seen = changes(seen, finding, self.resource.noun), finding
+            if seen.outcome is not Outcome.RUNNING:
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
                 log.info("%s; waited for %s", line, waited)
-                return self._event("ended", f"{self.resource.noun.capitalize()} {job.name} is {job.status}", job.status)
+                what = f"{self.resource.noun.capitalize()} {seen.name} is {seen.status}"
+                return self._event("ended", what, seen.status)
             if line:
                 log.info(line)
 
@@ -164,14 +164,14 @@ class ResourceTrigger(BedrockTrigger):
 def _time(given: datetime | str | None) -> datetime | None:
     time = datetime.fromisoformat(given) if isinstance(given, str) else given
     if time is not None and time.tzinfo is None:
-        raise ValueError(f"The time {given} says no time zone")
+        raise ValueError(f"The time {given} has no time zone")
     return time
 
 
 class BedrockResourceTrigger(ResourceTrigger):
     """Wait for a resource of any kind, by its declaration alone: a new kind needs no trigger of its own.
 
-    :param declaration: where it is declared what kind it is (:mod:`airflow_bedrock.jobs.resources`): ``module:name``.
+    :param declaration: the declaration of the kind (:mod:`airflow_bedrock.jobs.resources`): ``module:name``.
     """
 
     def __init__(self, *, declaration: str, **arguments: Any) -> None:

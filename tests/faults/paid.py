@@ -631,7 +631,7 @@ def play(
             patch.setattr(module, "time", clock)
         # In a triggerer the time is real.
         patch.setattr(stopping, "TRY_AGAIN_SECONDS", 0.05)
-        patch.setattr(stopping, "_PASSING_SECONDS", 0.5)
+        patch.setattr(stopping, "_TRANSIENT_SECONDS", 0.5)
         for module in (stopping, own_jobs):
             patch.setattr(module, "SECONDS_UNTIL_MISSING", 0.5)
 

@@ -820,7 +820,7 @@ def test_a_job_that_the_connection_no_longer_shows_may_be_billed(
     arn = airflow.ask()[:-12] + "a" * 12
     with pytest.raises(stopping.NotYetError) as not_stopped:
         airflow.mark_failed(arn)
-    assert f"Job {arn} was NOT stopped, and may run and be billed on" in not_stopped.value.at_last
+    assert f"Job {arn} was NOT stopped, and may run and be billed on" in not_stopped.value.final
     event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}
     with pytest.raises(BedrockFatalError, match="leads to another account by now, it may run there and be billed"):
         airflow.task().execute_complete(airflow.context(), event)

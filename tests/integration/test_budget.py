@@ -43,9 +43,11 @@ from airflow_bedrock.operators import (
     BedrockModelEvaluationOperator,
     BedrockProvisionedModelThroughputOperator,
 )
+from airflow_bedrock.spend.bill import Bill
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.budget import DEAD_AFTER, Budget, BudgetError, settle
+from airflow_bedrock.spend.budget import Budget, BudgetError
 from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
+from airflow_bedrock.spend.settling import DEAD_AFTER, settled
 from tests.integration.test_customization_operator import (
     BASE_MODEL,
     Account,
@@ -259,7 +261,7 @@ def later(account: Account, local: LocalBedrock, ledger: Callable[[], Ledger], b
     """Read what became of reservations, as a task over the budget does after a while."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    from airflow_bedrock.spend.budget import settle_open
+    from airflow_bedrock.spend.settling import settle_open
 
     books = Books(configuration.ledger_uri(), lambda: account.s3)
     settle_open(books, BedrockHook(), local.role_arn.split(":")[4], S3Hook(), datetime.now(UTC) + by)
@@ -354,6 +356,7 @@ def test_two_dags_that_share_a_ledger_hold_each_its_own_budget_and_the_common_on
     account: Account,
     local: LocalBedrock,
     name: str,
+    budget: Callable[..., None],
     ledger: Callable[[], Ledger],
     hook: BedrockHook,
     monkeypatch: pytest.MonkeyPatch,
@@ -372,16 +375,17 @@ def test_two_dags_that_share_a_ledger_hold_each_its_own_budget_and_the_common_on
     assert {entry.arn for entry in ledger().entries.values()} == set(made)
 
     local.clock.advance(1000)
+    budget(14)
     service, before, mine = Service(CUSTOMIZATION_JOB, hook), ledger().entries, cast("Budget", asked[0].budget)
     more = [ask(f"{name}-later-{n}", limit=14, dag=("large", None)) for n in range(30)]
 
-    def settled(arn: str) -> None:
+    def settle(arn: str) -> None:
         seen = service.get(arn)
         assert seen is not None
-        settle(mine.books, service, seen, mine.s3)
+        settled(service, seen, mine.s3)
 
     with ThreadPoolExecutor(40) as workers:
-        settling = [workers.submit(settled, str(one.arn)) for one in before.values() if one.dag_id == "small"]
+        settling = [workers.submit(settle, str(one.arn)) for one in before.values() if one.dag_id == "small"]
         later = {arn for arn in workers.map(created, more) if arn}
         for one in settling:
             one.result()
@@ -938,16 +942,17 @@ def test_two_environments_in_one_bucket_share_a_ledger_where_they_name_the_same(
 
 
 def test_what_is_settled_twice_counts_once(
-    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
 ) -> None:
     """By its task and by ``spend --settle``, say: the first bill stays."""
+    budget(1)
     account.put("train.jsonl", records())
     one: Any = submission(account, local, name, 1)
     arn = one.find_or_create().arn
     local.clock.advance(1000)
     ended = one.service.get(arn)
-    settle(one.budget.books, one.service, ended, one.budget.s3, (Decimal("0.5"), "what the first one knows"))
-    settle(one.budget.books, one.service, ended, one.budget.s3, (Decimal("0.75"), "what the second one knows"))
+    settled(one.service, ended, one.budget.s3, Bill(Decimal("0.5"), "what the first one knows"))
+    settled(one.service, ended, one.budget.s3, Bill(Decimal("0.75"), "what the second one knows"))
     assert (only(ledger()).settled, only(ledger()).basis) == (Decimal("0.5"), "what the first one knows")
 
 

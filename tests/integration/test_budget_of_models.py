@@ -25,8 +25,9 @@ from airflow_bedrock.jobs import waiting
 from airflow_bedrock.jobs.resources.copy_job import COPY_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.budget import BudgetError, settle_open
+from airflow_bedrock.spend.budget import BudgetError
 from airflow_bedrock.spend.ledger import Entry, Ledger
+from airflow_bedrock.spend.settling import settle_open
 from tests.faults.paid import COPY, IMPORT, KINDS, MODEL, QUICK, THROUGHPUT, Kind, World
 from tests.integration.test_copying import context
 

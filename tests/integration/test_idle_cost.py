@@ -22,7 +22,7 @@ from airflow_bedrock.operators import BedrockIdleCostOperator
 from airflow_bedrock.operators.idle_cost import text
 from airflow_bedrock.plugin.shapes import checked
 from airflow_bedrock.prices import prices
-from airflow_bedrock.spend.idle import findings
+from airflow_bedrock.spend.idle import report
 from tests.dag_files import DAGS, load
 from tests.deployed import Deployed, actions, both, policy, without
 from tests.faults.paid import put_model
@@ -218,7 +218,7 @@ def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
     client = SimpleNamespace(get_paginator=denied, close=lambda: None)
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: client)
     with pytest.raises(BedrockError, match="to call cloudwatch:GetMetricData"):
-        findings(BedrockHook(), prices(), datetime.now(UTC), days=14, end_of_life_days=180)
+        report([BedrockHook()], prices(), datetime.now(UTC), days=14, end_of_life_days=180)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
     assert [(order[i], event) for i, event in events if i < 4] == [(0, {"kind": "room"})]
     said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.triggers")]
     assert "2 customization jobs run. 4 tasks wait for the quota, 3 before this one" in said
-    assert "1 customization job runs: asking again, the first of 4 tasks that wait" in said
+    assert "1 customization job runs: requesting the job again, first of 4 waiting tasks" in said
     server.end([second])
     async with waiting([refused(number, running=2, since=9, interval=3600) for number in (3, 2, 1)]) as events:
         await until(lambda: len(events) == 2)

@@ -54,7 +54,9 @@ class Resource:
         its name is used as given. None for jobs, whose token says who made them.
     :param read: reads the response of Get, and each summary in that of List.
     :param decode_page: does what :meth:`read_page` does, if there is a faster way.
-    :param failure_message: returns the message for one that did not succeed: what happened, the bill, and what to do.
+    :param failed: the message for one that has failed or was stopped: what happened, the bill, and what to do; with
+        the fields ``name``, ``arn``, ``status`` and ``reason``, the service's message.
+    :param describe_failure: returns the message for one that did not succeed, if it needs more than ``failed``.
     :param billed: how it is billed, e.g. ``is billed``, after "it".
     :param stopping: what happens to one that is stopped, e.g. ``is being stopped``, after its ARN.
     :param stopped: what is billed after a stop: a clause.
@@ -88,7 +90,8 @@ class Resource:
     serves: Callable[[Any, Mapping[str, Any]], bool] | None = None
     read: Read
     decode_page: DecodePage | None = None
-    failure_message: Callable[[Any], str]
+    failed: str = ""
+    describe_failure: Callable[[Any], str] | None = None
     billed: str
     stopping: str = "is being stopped"
     stopped: str = ""
@@ -106,6 +109,18 @@ class Resource:
         """Read the summaries on a page of List: its only list."""
         found = next((value for value in page.values() if isinstance(value, list)), [])
         return [self.read(summary) for summary in found]
+
+    def failure_message(self, found: Seen) -> str:
+        """Return the message for one that did not succeed: what happened, the bill, and what to do."""
+        if self.describe_failure is not None:
+            return self.describe_failure(found)
+        if found.outcome is Outcome.UNKNOWN:
+            return (
+                f"{self.noun.capitalize()} {found.name} has an unknown status: {found.status}. It was left as it is, "
+                f"and {self.billed}. Check it in the AWS console, and upgrade airflow-bedrock. {found.arn}"
+            )
+        reason = found.failure_message or "no reason was given"
+        return self.failed.format(name=found.name, arn=found.arn, status=found.status, reason=reason)
 
     @property
     def lasts(self) -> bool:
@@ -152,21 +167,6 @@ def reads(
         return ResourceState(status=value, outcome=outcomes.get(value, Outcome.UNKNOWN), **found)
 
     return read
-
-
-def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
-    """Return a function that makes the message for one that did not succeed: what happened, the bill, and what to do.
-
-    :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``reason``, the service's message.
-    :param unknown: the text for an unknown status, if different.
-    """
-
-    def message(found: Seen) -> str:
-        text = unknown if unknown and found.outcome is Outcome.UNKNOWN else failed
-        reason = found.failure_message or "no reason was given"
-        return text.format(name=found.name, arn=found.arn, status=found.status, reason=reason)
-
-    return message
 
 
 def _with_times(response: dict[str, Any]) -> dict[str, Any]:

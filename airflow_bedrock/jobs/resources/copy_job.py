@@ -7,7 +7,7 @@ stopped. Its ARN takes no tags: those in its request become the copy's, and it s
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads
+from airflow_bedrock.jobs.resources import Resource, reads
 
 # GetModelCopyJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
@@ -34,12 +34,8 @@ COPY_JOB = Resource(
         failure_message="failureMessage",
         model_arn="targetModelArn",
     ),
-    failure_message=failure(
-        "The copy {name} was not made: {reason}. Nothing is billed for it. Fix the cause, and clear this task to copy "
-        "again. {arn}",
-        "Copy job {arn} has an unknown status: {status}. It was left as it is, and may run. Check it in the AWS "
-        "console, and upgrade airflow-bedrock.",
-    ),
+    failed="The copy {name} was not made: {reason}. Nothing is billed for it. Fix the cause, and clear this task to "
+    "copy again. {arn}",
     billed="costs nothing, but the copy is billed for its storage each month until it is deleted "
     "(BedrockDeleteCustomModelOperator)",
     name_taken="Choose another name for the copy.",

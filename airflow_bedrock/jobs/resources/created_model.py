@@ -6,7 +6,7 @@ Its creation cannot be stopped.
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads
+from airflow_bedrock.jobs.resources import Resource, reads
 
 # GetCustomModel, member `modelStatus`
 _OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
@@ -33,12 +33,8 @@ CREATED_MODEL = Resource(
         base_model="baseModelArn",
         failure_message="failureMessage",
     ),
-    failure_message=failure(
-        "Custom model {name} was not created: {reason}. Fix the cause, delete it (BedrockDeleteCustomModelOperator), "
-        "and clear this task to create it again. {arn}",
-        "Custom model {name} has an unknown status: {status}. It was left as it is, and may be billed. Check it in the "
-        "AWS console, and upgrade airflow-bedrock. {arn}",
-    ),
+    failed="Custom model {name} was not created: {reason}. Fix the cause, delete it "
+    "(BedrockDeleteCustomModelOperator), and clear this task to create it again. {arn}",
     billed="is billed for its storage each month until it is deleted (BedrockDeleteCustomModelOperator)",
     name_taken="Choose another model_name, or delete that model.",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs.resources import Resource, failure, reads
+from airflow_bedrock.jobs.resources import Resource, reads
 
 # GetCustomModelDeployment, member `status`; "Updating" is an Active one that is being updated.
 _OUTCOMES = {
@@ -60,12 +60,8 @@ DEPLOYMENT = Resource(
     delete_operation="DeleteCustomModelDeployment",
     serves=serves,
     read=_read,
-    failure_message=failure(
-        "Deployment {name} cannot be used, it is {status}: {reason}. Fix the cause, delete the deployment "
-        "(BedrockDeleteCustomModelDeploymentOperator), and clear this task. {arn}",
-        "Deployment {name} cannot be used, it is {status}: an unknown status. This version of airflow-bedrock does not "
-        "know that status: check the deployment in the AWS console. {arn}",
-    ),
+    failed="Deployment {name} cannot be used, it is {status}: {reason}. Fix the cause, delete the deployment "
+    "(BedrockDeleteCustomModelDeploymentOperator), and clear this task. {arn}",
     billed="costs nothing while it is not called",
     name_taken="Deploy the model under a name of its own, or delete that deployment first "
     "(BedrockDeleteCustomModelDeploymentOperator).",

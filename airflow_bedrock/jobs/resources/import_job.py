@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads
+from airflow_bedrock.jobs.resources import Resource, reads
 
 # GetModelImportJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
@@ -31,12 +31,8 @@ IMPORT_JOB = Resource(
         model_arn="importedModelArn",
         model_name="importedModelName",
     ),
-    failure_message=failure(
-        "Import job {name} has failed: {reason}. It made no model, and nothing is billed for it. Fix the cause, and "
-        "clear this task to import again. {arn}",
-        "Import job {name} has an unknown status: {status}. It was left as it is, and may run. Check it in the AWS "
-        "console, and upgrade airflow-bedrock. {arn}",
-    ),
+    failed="Import job {name} has failed: {reason}. It made no model, and nothing is billed for it. Fix the cause, and "
+    "clear this task to import again. {arn}",
     billed="costs nothing, but the imported model is billed for its storage each month until DeleteImportedModel, and "
     "by the minute while it answers",
     name_taken="A job's name cannot be used again: choose another job_name.",

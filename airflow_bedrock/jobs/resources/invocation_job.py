@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, failure, reads
+from airflow_bedrock.jobs.resources import Resource, reads
 
 _RUNNING = ("Submitted", "Validating", "Scheduled", "InProgress")
 _OUTCOMES = {
@@ -37,10 +37,8 @@ INVOCATION_JOB = Resource(
         failure_message="message",
         model="modelId",
     ),
-    failure_message=failure(
-        "Batch inference job {name} is {status}: {reason}. The records that were answered until then are billed. Fix "
-        "the cause, and clear this task to make another job. {arn}"
-    ),
+    failed="Batch inference job {name} is {status}: {reason}. The records that were answered until then are billed. "
+    "Fix the cause, and clear this task to make another job. {arn}",
     billed="is billed for each record that it answers",
     stopped="the records answered until then are billed",
     name_taken="A job's name cannot be used again: choose another job_name.",

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, failure, reads
+from airflow_bedrock.jobs.resources import Resource, reads
 
 # GetProvisionedModelThroughput, member `status`
 _OUTCOMES = {
@@ -79,13 +79,8 @@ PROVISIONED_THROUGHPUT = Resource(
         commitment="commitmentDuration",
         committed_until="commitmentExpirationTime",
     ),
-    failure_message=failure(
-        "Provisioned throughput {name} cannot be used, it is {status}: {reason}. It may be billed until it is deleted: "
-        "delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
-        "Provisioned throughput {name} cannot be used, it is {status}: an unknown status. It is still billed by the "
-        "hour. This version of airflow-bedrock does not know that status: check the provisioned throughput in the "
-        "AWS console. {arn}",
-    ),
+    failed="Provisioned throughput {name} cannot be used, it is {status}: {reason}. It may be billed until it is "
+    "deleted: delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
     billed="is billed by the hour until it is deleted",
     stopping="is deleted",
     stopped="the time until now is billed",

@@ -13,7 +13,7 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_error, remed
 
 EXPECTED = {
     "AccessDeniedException": Remedy.NONE,
-    "ConflictException": Remedy.LOOK,
+    "ConflictException": Remedy.NAME_IN_USE,
     "InternalServerException": Remedy.RETRY,
     "ResourceNotFoundException": Remedy.NONE,
     "ServiceQuotaExceededException": Remedy.WAIT_FOR_SLOT,
@@ -41,7 +41,7 @@ def test_every_declared_error_has_its_remedy() -> None:
 def test_a_name_in_use_is_read_whatever_the_error_code() -> None:
     """It was seen as a ValidationException."""
     said = "The provided job name is currently in use."
-    assert remedy_for_error(error("ValidationException", message=said)) is Remedy.LOOK
+    assert remedy_for_error(error("ValidationException", message=said)) is Remedy.NAME_IN_USE
 
 
 def test_a_role_that_is_not_known_yet_is_waited_for() -> None:

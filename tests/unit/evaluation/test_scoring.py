@@ -16,7 +16,7 @@ from airflow_bedrock.evaluation import bootstrap
 from airflow_bedrock.evaluation.bootstrap import Sums, interval
 from airflow_bedrock.evaluation.metrics import Metric, metric
 from airflow_bedrock.evaluation.scoring import Rules, Scoring
-from airflow_bedrock.registry.gate import PromotionRule
+from airflow_bedrock.registry.gate import reasons_against
 
 Pairs = list[tuple[float, float]]
 Draw = Callable[[np.random.Generator], Any]
@@ -167,8 +167,8 @@ def test_a_difference_that_is_just_allowed_is_no_loss_and_one_that_is_just_asked
     pairs = [(0.3, 0.4)] * 20 + [(0.4, 0.3)] * 20
     result = scored(pairs, ["loses"] * 20 + ["gains"] * 20)
     assert (result["slices"]["loses"]["value"], result["slices"]["gains"]["low"]) == (-0.1, 0.1)
-    rule = PromotionRule(max_slice_loss=0.1)
-    assert not [reason for reason in rule.reasons_against(result, lambda *_: None) if "slice" in reason]
+    against = reasons_against(result, lambda *_: None, max_slice_loss=0.1)
+    assert not [reason for reason in against if "slice" in reason]
     assert scored(pairs[20:], minimum_gain=0.1)["verdict"] == "undecided"
 
 

@@ -161,7 +161,7 @@ def airflow_tells_the_state() -> Iterator[None]:
         patch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
         patch.setattr(submission, "SECONDS_UNTIL_MISSING", 0.0)
         patch.setattr(on_kill, "_SECONDS", 0.0)
-        patch.setattr(stopping, "_PASSING_SECONDS", 0.0)
+        patch.setattr(stopping, "_TRANSIENT_SECONDS", 0.0)
         for module in (stopping, own_jobs):
             patch.setattr(module, "SECONDS_UNTIL_MISSING", 0.0)
         patch.setattr(threading, "Thread", AtOnce)  # so that a game can be played again

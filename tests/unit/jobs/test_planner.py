@@ -12,18 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.jobs.planner import (
     GATHER_SECONDS,
-    Ask,
-    Ended,
+    Call,
     Finding,
     GetJob,
     ListJobs,
     Missing,
     Pace,
     Planner,
-    Running,
     Trouble,
     Unanswered,
 )
@@ -43,12 +41,12 @@ class Play:
 
     planner: Planner = field(default_factory=Planner)
     pace: Pace = PACE
-    fault: Callable[[Ask, float], Trouble | None] = lambda ask, now: None
+    fault: Callable[[Call, float], Trouble | None] = lambda ask, now: None
     page_size: int = 1000
     now: float = 0.0
     jobs: dict[str, tuple[float, float]] = field(default_factory=dict)  # name: created, ends
     unlisted: set[str] = field(default_factory=set)
-    asked: list[tuple[float, Ask]] = field(default_factory=list)
+    asked: list[tuple[float, Call]] = field(default_factory=list)
     news: list[tuple[float, str, Finding]] = field(default_factory=list)
 
     def add(
@@ -81,7 +79,7 @@ class Play:
                 return self
             self.now = wakes_at
 
-    def _answer(self, ask: Ask) -> None:
+    def _answer(self, ask: Call) -> None:
         self.asked.append((self.now, ask))
         if (trouble := self.fault(ask, self.now)) is not None:
             self._hear(self.planner.failed(ask, trouble, trouble.value, self.now))
@@ -103,7 +101,7 @@ class Play:
     def _hear(self, news: list[tuple[str, Finding]]) -> None:
         for name, finding in news:
             self.news.append((self.now, name, finding))
-            if isinstance(finding, Ended | Missing):
+            if isinstance(finding, Missing) or is_end(finding):
                 self.planner.unwatch(name)
 
     def job(self, name: str) -> Job:
@@ -114,6 +112,9 @@ class Play:
     def heard(self, kind: type[Finding], name: str | None = None) -> list[float]:
         return [at for at, who, finding in self.news if isinstance(finding, kind) and name in (None, who)]
 
+    def ends(self, name: str | None = None) -> list[float]:
+        return [at for at, who, finding in self.news if is_end(finding) and name in (None, who)]
+
     def lists(self) -> list[float]:
         return [at for at, ask in self.asked if isinstance(ask, ListJobs)]
 
@@ -121,11 +122,15 @@ class Play:
         return [at for at, ask in self.asked if isinstance(ask, GetJob)]
 
 
+def is_end(finding: Finding) -> bool:
+    return isinstance(finding, Job) and finding.outcome is not Outcome.RUNNING
+
+
 def time_of(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def refuse_list(ask: Ask, now: float) -> Trouble | None:
+def refuse_list(ask: Call, now: float) -> Trouble | None:
     return Trouble.REFUSED if isinstance(ask, ListJobs) else None
 
 
@@ -141,7 +146,7 @@ def test_each_end_is_reported_once_and_soon(ends: list[float], known: bool, page
     play.unlisted = {f"job-{i}" for i in hidden}
     play.run(until=6_000)
     for i, end in enumerate(ends):
-        told = play.heard(Ended, f"job-{i}")
+        told = play.ends(f"job-{i}")
         assert len(told) == 1
         assert end <= told[0] <= end + INTERVAL + 0.1 * len(ends) + GATHER_SECONDS
     assert len(play.planner) == 0
@@ -178,7 +183,7 @@ def test_each_end_is_reported_at_the_interval_of_its_own_job(jobs: list[tuple[Pa
         play.add(f"job-{i}", ends=end, created=-age, pace=pace)
     play.run(until=70_000)
     for i, (pace, _, end) in enumerate(jobs):
-        told = play.heard(Ended, f"job-{i}")
+        told = play.ends(f"job-{i}")
         pause = min(max(pace.interval, end), pace.ceiling) if pace.backoff else pace.interval
         assert len(told) == 1
         assert end <= told[0] <= end + pause + 0.1 * len(jobs) + GATHER_SECONDS
@@ -218,7 +223,7 @@ def test_what_a_list_shows_of_other_jobs_counts_for_them() -> None:
     play.add("other", created=-99.0)
     play.add("hourly", ends=2 * INTERVAL + 1, pace=Pace(interval=3600, ceiling=3600))
     play.run(until=4 * INTERVAL)
-    assert len(play.heard(Ended, "hourly")) == 1
+    assert len(play.ends("hourly")) == 1
     assert len(play.gets()) == 3
 
 
@@ -257,7 +262,7 @@ def test_ten_thousand_jobs_cost_a_wake_up_a_round() -> None:
     play.run(until=300)
     assert len(play.planner._queue) == 10_000
     rounds = [ask for _, ask in play.asked if isinstance(ask, ListJobs) and ask.token is None]
-    assert len(play.heard(Running)) == 10_000
+    assert len(play.heard(Job)) == 10_000
     assert len(rounds) <= 1 + 4 * 300 / 60
 
 
@@ -267,7 +272,7 @@ def test_the_first_poll_comes_at_once() -> None:
     for i in range(100):
         play.add(f"job-{i}")
     play.run(until=GATHER_SECONDS)
-    assert len(play.heard(Running)) == 100
+    assert len(play.heard(Job)) == 100
     assert len(play.asked) == 1
 
 
@@ -339,7 +344,7 @@ def test_without_permission_to_list_the_gets_are_spread(count: int) -> None:
     play.run(until=10 * INTERVAL)
     assert len(play.lists()) <= 1
     assert len(play.gets()) <= 11 * count
-    assert len(play.heard(Running)) == count
+    assert len(play.heard(Job)) == count
     assert play.gets()[count - 1] <= 1 + 0.1 * count, "what is new is polled soon"
     steady = [at for at in play.gets() if at > 2 * INTERVAL]
     for at in steady[:50]:
@@ -378,7 +383,7 @@ def test_backoff_ends_one_level_a_pause_and_not_one_level_a_round() -> None:
     play.run(310)
     assert [at - GATHER_SECONDS for at in play.lists()] == [60, 120, 240, 300]
 
-    def fault(ask: Ask, now: float) -> Trouble | None:
+    def fault(ask: Call, now: float) -> Trouble | None:
         return Trouble.REFUSED if isinstance(ask, ListJobs) else Trouble.THROTTLED if now < 5 else None
 
     play = Play(fault=fault)
@@ -393,7 +398,7 @@ def test_many_ends_under_throttling_are_all_reported() -> None:
     """If only some Gets a second are allowed, all ends are still reported soon."""
     taken: list[float] = []
 
-    def ten_a_second(ask: Ask, now: float) -> Trouble | None:
+    def ten_a_second(ask: Call, now: float) -> Trouble | None:
         if isinstance(ask, ListJobs):
             return None
         if sum(at > now - 1 for at in taken) >= 10:
@@ -405,7 +410,7 @@ def test_many_ends_under_throttling_are_all_reported() -> None:
     for i in range(500):
         play.add(f"job-{i}", ends=100)
     play.run(until=300)
-    assert len(play.heard(Ended)) == 500
+    assert len(play.ends()) == 500
 
 
 @given(
@@ -418,7 +423,7 @@ def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends:
     """Once the faults are over, every end is reported; none before the job has ended."""
     left = list(faults)
 
-    def fault(ask: Ask, now: float) -> Trouble | None:
+    def fault(ask: Call, now: float) -> Trouble | None:
         trouble = left.pop(0) if left else None
         # That a job does not exist is an answer, and repeated it is believed; it has a test of its own.
         return Trouble.NO_ANSWER if trouble is Trouble.MISSING and isinstance(ask, GetJob) else trouble
@@ -428,7 +433,7 @@ def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends:
         play.add(f"job-{i}", ends=end)
     play.run(until=100_000)
     for i, end in enumerate(ends):
-        told = play.heard(Ended, f"job-{i}")
+        told = play.ends(f"job-{i}")
         assert len(told) == 1
         assert told[0] >= end
 
@@ -461,7 +466,7 @@ def test_a_job_that_was_seen_is_not_missing_by_one_answer() -> None:
     play.add("other")
     play.run(until=3 * INTERVAL)
     assert play.heard(Missing) == []
-    assert play.heard(Running, "new")
+    assert play.heard(Job, "new")
 
 
 def test_a_job_that_was_seen_once_is_known_to_exist() -> None:
@@ -497,7 +502,7 @@ def test_a_second_watcher_gets_what_is_known() -> None:
     play.add("one")
     play.run(until=1)
     asked = len(play.asked)
-    assert isinstance(play.planner.watch("one", None, PACE, play.now), Running)
+    assert isinstance(play.planner.watch("one", None, PACE, play.now), Job)
     play.run(until=2)
     assert len(play.asked) == asked
 
@@ -520,7 +525,7 @@ def test_the_first_response_after_an_outage_is_reported() -> None:
         play.run(until=6000)
         for i in range(jobs):
             kinds = [type(finding) for _, who, finding in play.news if who == f"job-{i}"]
-            assert kinds == [Running, Unanswered, Running, Unanswered, Running]
+            assert kinds == [Job, Unanswered, Job, Unanswered, Job]
 
 
 @given(failing=st.sets(st.integers(0, 99)), jobs=st.integers(1, 5), listed=st.booleans())
@@ -528,7 +533,7 @@ def test_a_watcher_that_gets_an_outage_gets_its_end(failing: set[int], jobs: int
     """In whatever order polls succeed and fail, a waiting task knows whether the latest one had a response."""
     counted = iter(range(10_000))
 
-    def fault(ask: Ask, now: float) -> Trouble | None:
+    def fault(ask: Call, now: float) -> Trouble | None:
         if isinstance(ask, ListJobs) and not listed:
             return Trouble.REFUSED
         return Trouble.NO_ANSWER if next(counted) in failing else None
@@ -541,7 +546,7 @@ def test_a_watcher_that_gets_an_outage_gets_its_end(failing: set[int], jobs: int
     play.run(until=103 * INTERVAL)
     for i in range(jobs):
         latest = [finding for _, who, finding in play.news if who == f"job-{i}"][-1]
-        assert isinstance(latest, Running)
+        assert isinstance(latest, Job)
 
 
 @given(
@@ -559,7 +564,7 @@ def test_after_throttling_the_ceiling_is_kept(
     healthy_at = rounds * interval
     play = Play(pace=pace)
 
-    def fault(ask: Ask, now: float) -> Trouble | None:
+    def fault(ask: Call, now: float) -> Trouble | None:
         if now < healthy_at:
             return Trouble.THROTTLED
         return refuse_list(ask, now) if not listed else None
@@ -569,7 +574,7 @@ def test_after_throttling_the_ceiling_is_kept(
         play.add(f"job-{i}", ends=healthy_at)
     slack = 2.0 ** (4 + math.log2(slower) + 1) + 0.1 * jobs
     play.run(until=healthy_at + 2 * pace.ceiling + slack)
-    assert len(play.heard(Ended)) == jobs
+    assert len(play.ends()) == jobs
 
 
 def test_a_thousand_jobs_without_list_keep_the_ceiling_after_throttling() -> None:
@@ -579,7 +584,7 @@ def test_a_thousand_jobs_without_list_keep_the_ceiling_after_throttling() -> Non
     for i in range(1000):
         play.add(f"job-{i}", ends=1200)
     play.run(until=1200 + 2.5 * 120)
-    assert len(play.heard(Ended)) == 1000
+    assert len(play.ends()) == 1000
 
 
 def test_the_largest_ratio_of_ceiling_to_interval_decides_the_backoff() -> None:
@@ -599,7 +604,7 @@ def test_an_unknown_status_is_an_end() -> None:
     ask = planner.next(GATHER_SECONDS)
     assert ask == GetJob("one")
     paused = Job(arn="arn:one", name="one", status="Paused")
-    assert planner.got(ask, paused, 1.0) == [("one", Ended(paused))]
+    assert planner.got(ask, paused, 1.0) == [("one", paused)]
 
 
 def test_an_end_that_list_shows_costs_no_get() -> None:
@@ -611,7 +616,7 @@ def test_an_end_that_list_shows_costs_no_get() -> None:
     ended = Job(arn="arn:a", name="a", status="Completed", created=START)
     running = [Job(arn=f"arn:{name}", name=name, status="InProgress", created=START) for name in "bcd"]
     told = planner.listed([ended, *running], None, 1.0)
-    assert told == [("a", Ended(ended)), *((job.name, Running(job)) for job in running)]
+    assert told == [("a", ended), *((job.name, job) for job in running)]
     assert planner.next(INTERVAL - 1) is None
     still = Job(arn="arn:a", name="a", status="InProgress", created=START)
     assert planner.got(GetJob("a"), still, 1.1) == []

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import Ask, GetJob, ListJobs, Trouble
+from airflow_bedrock.jobs.planner import Call, GetJob, ListJobs, Trouble
 from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, _list, _PollHook, poll_client, trouble_of
 from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
@@ -53,7 +53,7 @@ def test_only_what_is_plainly_about_the_question_is_a_refusal(
     error: Exception, by_list: Trouble, by_get: Trouble
 ) -> None:
     """A refused List costs an hour of Gets; a refused Get ends a wait."""
-    looks: list[tuple[Ask, Trouble]] = [(LIST, by_list), (GET, by_get)]
+    looks: list[tuple[Call, Trouble]] = [(LIST, by_list), (GET, by_get)]
     assert [trouble_of(error, ask) for ask, _ in looks] == [trouble for _, trouble in looks]
 
 
@@ -99,12 +99,12 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
 
     monkeypatch.setattr("airflow_bedrock.jobs.poll_client.poll_client", make)
     polls = PollClient(Connection.of(aws_conn_id=None, region_name=None, verify=None, config=None))
-    await polls.ask(CUSTOMIZATION_JOB, LIST)
+    await polls.send(CUSTOMIZATION_JOB, LIST)
     for code in ("ThrottlingException", "ExpiredTokenException"):
         with pytest.raises(ClientError, match=code):
-            await polls.ask(CUSTOMIZATION_JOB, LIST)
+            await polls.send(CUSTOMIZATION_JOB, LIST)
         assert len(made) == 1
-    await polls.ask(DEPLOYMENT, LIST)
+    await polls.send(DEPLOYMENT, LIST)
     assert len(made) == 2
     polls.close()
     assert closed == made[1:]
@@ -125,7 +125,7 @@ async def test_a_response_that_never_ends_is_no_response(monkeypatch: pytest.Mon
     try:
         for _ in range(CALLS_AT_ONCE + 1):  # each leaves a thread, until none is free
             with pytest.raises(TimeoutError, match=r"no whole response within 0.05 s") as caught:
-                await polls.ask(CUSTOMIZATION_JOB, LIST)
+                await polls.send(CUSTOMIZATION_JOB, LIST)
             assert trouble_of(caught.value, LIST) is Trouble.NO_ANSWER
     finally:
         released.set()

@@ -14,7 +14,7 @@ import pytest
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.jobs import planner, poll_loop
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import GetJob, ListJobs, Pace, Planner, Running, Trouble
+from airflow_bedrock.jobs.planner import GetJob, ListJobs, Pace, Planner, Trouble
 from airflow_bedrock.jobs.poll_loop import PollLoop, loop_for
 from airflow_bedrock.jobs.quota import Refusal
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
@@ -23,7 +23,7 @@ from tests.paid_jobs import error
 CONNECTION = Connection.of(aws_conn_id=None, region_name="us-east-1", verify=None, config=None)
 OTHER = Connection.of(aws_conn_id=None, region_name="eu-west-1", verify=None, config=None)
 FAST, SLOW = Pace(interval=10.0, ceiling=100.0), Pace(interval=60.0, ceiling=600.0)
-JOB = Running(Job(arn="arn:job", name="job", status="InProgress"))
+JOB = Job(arn="arn:job", name="job", status="InProgress")
 
 
 def planner_of(loop: PollLoop) -> Planner:
@@ -35,7 +35,7 @@ async def test_news_that_comes_before_the_wait_is_not_lost() -> None:
     """In their order: a trigger that writes its log while the next news come would wait for ever."""
     loop = loop_for(CONNECTION)
     async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
-        later = Running(Job(arn="arn:job", name="job", status="Stopping"))
+        later = Job(arn="arn:job", name="job", status="Stopping")
         watch.deliver(JOB)
         watch.deliver(later)
         watch.deliver(RuntimeError("the loop broke"))
@@ -101,7 +101,7 @@ async def test_a_later_watcher_gets_the_state_at_once_and_the_faster_one_sets_th
     loop = loop_for(CONNECTION)
     async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
         planner = planner_of(loop)
-        planner.got(GetJob("job"), JOB.job, 0.0)
+        planner.got(GetJob("job"), JOB, 0.0)
         async with loop.watch(CUSTOMIZATION_JOB, "job", FAST) as faster:
             assert await faster.next() == JOB
             assert planner._watched["job"].pace == FAST
@@ -165,7 +165,7 @@ async def test_the_end_of_a_job_wakes_those_who_wait_for_the_quota(monkeypatch: 
     async def answer(resource: object, ask: object) -> Any:
         return [Job(arn=f"arn:{i}", name=str(i), status=status) for i, status in enumerate(statuses)], None
 
-    monkeypatch.setattr(loop._caller, "ask", answer)
+    monkeypatch.setattr(loop._client, "send", answer)
     refusal = Refusal(task="t", asked_at=0.0, refused_at=0.0, running=1)
     async with AsyncExitStack() as watching:
         watches = [await watching.enter_async_context(loop.watch(CUSTOMIZATION_JOB, str(i), FAST)) for i in range(4)]
@@ -186,7 +186,7 @@ async def test_a_poll_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, capl
     async def throttled(resource: object, ask: object) -> Any:
         raise error("ThrottlingException", "Slow down.", 429)
 
-    monkeypatch.setattr(loop._caller, "ask", throttled)
+    monkeypatch.setattr(loop._client, "send", throttled)
     async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         ((identifier, finding),) = await loop._answer(watch.kind, GetJob("job"))
     assert (identifier, "Slow down." in finding.why) == ("job", True)
@@ -220,7 +220,7 @@ async def test_a_new_watcher_wakes_a_sleeping_loop(monkeypatch: pytest.MonkeyPat
         asked.put_nowait(ask.identifier)
         return Job(arn=ask.identifier, name=ask.identifier, status="InProgress")
 
-    monkeypatch.setattr(loop._caller, "ask", answer)
+    monkeypatch.setattr(loop._client, "send", answer)
     hourly = Pace(interval=3600.0, ceiling=3600.0)
     async with loop.watch(CUSTOMIZATION_JOB, "first", hourly):
         assert await asyncio.wait_for(asked.get(), 120) == "first"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
+from airflow_bedrock.jobs.planner import GATHER_SECONDS, Call, ListJobs, Pace, Trouble
 from airflow_bedrock.jobs.quota import ACTIVE_STATUSES, QuotaQueue, Refusal, Turn, is_zero
 
 PACE = Pace(interval=60.0, ceiling=600.0)
@@ -88,7 +88,7 @@ class Play:
         of_status = [task for task in tasks if (task in self.stopping) == (status == "Stopping")]
         return [Job(arn=f"arn:{task}", name=task, status=status) for task in of_status]
 
-    def _answer(self, question: Ask) -> None:
+    def _answer(self, question: Call) -> None:
         assert isinstance(question, ListJobs)
         assert question.status is not None
         self.polls.append(self.now)

@@ -28,7 +28,7 @@ class Bedrock:
     resource = CUSTOMIZATION_JOB
     hook = SimpleNamespace(conn_region_name="us-east-1", aws_conn_id="aws_default", forget_client=lambda: None)
     hook.at = lambda _: Bedrock.hook
-    may_pass = Service.may_pass
+    can_retry = Service.can_retry
 
     def __init__(self, *answers: str | Exception | Job | None) -> None:
         self.looks = 0

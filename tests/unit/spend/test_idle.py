@@ -10,7 +10,7 @@ import pytest
 
 from airflow_bedrock.base_models import base_models
 from airflow_bedrock.prices import prices
-from airflow_bedrock.spend.idle import Findings, findings
+from airflow_bedrock.spend.idle import report
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model/{}/aaaaaaaaaaaa"
@@ -21,7 +21,7 @@ def _no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: SimpleNamespace(close=lambda: None))
 
 
-def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> Findings:
+def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> dict[str, Any]:
     """Return what is found in a region that lists these, by operation."""
 
     def paginator(operation: str) -> Any:
@@ -30,15 +30,15 @@ def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> 
 
     conn = SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1"), get_paginator=paginator)
     hook: Any = SimpleNamespace(conn=conn, conn_region_name="us-east-1")
-    return findings(hook, prices(), now, days=14, end_of_life_days=end_of_life_days)
+    return report([hook], prices(), now, days=14, end_of_life_days=end_of_life_days)
 
 
 def test_a_model_that_nothing_serves_costs_its_storage() -> None:
     """That of one model, each month."""
     lite = "amazon.nova-lite-v1:0"
     model = {"modelArn": "model", "modelName": "old", "baseModelArn": lite, "creationTime": NOW - timedelta(days=14)}
-    (idle,) = of_region(list_custom_models=[model]).idle
-    assert idle.usd_a_month == prices().price(lite, "storage", "us-east-1").usd
+    (idle,) = of_region(list_custom_models=[model])["idle"]
+    assert idle["usd_a_month"] == float(prices().price(lite, "storage", "us-east-1").usd)
 
 
 @pytest.mark.parametrize(("days", "reported"), [(29, False), (30, True), (31, True)])
@@ -54,4 +54,4 @@ def test_an_end_of_life_is_reported_so_many_days_before(days: int, reported: boo
     }
     now = datetime.combine(base.ends - timedelta(days=30), time(), UTC)
     found = of_region(now, days, list_custom_model_deployments=[deployment])
-    assert bool(found.ending) is reported
+    assert bool(found["ending"]) is reported

@@ -189,7 +189,7 @@ async def test_a_cancel_is_no_kill_where_airflow_distinguishes_them(monkeypatch:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(made, "on_kill", on_kill)
-    monkeypatch.setattr(PollClient, "ask", never)
+    monkeypatch.setattr(PollClient, "send", never)
     waiting = asyncio.ensure_future(anext(made.run()))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -213,7 +213,7 @@ def test_a_deployment_is_polled_each_half_minute() -> None:
 @pytest.mark.parametrize(
     ("running", "waiting", "said"),
     [
-        (None, 1, "How many customization jobs run is not known. 1 task waits for the quota, 0 before this one"),
+        (None, 1, "The number of running customization jobs is unknown. 1 task waits for the quota, 0 before this one"),
         (1, 1, "1 customization job runs. 1 task waits for the quota, 0 before this one"),
         (2, 2, "2 customization jobs run. 2 tasks wait for the quota, 0 before this one"),
     ],
