@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -338,6 +338,9 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
     ) -> dict[str, Any]:
         """Copy the files to their place, the manifest last: if it exists, the data is complete."""
         uris = {split: self._put(storage, _file(folder, split)) for split in Split if report.records(split)}
+        for split in Split:
+            if split not in uris:
+                self._warn_of_another(storage, join(self.output_uri, _file(folder, split).name))
         report_uri = self._put(storage, _json(folder / "report.json", report))
         manifest = {
             "airflow_bedrock": __version__,
@@ -355,6 +358,16 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
             "counts": _counts(report),
             "digest": report.digest,
         }
+
+    def _warn_of_another(self, storage: Storage, uri: str) -> None:
+        """Warn of a file that an earlier preparation with a larger fraction has left in the folder."""
+        with suppress(BedrockFatalError):  # it does not exist
+            storage.etag(uri)
+            self.log.warning(
+                "%s is not of this preparation: its records may be in the training data now. Delete it, unless it is "
+                "yours.",
+                uri,
+            )
 
     def _put(self, storage: Storage, file: Path) -> str:
         uri = join(self.output_uri, file.name)

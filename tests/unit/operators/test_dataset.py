@@ -104,6 +104,18 @@ def test_thousands_of_files(tmp_path: Path) -> None:
     assert len(json.loads(Path(result["manifest_uri"]).read_bytes())["sources"]) == 1_200
 
 
+def test_a_split_of_an_earlier_preparation_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its records are in the training data now: a model that is tested on them would look better than it is."""
+    write_source(tmp_path / "in.jsonl")
+    earlier = prepare(tmp_path)
+    assert "is not of this preparation" not in capfd.readouterr().out
+    prepare(tmp_path, validation_fraction=0, test_fraction=0)
+    said = caplog.text + "".join(capfd.readouterr())  # where Airflow logs differs by its version
+    assert all(f"{earlier[f'{split}_data_uri']} is not of this preparation" in said for split in ("validation", "test"))
+
+
 def test_no_split_without_a_fraction(tmp_path: Path) -> None:
     """A fraction of 0 makes no file and no URI."""
     write_source(tmp_path / "in.jsonl")
