@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
-from airflow_bedrock.exceptions import BedrockError, kind_of
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.jobs import task_state
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
@@ -239,11 +239,11 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
     :raises BedrockError: it was not gone in time, or a transient error occurred.
     """
     resource, name = service.resource, f"{service.resource.noun.capitalize()} {identifier}"
+    accepted = False
     try:
         if (found := service.get(identifier)) is None:
             log.info("%s does not exist: nothing to delete", name)
             return
-        accepted = False
         for _ in range(max_polls):
             # By its ARN: another resource may get the name once this one is gone.
             accepted = accepted or _deletion_begins(service, found.arn)
@@ -252,7 +252,10 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
                 return
             time.sleep(delay)
     except CALL_ERRORS as error:
-        raise kind_of(error)(f"{name} was not deleted: {error}") from error
+        kind = kind_of(error)
+        what = "is being deleted, but whether it is gone could not be read" if accepted else "was not deleted"
+        remedy = "delete it in the AWS console" if kind is BedrockFatalError else "another try continues the deletion"
+        raise kind(f"{name} {what}. It {resource.billed}; {remedy}: {error}") from error
     raise BedrockError(
         f"{name} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try continues "
         "the deletion."

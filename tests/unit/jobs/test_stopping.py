@@ -157,6 +157,24 @@ def test_a_deletion_is_repeated_until_it_is_accepted_and_then_waited_for(slept: 
     assert calls.asked.count("delete_provisioned_model_throughput") == 1
 
 
+@pytest.mark.parametrize(
+    ("deletions", "looks", "said"),
+    [
+        ((SILENT,), (CREATING,), "was not deleted"),
+        (({},), (CREATING, SILENT), "is being deleted, but whether it is gone could not be read"),
+    ],
+    ids=["not begun", "begun"],
+)
+def test_a_deletion_without_a_response_says_what_is_billed(
+    deletions: tuple[Any, ...], looks: tuple[Any, ...], said: str
+) -> None:
+    """And that another try goes on."""
+    throughput, _ = units(*deletions, looks=looks)
+    rest = "It is billed by the hour until it is deleted; another try continues the deletion: Could not connect"
+    with pytest.raises(BedrockError, match=rf"{said}\. {rest}"):
+        delete(throughput, UNITS, delay=7, max_polls=5)
+
+
 def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its process the thread would end, and the job would run on; a kill before there was a job strikes it too."""
     monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")

@@ -409,7 +409,8 @@ def test_delete_refused(stubbed: Any) -> None:
     task = delete(stubbed)
     task.answer(GET, deployment())
     task.refuse(DELETE, "AccessDeniedException", status=403)
-    with pytest.raises(BedrockFatalError, match="was not deleted"):
+    bill = "costs nothing while it is not called; delete it in the AWS console: .*AccessDenied"
+    with pytest.raises(BedrockFatalError, match=rf"was not deleted\. It {bill}"):
         task.execute(context())
 
 
