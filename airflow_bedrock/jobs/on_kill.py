@@ -180,12 +180,13 @@ async def stop_unless_wanted(
             await asyncio.sleep(pause)
             pause = await work(make_service, job_identifier, ti, own_run_only, began)
 
-    if not await to_its_end(stop()):
-        log.warning(
-            "Job %s is not stopped yet, and is billed meanwhile. This triggerer goes on trying; its own log, rather "
-            "than the log of this task, says what becomes of the job.",
-            job_identifier,
-        )
+    # Airflow closes the log of the task after two of its cancels, which it repeats each second.
+    log.info(
+        "Job %s will be stopped if no task waits for it any more. If no line below says what became of it, the "
+        "triggerer's own log does",
+        job_identifier,
+    )
+    await to_its_end(stop())
 
 
 def begin(work: Awaitable[T]) -> asyncio.Future[T]:
@@ -196,17 +197,13 @@ def begin(work: Awaitable[T]) -> asyncio.Future[T]:
     return task
 
 
-async def to_its_end(work: Awaitable[T]) -> bool:
-    """Await the work for as long as on_kill may take, although Airflow cancels the wait every second.
-
-    :return: whether the work is done; otherwise it goes on.
-    """
+async def to_its_end(work: Awaitable[T]) -> None:
+    """Await the work for as long as on_kill may take, although Airflow cancels the wait every second."""
     task = begin(work)
     deadline = time.monotonic() + _SECONDS
     while not task.done() and (remaining := deadline - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({task}, timeout=remaining)  # unlike `await task`, this does not cancel the task
-    return task.done()
 
 
 def _stop_unless_wanted(

@@ -145,9 +145,10 @@ async def test_a_wait_that_is_over_for_good_stops_the_job(
 
 
 async def test_a_job_is_stopped_although_airflow_does_not_come_to_call_on_kill(
-    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It logs first, in a thread of the loop's; while many tasks end, none is free before it cancels the next time."""
+    caplog.set_level("INFO", "airflow_bedrock.jobs.on_kill")
     supervisor(Supervisor("failed"))
     (job,) = server.add(1)
     threads, may_end = ThreadPoolExecutor(1), threading.Event()
@@ -159,6 +160,7 @@ async def test_a_job_is_stopped_although_airflow_does_not_come_to_call_on_kill(
     finally:
         may_end.set()
     assert server.counts()["stop"] == 1
+    assert f"Job {job.arn} will be stopped if no task waits for it any more. If no line below" in caplog.text
 
 
 @pytest.mark.parametrize(("runs", "stops"), [(0, 1), (1, 0)])
