@@ -286,7 +286,7 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
 
 
 class _Check:
-    """The sum over the blocks so far."""
+    """The sum of the results of the blocks so far."""
 
     def __init__(
         self, rules: Rules, parts: dict[str, FileSummary], todo: Sequence[Block], folder: Path, s3: Any, listed: int
@@ -327,8 +327,7 @@ class _Check:
         self._repeats.add(found.entries)
         self._bands.add(found.bands)
         for line, problem, text in found.listed[: self._listed - len(self._findings)]:
-            message = problem.message.removeprefix("Invalid record: ")
-            self._findings.append(Finding(name, first + line, problem.where, problem.rule, message, text))
+            self._findings.append(Finding(name, first + line, problem.where, problem.rule, problem.message, text))
         if part != "training":
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
@@ -387,7 +386,7 @@ class _Check:
             if limit is not None and file.bytes > limit:
                 yield f"The {part} file has {file.bytes} bytes; at most {limit} are allowed"
         if kinds := kinds_problem(self._kinds - {"document"}):
-            yield kinds.message.removeprefix("Invalid record: ").rstrip(".")
+            yield kinds.message.rstrip(".")
 
     def _repeated(self, overlapping: set[Place]) -> tuple[Repeated, Repeated, Repeated]:
         """Return duplicates, conflicts and overlaps, and record the places of the overlapping records."""
@@ -497,7 +496,7 @@ def scan_block(options: _Options, block: Block) -> _BlockResult:
 
 
 def _start_block(options: _Options, block: Block) -> tuple[list[bytes], _BlockResult]:
-    """Return the lines of a block, with a byte order mark noted, and write down their lengths."""
+    """Write the lengths of the lines of a block to a file; return the lines, and the result of a byte order mark."""
     content = block.read()
     text = without_bom(content) if block.begin == 0 else content
     lines = lines_of(text)

@@ -413,7 +413,7 @@ def _problem(rules: Rules | None, line: bytes) -> str | None:
     if rules is None or rules.plain(line) is not None:
         return None
     _, problems = rules.check(line)
-    return problems[0].of_any.removeprefix("Invalid record: ").rstrip(".") if problems else None
+    return problems[0].of_any.rstrip(".") if problems else None
 
 
 def _is_late(settings: Settings, record: Mapping[str, Any]) -> bool:

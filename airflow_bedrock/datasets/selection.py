@@ -53,7 +53,7 @@ KEY = Struct("<8s8s8sII")
 
 
 def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: str) -> bytes:
-    """Return the keys of a choice: the place in the sample, the class, the group, and the place of the record.
+    """Return what decides whether a record is chosen: its place in the sample, its class, its group, and its place.
 
     The texts are in their normalised form.
     """
@@ -64,7 +64,7 @@ def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: 
 
 
 def left_out(keys: Parts, caps: Caps, has: Callable[[int, int], int]) -> Iterator[Place]:
-    """Yield the places of the records that are not chosen, of those that may be.
+    """Yield the places of the records that exceed the caps.
 
     :param keys: the :func:`sample_key` of each record.
     :param has: whether the record at a block and line may be chosen.

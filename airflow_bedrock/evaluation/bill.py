@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 CHARACTERS_PER_TOKEN = 3
-"""Few, for the maximum cost of a question; AWS's rule of thumb is six."""
+"""Half of AWS's rule of thumb, so that the maximum cost of a question is not set too low."""
 
 
 class Rate(NamedTuple):

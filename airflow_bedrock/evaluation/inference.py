@@ -105,14 +105,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _InFlight:
     question: Question
     key: str
     began: float
     reserved: float
 
 
-_Result = tuple[_UnderWay, Answer | BaseException]
+_Result = tuple[_InFlight, Answer | BaseException]
 
 
 class Inference:
@@ -150,7 +150,7 @@ class Inference:
         self._pace = Pace(most, lambda: random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
         self._stopped = threading.Event()
         self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
-        self._under_way: dict[str, _UnderWay] = {}
+        self._in_flight: dict[str, _InFlight] = {}
         self._again: deque[Question] = deque()
         self._unkept: list[Entry] = []
         self._served: ServedModel | None = None
@@ -221,35 +221,35 @@ class Inference:
         with ThreadPoolExecutor(self._most) as pool:
             try:
                 more = True
-                while self._under_way or ((more or self._again) and not self._stopped.is_set()):
+                while self._in_flight or ((more or self._again) and not self._stopped.is_set()):
                     more = self._fill(pool, questions)
                     self._collect()
                     self._keep_in_time()
             finally:
-                while self._under_way:
+                while self._in_flight:
                     self._finish(self._results.get(), raises=False)
                 self._keep()
         self._report()
 
     def _fill(self, pool: ThreadPoolExecutor, questions: Iterator[Question]) -> bool:
         """Start as many questions as allowed; return whether there are more."""
-        while not self._stopped.is_set() and self._pace.wait(self._clock(), len(self._under_way)) == 0:
+        while not self._stopped.is_set() and self._pace.wait(self._clock(), len(self._in_flight)) == 0:
             question = self._again.popleft() if self._again else next(questions, None)
             if question is None:
                 return False
             key = self.key(question)
-            if key in self._under_way:
+            if key in self._in_flight:
                 continue  # the same question twice
             if self._answers.get(key) is not None:
                 self.progress.kept += 1
                 continue
             most = self.most(question)
             self._bill.reserve(most)
-            self._under_way[key] = pending = _UnderWay(question, key, self._clock(), most)
+            self._in_flight[key] = pending = _InFlight(question, key, self._clock(), most)
             pool.submit(self._ask, pending)
         return True
 
-    def _ask(self, pending: _UnderWay) -> None:
+    def _ask(self, pending: _InFlight) -> None:
         """Runs in a thread of the pool; everything else runs in the thread of :meth:`run`."""
         try:
             self._results.put((pending, self.model.ask(pending.question.request, pending.key)))
@@ -258,8 +258,8 @@ class Inference:
 
     def _collect(self) -> None:
         """Collect all results; wait for one, but no longer than until another question may start."""
-        pause = min(self._pace.wait(self._clock(), len(self._under_way)) or 1.0, 1.0)
-        if not self._under_way:
+        pause = min(self._pace.wait(self._clock(), len(self._in_flight)) or 1.0, 1.0)
+        if not self._in_flight:
             self._stopped.wait(pause if self._again else 0)
             return
         try:
@@ -271,12 +271,12 @@ class Inference:
 
     def _finish(self, result: _Result, *, raises: bool = True) -> None:
         pending, answer = result
-        del self._under_way[pending.key]
+        del self._in_flight[pending.key]
         now, cost = self._clock(), self.cost(answer) if isinstance(answer, Answer) else 0.0
         self._bill.settle(pending.reserved, cost)
         self._spent += cost
         if isinstance(answer, Answer):
-            self._pace.answered(now)
+            self._pace.answered()
             self._timeout.answered()
             self.progress.answered += 1
             entry = Entry(pending.key, answer)

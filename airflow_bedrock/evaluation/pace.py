@@ -33,13 +33,13 @@ class Pace:
         """Number of calls that may be in flight."""
         return int(self._limit)
 
-    def wait(self, now: float, under_way: int) -> float:
+    def wait(self, now: float, in_flight: int) -> float:
         """Return the seconds until another call may start: 0 for now, infinity until a call in flight has ended."""
-        if under_way >= self.limit:
+        if in_flight >= self.limit:
             return math.inf
         return max(0.0, self._paused_until - now)
 
-    def answered(self, now: float) -> None:
+    def answered(self) -> None:
         """Note an answer: allow about one more call for each round of answers."""
         self._limit = min(self._most, self._limit + 1 / self._limit)
         self._pause = _FIRST_PAUSE

@@ -98,7 +98,7 @@ class Evaluation:
                 )
 
     def begin(self) -> None:
-        """Find out which models answer, and take in what they have answered before."""
+        """Read which models answer, and the answers that they have given before."""
         for inference in self._all():
             inference.begin()
 

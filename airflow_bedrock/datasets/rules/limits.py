@@ -42,7 +42,7 @@ def kinds_problem(kinds: Collection[str]) -> Problem | None:
     """
     if len(kinds) < 2:
         return None
-    return Problem("media-kinds", "$", "Invalid record: a dataset may hold images or videos, but not both.")
+    return Problem("media-kinds", "$", "a dataset may hold images or videos, but not both.")
 
 
 def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
@@ -65,7 +65,7 @@ def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
     limit = method.max_video_bytes if media.kind == "video" else method.max_image_bytes
     if limit is None or size <= limit:
         return None
-    message = f"Invalid record: the {media.kind} {media.uri} has {size} bytes, more than {limit}."
+    message = f"the {media.kind} {media.uri} has {size} bytes, more than {limit}."
     return Problem("media-size", media.where, message)
 
 
@@ -98,17 +98,17 @@ def _words(method: Method, record: Record) -> Iterator[Problem]:
             lower = text.lower()
             found += [word for word in method.reserved_words if word.lower() in lower]
         for word in found:
-            message = f"Invalid record: the text holds the reserved word {word.strip()}."
+            message = f"the text holds the reserved word {word.strip()}."
             yield Problem("reserved-word", where, message)
 
 
 def _caption(method: Method, record: Record) -> Iterator[Problem]:
     length = len(record.completion or "")
     if method.min_text is not None and length < method.min_text:
-        message = f"Invalid record: the caption has {length} characters, fewer than {method.min_text}."
+        message = f"the caption has {length} characters, fewer than {method.min_text}."
         yield Problem("caption-length", "$.caption", message)
     if method.max_text is not None and length > method.max_text:
-        message = f"Invalid record: the caption has {length} characters, more than {method.max_text}."
+        message = f"the caption has {length} characters, more than {method.max_text}."
         yield Problem("caption-length", "$.caption", message)
 
 
@@ -119,27 +119,27 @@ def _media(method: Method, takes: Sequence[str], media: Sequence[Media]) -> Iter
     limits = {"image": method.max_images, "video": method.max_videos, "document": method.max_documents}
     for kind, count in counts.items():
         if kind != "document" and kind.upper() not in takes:
-            yield Problem("media-kinds", "$", f"Invalid record: the base model does not accept {kind}s.")
+            yield Problem("media-kinds", "$", f"the base model does not accept {kind}s.")
         if (limit := limits[kind]) is not None and count > limit:
-            yield Problem("media-count", "$", f"Invalid record: it holds {count} {kind}s, more than {limit}.")
+            yield Problem("media-count", "$", f"it holds {count} {kind}s, more than {limit}.")
 
 
 def _media_location(method: Method, media: Media, bucket: str | None) -> Iterator[Problem]:
     kind, uri = media.kind, media.uri
     if not is_s3(uri):
-        yield Problem("media-uri", media.where, f"Invalid record: the {kind} {uri} is not in Amazon S3.")
+        yield Problem("media-uri", media.where, f"the {kind} {uri} is not in Amazon S3.")
         return
     if method.media_uri is not None and not re.fullmatch(method.media_uri, "/".join(bucket_and_key(uri))):
         yield Problem(
             "media-uri",
             media.where,
-            f"Invalid record: the {kind} {uri} has characters in its URI other than letters, digits, underscores, "
+            f"the {kind} {uri} has characters in its URI other than letters, digits, underscores, "
             "hyphens, slashes and dots.",
         )
     formats = method.media_formats.get(kind)
     if formats and media.format and media.format.lower() not in formats:
-        message = f"Invalid record: the {kind} {uri} is {media.format}; it must be {', '.join(formats)}."
+        message = f"the {kind} {uri} is {media.format}; it must be {', '.join(formats)}."
         yield Problem("media-format", media.where, message)
     if method.media_in_bucket and bucket is not None and bucket_of(uri) != bucket:
-        message = f"Invalid record: the {kind} {uri} is not in the bucket {bucket}."
+        message = f"the {kind} {uri} is not in the bucket {bucket}."
         yield Problem("media-bucket", media.where, message)

@@ -17,6 +17,9 @@ from airflow_bedrock.uris import bucket_and_key
 _OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})
 """Rules about the format itself; if one is broken, the service's message shows the format."""
 
+_AS_THE_SERVICE_SAYS = frozenset({"line-bytes", "media-access", "tokens"})
+"""Rules about a record whose messages are the service's own, word for word."""
+
 _CONVERSE = (
     '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
     '[{"role": "user", "content": [{"text": "<input text>"}]}, '
@@ -89,4 +92,5 @@ def _message(problem: Problem, rules: Rules, file: str, number: int) -> str:
         return (
             f"Input data at {key} must follow '{shown}' format. Line {number}: {problem.message} - at `{problem.where}`"
         )
-    return f"{problem.message} Amazon S3 file: {file}, line {number}"
+    what = problem.message if problem.rule in _AS_THE_SERVICE_SAYS else f"Invalid record: {problem.message}"
+    return f"{what} Amazon S3 file: {file}, line {number}"

@@ -139,16 +139,16 @@ def test_a_sample_is_the_same_each_time_and_not_the_beginning(service: Any, tmp_
 
 def test_no_more_questions_at_once_than_the_concurrency(service: Any, tmp_path: Path) -> None:
     """For each of both models the concurrency is used, and not exceeded; answers stay in the order of the records."""
-    under_way, most, lock = 0, 0, threading.Lock()
+    in_flight, most, lock = 0, 0, threading.Lock()
 
     def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        nonlocal under_way, most
+        nonlocal in_flight, most
         with lock:
-            under_way += 1
-            most = max(most, under_way)
+            in_flight += 1
+            most = max(most, in_flight)
         time.sleep(0.01)
         with lock:
-            under_way -= 1
+            in_flight -= 1
         return answer("yes")
 
     service.script = script

@@ -193,8 +193,8 @@ def test_a_rule_is_one_however_many_records_break_it() -> None:
     assert report.dropped == {"Maximum input token count … exceeds limit of 4096": 9}
     shape = Problem("shape", "$.messages[2].content", "Expected `array`, got `str`")
     assert shape.of_any == "$.messages[].content: Expected `array`, got `str`"
-    image = Problem("media-bucket", "$", "Invalid record: the image s3://b/a 1.png is not in the bucket c.")
-    assert image.of_any == "Invalid record: the image … is not in the bucket c."
+    image = Problem("media-bucket", "$", "the image s3://b/a 1.png is not in the bucket c.")
+    assert image.of_any == "the image … is not in the bucket c."
 
 
 @pytest.mark.parametrize(

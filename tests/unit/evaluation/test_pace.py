@@ -13,20 +13,20 @@ from airflow_bedrock.evaluation.pace import Pace
 def simulate(quota: float, seconds: float, most: int = 64, latency: float = 0.5) -> tuple[int, int]:
     """A model that takes ``quota`` calls a second, a token bucket of one second; how many it answered and refused."""
     pace, now, tokens = Pace(most), 0.0, quota
-    under_way: list[tuple[float, float, bool]] = []  # when it ends, when it began, whether it is answered
+    in_flight: list[tuple[float, float, bool]] = []  # when it ends, when it began, whether it is answered
     answered = refused = 0
     while now < seconds:
-        pause = pace.wait(now, len(under_way))
+        pause = pace.wait(now, len(in_flight))
         if pause == 0:
             good = tokens >= 1
             tokens -= good
-            heapq.heappush(under_way, (now + (latency if good else 0.02), now, good))
+            heapq.heappush(in_flight, (now + (latency if good else 0.02), now, good))
             continue
-        step = min(pause, under_way[0][0] - now if under_way else math.inf)
+        step = min(pause, in_flight[0][0] - now if in_flight else math.inf)
         now, tokens = now + step, min(max(1.0, quota), tokens + step * quota)
-        while under_way and under_way[0][0] <= now:
-            _, began, good = heapq.heappop(under_way)
-            pace.answered(now) if good else pace.refused(now, began)
+        while in_flight and in_flight[0][0] <= now:
+            _, began, good = heapq.heappop(in_flight)
+            pace.answered() if good else pace.refused(now, began)
             answered, refused = answered + good, refused + (not good)
     return answered, refused
 
@@ -44,7 +44,7 @@ def test_without_throttling_the_maximum_is_reached() -> None:
     pace = Pace(16)
     assert pace.wait(0, 4) == math.inf
     for _ in range(500):
-        pace.answered(0)
+        pace.answered()
     assert pace.limit == 16
     assert pace.wait(0, 15) == 0
     assert pace.wait(0, 16) == math.inf
@@ -54,7 +54,7 @@ def test_one_round_of_refusals_is_one_cut() -> None:
     """Calls that had begun before the cut say nothing about the pace since; after it, the next pause is longer."""
     pace = Pace(8)
     for _ in range(200):
-        pace.answered(0)
+        pace.answered()
     for _ in range(8):
         pace.refused(10.0, began=9.0)
     assert pace.limit == 4
