@@ -271,7 +271,6 @@ def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("arguments", "said"),
     [
         (["none.jsonl", "--model", MICRO], "none.jsonl"),
-        (["", "--model", MICRO], "'' must be s3://bucket/key, file:///path, or a path"),
         (["https://host/train.jsonl", "--model", MICRO], "must be s3://bucket/key, file:///path, or a path"),
         (["{data}", "--model", "amazon.unknown-v1:0"], "unknown base model"),
         (["{data}", "--model", MICRO, "--method", "DISTILLATION"], "Name it with --teacher"),
