@@ -26,10 +26,12 @@ def line(question: Question) -> bytes:
 class Answered:
     """The answers of one job.
 
+    :param of_model: whether the job asked the model that is to answer: a deployment may have another one since.
     :param answers: by the number of the record.
     :param failed: why a record has no answer, by its number: the service's error code, or a word of ours.
     """
 
+    of_model: bool = True
     answers: dict[int, tuple[Any, Answer]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
@@ -50,9 +52,12 @@ class Answered:
                 self.failed[number] = "unreadable"
 
     def to(self, question: Question) -> Answer | None:
-        """Return the answer to a question, if the job got the same question under this number."""
+        """Return the answer to a question, if the job asked the same model the same question under this number."""
         request, answer = self.answers.get(question.number, (None, None))
         if answer is None:
+            return None
+        if not self.of_model:
+            self.failed[question.number] = "another model"
             return None
         if request != msgspec.json.decode(msgspec.json.encode(question.request)):
             self.failed[question.number] = "another question"

@@ -28,6 +28,7 @@ from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from mypy_boto3_bedrock.type_defs import GetModelInvocationJobResponseTypeDef
 
     from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.customization.job import Seen
@@ -383,11 +384,11 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
     def _collect(self, work: _Work, ended: Seen, so_far: _SoFar) -> Answered:
         """Keep the answers of a job, and return them."""
         found = self._answered(work, ended)
+        so_far.cost += sum(work.inference.cost(answer) for _, answer in found.answers.values())
         pending: list[tuple[Question, Answer]] = []
         for question in work.questions(so_far.chunk):
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
-                so_far.cost += work.inference.cost(answer)
             if len(pending) == _KEPT_AT_ONCE:
                 work.inference.keep(pending)
                 pending.clear()
@@ -401,21 +402,17 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         """
         from airflow_bedrock.evaluation.batch import Answered
 
-        found = Answered()
+        job = self.hook.conn.get_model_invocation_job(jobIdentifier=ended.arn)
+        # By their ends, since Bedrock may return the ARN of a base model that was given by its id.
+        asked, answered_by = (one.rpartition("/")[2] for one in (job["modelId"], work.inference.answered_by))
+        found = Answered(of_model=asked == answered_by)
         try:
-            with work.storage.read(self._output_of(ended)) as lines:
+            with work.storage.read(_output_of(job)) as lines:
                 found.read(lines)
         except BedrockFatalError:
             if ended.outcome is customization.job.Outcome.SUCCEEDED:
                 raise
         return found
-
-    def _output_of(self, ended: Seen) -> str:
-        """Return the URI of a job's output: under its id, with the name of its input."""
-        description = self.hook.conn.get_model_invocation_job(jobIdentifier=ended.arn)
-        source = description["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
-        folder = description["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
-        return f"{folder}/{ended.arn.rpartition('/')[2]}/{source.rpartition('/')[2]}.out"
 
     @contextmanager
     def _work(self) -> Iterator[_Work]:
@@ -450,6 +447,13 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
                     max_cost=arguments["max_cost"],
                     dry_run=arguments["is_dry_run"],
                 )
+
+
+def _output_of(job: GetModelInvocationJobResponseTypeDef) -> str:
+    """Return the URI of a job's output: under its id, with the name of its input."""
+    source = job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+    folder = job["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
+    return f"{folder}/{job['jobArn'].rpartition('/')[2]}/{source.rpartition('/')[2]}.out"
 
 
 def _of_chunk(task_key: TaskKey, chunk: int) -> TaskKey:

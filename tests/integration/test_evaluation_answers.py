@@ -304,7 +304,7 @@ def test_a_model_that_changes_while_it_is_asked(
 
 def kept_keys(local: LocalBedrock, prefix: str) -> Iterator[str]:
     s3 = local.client("s3")
-    for item in s3.list_objects_v2(Bucket=local.bucket, Prefix=prefix)["Contents"]:
+    for item in s3.list_objects_v2(Bucket=local.bucket, Prefix=prefix).get("Contents", []):
         with s3.get_object(Bucket=local.bucket, Key=item["Key"])["Body"] as body:
             yield from (json.loads(line)[0] for line in gzip.decompress(body.read()).splitlines())
     s3.close()
@@ -397,6 +397,24 @@ def test_large_sets_by_batch_inference(local: LocalBedrock, models: tuple[str, s
     with pytest.raises(BedrockFatalError, match=r"Record 1: .* ValidationException"):
         BedrockModelEvaluationOperator(**given, max_records=310).execute({})
     assert len(asked(local, given["candidate_model_id"])) <= 11
+
+
+@batches
+def test_a_model_that_changes_between_two_tries_gets_no_answers_of_the_other(
+    local: LocalBedrock, models: tuple[str, str]
+) -> None:
+    """The retry takes up the job that asked the former model; its answers are not kept as those of the new one."""
+    own = f"s3://{local.bucket}/{uuid.uuid4().hex}"
+    given = arguments(local, count=120, candidate_model_id=models[0], answers_uri=own)
+    local.faults.drop("CreateModelInvocationJob", times=None)
+    with pytest.raises(BedrockError, match="the next try of this task finds that batch job"):
+        batch(local, given).execute(context("swap"))
+    local.faults.clear()
+    given["candidate_model_id"] = models[1]
+    result = batch(local, given).execute(context("swap", try_number=2))
+    assert (result["model"], result["answered"]) == (models[1], 0)
+    assert result["errors"] == {"another model": 120}
+    assert list(kept_keys(local, given["answers_uri"].partition(f"{local.bucket}/")[2])) == []
 
 
 @batches
