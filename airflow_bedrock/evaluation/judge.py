@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score  # type: ignore[import-untyped]  # no stubs
 
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, text_of
@@ -68,6 +67,8 @@ class Judge(AskingMetric):
 
     def __init__(self, name: str, model_id: str, rubric: str | None, label_field: str | None, max_tokens: int) -> None:
         super().__init__(name, model_id, needs_reference=False)
+        if label_field:  # loading it takes a second; if it is missing, the task fails before it asks
+            import sklearn.metrics  # type: ignore[import-untyped]  # noqa: F401 - no stubs; for result
         self._rubric = rubric or RUBRIC
         self.label_field = label_field
         self._config = {"maxTokens": max_tokens, "temperature": 0.0}
@@ -98,6 +99,8 @@ class Judge(AskingMetric):
         labelled = self._agreed.total()
         result: dict[str, Any] = {"unreadable": self._unreadable, "labelled": labelled}
         if labelled:
+            from sklearn.metrics import cohen_kappa_score
+
             persons, judges = zip(*self._agreed, strict=True)
             weights = list(self._agreed.values())
             result["agreement"] = sum(count for (one, other), count in self._agreed.items() if one == other) / labelled

@@ -1,13 +1,11 @@
-"""Metrics of classification: macro F1, and the confusion matrix."""
+"""Metrics of classification: macro F1, and precision and recall of each label."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import precision_recall_fscore_support  # type: ignore[import-untyped]  # no stubs
 
 from airflow_bedrock.evaluation.metrics import Metric, exact_match, normalised
 
@@ -18,9 +16,6 @@ MOST_LABELS = 200
 OTHER = "(none of the labels)"
 """The column of answers that are not a label of the reference answers."""
 
-Confusion = Counter[tuple[str, str]]
-"""How often a reference label (first) was answered with a label (second)."""
-
 
 class MacroF1(Metric):
     """The mean F1 of the labels of the reference answers, all with the same weight."""
@@ -28,11 +23,6 @@ class MacroF1(Metric):
     def __init__(self) -> None:
         super().__init__("macro_f1", exact_match)
         self._numbers: dict[str, int] = {}
-
-    @property
-    def labels(self) -> list[str]:
-        """The labels of the reference answers."""
-        return list(self._numbers)
 
     def learn(self, reference: str) -> None:
         """Add a label.
@@ -70,19 +60,18 @@ class MacroF1(Metric):
         value: Floats = scores.sum(axis=-1) / np.maximum(1, occurs.sum(axis=-1))
         return value
 
+    def by_label(self, sums: Floats) -> list[dict[str, Any]]:
+        """Return precision, recall, F1 and support of each label; 0 for what no answer or no reference has.
 
-def by_label(confusion: Confusion, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support of each label."""
-    pairs = list(confusion)
-    measured = precision_recall_fscore_support(
-        [wanted for wanted, _ in pairs],
-        [answered for _, answered in pairs],
-        labels=list(labels),
-        sample_weight=[confusion[pair] for pair in pairs],
-        zero_division=0,
-    )
-    names = ("precision", "recall", "f1", "support")
-    return [
-        {"label": label, **{name: float(column[place]) for name, column in zip(names, measured, strict=True)}}
-        for place, label in enumerate(labels)
-    ]
+        :param sums: the sums of the statistics of all answers.
+        """
+        return [
+            {
+                "label": label,
+                "precision": right / max(1, answered),
+                "recall": right / max(1, wanted),
+                "f1": 2 * right / max(1, answered + wanted),
+                "support": wanted,
+            }
+            for label, (right, answered, wanted) in zip(self._numbers, sums.reshape(-1, 3).tolist(), strict=True)
+        ]

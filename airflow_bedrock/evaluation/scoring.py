@@ -24,7 +24,7 @@ from airflow_bedrock.evaluation.comparison import (
     verdict,
     wilson_interval,
 )
-from airflow_bedrock.evaluation.labels import MacroF1, by_label
+from airflow_bedrock.evaluation.labels import MacroF1
 from airflow_bedrock.evaluation.metrics import Metric, exact_match
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class _Group:
             self._outcomes[role, name]["wins" if ahead > 0 else "losses" if ahead < 0 else "ties"] += 1
         for name, doubt in doubts.items():
             self._doubts[name] += doubt
+
+    def total(self, metric: Metric, role: str) -> Floats:
+        """Return the sums of a metric's statistics of a model."""
+        return self.sums.total[self._columns[role, metric.name]]
 
     def values(self, metric: Metric, role: str, sums: Floats) -> Floats:
         """Return a metric of a model, for each row of sums."""
@@ -258,7 +262,7 @@ class Scoring:
         return {
             role: {
                 "confusion": [[wanted, answered, count] for (wanted, answered), count in sorted(confusion.items())],
-                "by_label": by_label(confusion, metric.labels),
+                "by_label": metric.by_label(self._all.total(metric, role)),
             }
             for role, confusion in self._confusion.items()
         }

@@ -15,8 +15,12 @@ from botocore.loaders import create_loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
-from sklearn.metrics import f1_score  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
+from sklearn.metrics import (  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
+    f1_score,
+    precision_recall_fscore_support,
+)
 
+from airflow_bedrock.evaluation.labels import MacroF1
 from airflow_bedrock.evaluation.metrics import METRICS, Metric, check, exact_match, metric
 from airflow_bedrock.evaluation.records import record_of
 from airflow_bedrock.evaluation.scoring import Rules, Scoring
@@ -71,6 +75,15 @@ def test_macro_f1_is_that_of_scikit_learn(texts: list[tuple[str, str]]) -> None:
     said, wanted = [answer for answer, _ in texts], [reference for _, reference in texts]
     expected = f1_score(wanted, said, labels=labels, average="macro", zero_division=0)
     assert value(metric("macro_f1"), texts) == pytest.approx(expected)
+    one = MacroF1()
+    for reference in labels:
+        one.learn(reference)
+    one.ready()
+    sums = np.sum([one.statistics(answer, reference, 0) for answer, reference in texts], axis=0)
+    columns = precision_recall_fscore_support(wanted, said, labels=labels, zero_division=0)
+    names = ("precision", "recall", "f1", "support")
+    for found, figures in zip(one.by_label(sums), zip(*columns, strict=True), strict=True):
+        assert [found[name] for name in names] == pytest.approx(list(figures))
 
 
 def test_macro_f1_is_for_labels() -> None:
