@@ -182,7 +182,7 @@ class ResourceState:
     """A resource of any other kind at one time, as Get or List shows it.
 
     :param token: the clientRequestToken that created it, if the response shows it.
-    :param model: the ARN of the model that it serves.
+    :param model: the ARN of the model that it serves, or copies.
     :param desired_model: the ARN of the model that replaces it during an update; otherwise the same.
     :param base_model: the ARN of the base model of the model that it is or serves, which sets the price.
     :param units: model units; 0 for all but provisioned throughput.

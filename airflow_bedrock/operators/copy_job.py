@@ -118,33 +118,39 @@ class BedrockModelCopyOperator(StoredModelOperator):
                 f"Connection {self.aws_conn_id} belongs to the account in which model {self.source_model_arn} is. No "
                 "copy was made. Remove source_aws_conn_id, or use an aws_conn_id of the account of the copy."
             )
-        jobs.sharing.share(self._source, self._share_name(task_key), self.source_model_arn, account)
+        jobs.sharing.share(
+            self._source_of(self.source_model_arn), self._share_name(task_key), self.source_model_arn, account
+        )
 
     def _share_name(self, task_key: TaskKey) -> str:
         return f"copy-{self._identity(task_key).job_name()}"
 
-    @property
-    def _source(self) -> hooks.BedrockHook:
-        region = Arn.of(self.source_model_arn).region
+    def _source_of(self, model_arn: str) -> hooks.BedrockHook:
+        region = Arn.of(model_arn).region
         where = {**self._hook_parameters, "aws_conn_id": self.source_aws_conn_id, "region_name": region}
         return jobs.connection.Connection.of(**where).bedrock()
 
-    def _finish(self, found: Seen, context: Context) -> Any:
+    def _finish(self, found: Any, context: Context) -> Any:
         try:
             return super()._finish(found, context)
         finally:
             if self.source_aws_conn_id:
-                jobs.sharing.unshare(self._source, self._share_name(task_key_of(context)))
+                own = (self.source_model_arn, self._share_name(task_key_of(context)))
+                # An earlier try, which made the job, may have shared another model.
+                of_job = (found.model or self.source_model_arn, f"copy-{found.name}")
+                for model_arn, name in dict.fromkeys((own, of_job)):
+                    jobs.sharing.unshare(self._source_of(model_arn), name)
 
-    def _result(self, found: Seen, context: Context) -> str | None:
-        self.log.info("Model %s has been copied to %s", self.source_model_arn, found.model_arn)
+    def _result(self, found: Any, context: Context) -> Any:
+        source = found.model or self.source_model_arn  # of an earlier try, which may have copied another one
+        self.log.info("Model %s has been copied to %s", source, found.model_arn)
         context["ti"].xcom_push(
             key="result",
             value={
                 "job_arn": found.arn,
                 "custom_model_arn": found.model_arn,
                 "custom_model_name": found.name,
-                "source_model_arn": self.source_model_arn,
+                "source_model_arn": source,
             },
         )
         return found.model_arn

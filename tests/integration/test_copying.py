@@ -37,9 +37,13 @@ def local(world: World, monkeypatch: pytest.MonkeyPatch) -> LocalBedrock:
 
 def copy(context: Any, **arguments: Any) -> Any:
     """Run a task that copies the model to production."""
-    given = {"source_aws_conn_id": "aws_default", "aws_conn_id": "aws_production", "region_name": "us-west-2"}
+    given: dict[str, Any] = {
+        "source_aws_conn_id": "aws_default",
+        "aws_conn_id": "aws_production",
+        "region_name": "us-west-2",
+    }
     operator = BedrockModelCopyOperator(
-        task_id="copy", target_model_name="router", botocore_config=QUICK, **{**given, **arguments}
+        task_id="copy", botocore_config=QUICK, **{"target_model_name": "router", **given, **arguments}
     )
     with closing(operator.hook.conn):
         return operator.execute(context)
@@ -71,6 +75,27 @@ def test_a_model_goes_to_another_account(world: World, local: LocalBedrock) -> N
     assert status == "DELETED"
     with closing(local.client("bedrock", "us-west-2")) as ours:
         assert ours.list_custom_models(nameContains="router")["modelSummaries"] == [], "it is in the other account"
+
+
+def test_a_retry_names_and_no_longer_shares_the_model_that_was_copied(
+    world: World, local: LocalBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that its template names now: it takes up the copy of its first try, whose worker was lost."""
+    before, pushed = shares(local), dict[str, Any]()
+    given = context("retried", pushed)
+    given["ti"].max_tries = 1
+
+    def lose_the_worker(_: float) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting, "time", SimpleNamespace(sleep=lose_the_worker, monotonic=time.monotonic))
+        with pytest.raises(KilledError):
+            copy(given, source_model_arn=world.models[0], target_model_name="retried")
+    given["ti"].try_number = 2
+    copy(given, source_model_arn=world.models[1], target_model_name="retried")
+    assert pushed["result"]["source_model_arn"] == world.models[0]
+    assert [status for _, status in shares(local)[len(before) :]] == ["DELETED"]
 
 
 def test_what_is_not_shared_is_not_copied(world: World, local: LocalBedrock) -> None:

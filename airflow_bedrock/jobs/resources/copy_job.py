@@ -32,6 +32,7 @@ COPY_JOB = Resource(
         name="targetModelName",
         created="creationTime",
         failure_message="failureMessage",
+        model="sourceModelArn",
         model_arn="targetModelArn",
     ),
     failed="The copy {name} was not made: {reason}. Nothing is billed for it. Fix the cause, and clear this task to "
