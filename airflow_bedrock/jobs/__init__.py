@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs import submission as submission
     from airflow_bedrock.jobs import task_state as task_state
     from airflow_bedrock.jobs import waiting as waiting
+    from airflow_bedrock.jobs.resources import created_model as created_model
     from airflow_bedrock.jobs.resources import customization_job as customization_job
     from airflow_bedrock.jobs.resources import deployment as deployment
     from airflow_bedrock.jobs.resources import invocation_job as invocation_job

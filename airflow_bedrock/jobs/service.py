@@ -89,9 +89,15 @@ class Service:
         changes = {new: request[name] for name, new in self.resource.updates.items() if name in request}
         self._call(str(self.resource.update_operation), {self.resource.identifier: arn, **changes})
 
-    def delete(self, identifier: str) -> None:
-        """Delete one, if it can be deleted."""
-        self._call(str(self.resource.delete_operation), {self.resource.identifier: identifier})
+    def delete(self, identifier: str) -> bool:
+        """Delete one; return False if it does not exist."""
+        try:
+            self._call(str(self.resource.delete_operation), {self.resource.identifier: identifier})
+        except ClientError as error:
+            if is_not_found(error):
+                return False
+            raise
+        return True
 
     def tags_of(self, arn: str) -> dict[str, str]:
         """Return its tags by key."""

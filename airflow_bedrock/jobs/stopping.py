@@ -267,8 +267,6 @@ def _deletion_begins(service: Service, identifier: str) -> bool:
     try:
         service.delete(identifier)
     except ClientError as error:
-        if is_not_found(error):
-            return True
         if not _cannot_yet(error):
             raise
         log.info("%s %s is being created or updated: waiting to delete it", service.resource.noun, identifier)

@@ -42,13 +42,11 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
         """
         self._checked()
         try:
-            self.hook.at(self.model_identifier).conn.delete_custom_model(modelIdentifier=self.model_identifier)
+            existed = jobs.service.Service(jobs.created_model.CREATED_MODEL, self.hook).delete(self.model_identifier)
         except jobs.aws_errors.CALL_ERRORS as error:
-            if jobs.aws_errors.is_not_found(error):
-                self.log.info("Custom model %s does not exist: nothing to delete", self.model_identifier)
-                return
             raise kind_of(error)(
                 f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
                 "Deployments and provisioned throughput that use it have to be deleted first."
             ) from error
-        self.log.info("Deleted custom model %s; its storage is no longer billed", self.model_identifier)
+        outcome = "was deleted; its storage is no longer billed" if existed else "does not exist: nothing to delete"
+        self.log.info("Custom model %s %s", self.model_identifier, outcome)

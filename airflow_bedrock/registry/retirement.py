@@ -13,9 +13,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from airflow_bedrock.aws_errors import is_not_found
 from airflow_bedrock.customization.identity import is_named_after
 from airflow_bedrock.customization.job import NO_STATUS
 from airflow_bedrock.customization.tags import is_of_dag
@@ -228,11 +225,7 @@ class Retirer:
             service = Service(use.resource, self.hook)
             stopping.delete(service, use.found.arn, delay=self.deployments.delay, max_polls=self.deployments.max_polls)
         with explained(f"delete custom model {model.arn}"):
-            try:
-                self.hook.conn.delete_custom_model(modelIdentifier=model.arn)
-            except ClientError as error:
-                if not is_not_found(error):
-                    raise
+            Service(CREATED_MODEL, self.hook).delete(model.arn)
         log.info("Retired custom model %s; its storage is no longer billed", model.arn)
 
     def _models(self, name: str) -> Iterator[Model]:
