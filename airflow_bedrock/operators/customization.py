@@ -131,9 +131,9 @@ class BedrockModelCustomizationOperator(PaidOperator):
         higher, or unknown; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
         limit) (templated)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
-        DAG run times out; unless others may wait for it, which its tags say. A lost worker or a Clear does not stop it:
+        DAG run times out; unless its tags name others that may wait for it. A lost worker or a Clear does not stop it:
         the next try adopts it. (default: True)
-    :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; wins over it.
+    :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; takes precedence.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
         on, and a retry adopts it. (default: True)
     :param quota_timeout: maximum seconds to wait for the account's quota of jobs. A task waits for it without a worker

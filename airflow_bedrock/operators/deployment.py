@@ -63,7 +63,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
 
     :param model_arn: the custom model's ARN. (templated)
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
-    :param description: a text for people. (templated)
+    :param description: the deployment's description. (templated)
     :param replace_model: if the deployment of that name serves another model, change it to this one: its ARN stays, and
         the former model answers until then. Waits in a worker. (default: fail)
     :param waiter_delay: seconds between two polls, more than 0.

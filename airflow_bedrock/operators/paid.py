@@ -1,6 +1,6 @@
 """The base of the operators that create what is paid for: one thing once, then they wait, in a worker or the triggerer.
 
-If the task is ended for good or times out, at whatever moment, they stop what they made. A subclass declares its kind
+If the task is ended for good or times out, at any moment, they stop what they made. A subclass declares its kind
 (:mod:`airflow_bedrock.jobs.resources`), its request, its cost and its result.
 """
 

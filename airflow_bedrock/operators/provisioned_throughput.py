@@ -51,8 +51,8 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
     """Make provisioned throughput for a model, once, however often the task runs.
 
     Throughput that already has the name, the same model units and the same model is adopted. It is billed by the hour
-    from Create until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes it, called or not; the log has
-    the bill so far. There is no commitment unless you set one.
+    from Create until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes it, even if it is not called; the
+    log has the bill so far. There is no commitment unless you set one.
 
     If a person ends the task, or ``execution_timeout`` runs out, before the throughput is in service, it is deleted,
     unless another task waits for it or somebody else has made it. Bedrock may refuse that until it is in service: then

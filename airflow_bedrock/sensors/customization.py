@@ -55,7 +55,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     :param silent_fail: on any error of a poll, e.g. no permission or no response, continue to wait until ``timeout``.
         A job that failed, was stopped or does not exist still fails the task.
     :param stop_on_kill: stop the job when a person marks this task failed or success, or its run is failed or times
-        out; not when it is cleared or its worker evicted, nor while others may wait for the job, which its tags say.
+        out; not when it is cleared or its worker evicted, nor while its tags name others that may wait for the job.
         None stops only a job that this DAG run has made or adopted. True also stops another one; it is refused with
         ``mode="reschedule"``, in which no process runs between two polls. (default: None)
     :param silence_limit: the old name of ``no_response_timeout``; warns.

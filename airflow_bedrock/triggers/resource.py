@@ -42,8 +42,8 @@ class ResourceTrigger(BedrockTrigger):
         and a "not found" response is then not believed at once.
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
-        timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while others may wait for it,
-        which its tags say. ``OWN_RUN``: only if the task's DAG run asked for the job.
+        timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while its tags name others that
+        may wait for it. ``OWN_RUN``: only if the task's DAG run requested the job.
     :param silence_limit: the name that ``no_response_timeout`` had in 0.1.0, for tasks that have waited since then.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
