@@ -39,7 +39,7 @@ def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
 def execute(arguments: dict[str, Any], first_poke: datetime | None = None) -> Any:
     """Run the sensor as a worker does, through a deferral or through reschedules, to its end."""
     context: Any = {"ti": SimpleNamespace(get_first_reschedule_date=lambda _: first_poke)}
-    for _ in range(50):
+    for _ in range(1000):  # each takes some milliseconds
         sensor = BedrockModelCustomizationSensor(**{"task_id": "wait", "poke_interval": 0.05, **arguments})
         try:
             return sensor.execute(context)
