@@ -39,20 +39,23 @@ def kind_of(error: BaseException) -> type[BedrockError]:
 
 
 @contextmanager
-def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False) -> Iterator[None]:
+def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False, allow: str = "") -> Iterator[None]:
     """Return the message for an AWS error before anything was requested: nothing was made.
 
     :param what: the failed step, as the beginning of a sentence.
     :param noun: the noun for the resource, such as ``job``.
     :param earlier: whether an earlier try may have made one.
+    :param allow: the permission that the step needs, for the remedy if it is denied.
     """
     from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied
 
     try:
         yield
     except CALL_ERRORS as error:
-        kind = BedrockFatalError if is_denied(error) and not is_about_credentials(error) else BedrockError
+        denied = is_denied(error) and not is_about_credentials(error)
+        kind = BedrockFatalError if denied else BedrockError
+        remedy = f" Allow {allow}." if denied and allow else ""
         earlier_one = f" A {noun} that an earlier try has made may run on and be billed." if earlier else ""
         raise kind(
-            f"{what} failed. This try made no {noun} and spent nothing.{earlier_one} AWS said: {error}"
+            f"{what} failed. This try made no {noun} and spent nothing.{earlier_one}{remedy} AWS said: {error}"
         ) from error

@@ -50,9 +50,9 @@ class EarlierJobs:
     def _noun(self) -> str:
         return self._resource.noun
 
-    def _reading(self, what: str) -> AbstractContextManager[None]:
+    def _reading(self, what: str, allow: str = "") -> AbstractContextManager[None]:
         """Raise AWS errors as errors that say what was made: nothing by this try, perhaps a job by an earlier one."""
-        return nothing_spent(what, self._noun, earlier=self.identity.task_key.try_number > 1)
+        return nothing_spent(what, self._noun, earlier=self.identity.task_key.try_number > 1, allow=allow)
 
     def _find(self, name: str) -> Seen | None:
         with self._reading(f"Reading {self._noun} {name}"):
@@ -69,7 +69,7 @@ class EarlierJobs:
             yield found
 
     def _tags_of(self, job: Seen, whose: str) -> dict[str, str]:
-        with self._reading(f"Reading {whose} {self._noun} {job.arn} (allow bedrock:ListTagsForResource)"):
+        with self._reading(f"Reading {whose} {self._noun} {job.arn}", "bedrock:ListTagsForResource"):
             return self.service.tags_of(job.arn)
 
     def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
@@ -118,7 +118,7 @@ class EarlierJobs:
         # An earlier try may have asked with reuse="dag", which has names of its own.
         narrow = identity.reuse != "dag" and task_key.try_number == 1
         part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
-        with self._reading(f"Listing earlier {self._noun}s of this task (allow bedrock:{operation})"):
+        with self._reading(f"Listing earlier {self._noun}s of this task", f"bedrock:{operation}"):
             return self.service.list_all(part)
 
     def _candidates(self, *, own_only: bool = False) -> Iterator[Seen]:

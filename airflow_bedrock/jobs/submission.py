@@ -277,9 +277,8 @@ class Submission(EarlierJobs):
         if self.tagged and resource.names_waiters and not self.dry_run:
             in_service = resource.lasts and found.outcome is Outcome.SUCCEEDED
             tags = self.waiter.tags(self.identity.task_key, for_good=in_service)
-            with self._reading(
-                f"Tagging {self._noun} {found.arn} as waited for by this task (allow bedrock:TagResource)"
-            ):
+            what = f"Tagging {self._noun} {found.arn} as waited for by this task"
+            with self._reading(what, "bedrock:TagResource"):
                 try:
                     self.service.tag(found.arn, tags)
                 except ClientError as error:

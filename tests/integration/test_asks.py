@@ -208,7 +208,7 @@ def test_a_retry_that_may_not_read_tags_fails_before_paying(airflow: Airflow) ->
     arn = airflow.ask({"index": 0})
     assert airflow.ask({"index": 1}) == arn
     airflow.local.faults.fail("ListTagsForResource", "AccessDeniedException")
-    with pytest.raises(BedrockFatalError, match="allow bedrock:ListTagsForResource"):
+    with pytest.raises(BedrockFatalError, match="Allow bedrock:ListTagsForResource"):
         airflow.ask({"index": 1, **RETRY}, hyperparameters={"epochCount": "3"})
     assert airflow.statuses() == {arn: "InProgress"}
 
@@ -289,8 +289,13 @@ def test_a_task_that_cannot_tag_adopts_nothing(airflow: Airflow) -> None:
     """Its maker would stop the job under it: the task fails before it pays, and the error says what to allow."""
     arn = airflow.ask(reuse="dag")
     airflow.local.faults.fail("TagResource", "AccessDeniedException")
-    with pytest.raises(BedrockFatalError, match=r"allow bedrock:TagResource.*made no job and spent nothing"):
+    with pytest.raises(BedrockFatalError, match=r"made no job and spent nothing.*Allow bedrock:TagResource"):
         airflow.ask({"run": "run-2"}, reuse="dag")
+    airflow.local.faults.fail("TagResource", "ThrottlingException", times=None)
+    with pytest.raises(BedrockError, match=r"made no job and spent nothing\. AWS said: .*Throttling") as throttled:
+        airflow.ask({"run": "run-2"}, reuse="dag")
+    assert not isinstance(throttled.value, BedrockFatalError), "a retry may help, a permission does not"
+    airflow.local.faults.clear()
     assert airflow.statuses() == {arn: "InProgress"}
     assert airflow.ask({"run": "run-2"}, reuse="dag") == arn
 
@@ -343,7 +348,7 @@ def test_what_runs_is_not_stopped_for_a_try_that_fails(airflow: Airflow, why: st
         airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException", times=None)
     else:
         more["role_arn"] = "arn:aws:iam::210987654321:role/bedrock"
-    with pytest.raises(BedrockFatalError, match=r"allow bedrock:List|belongs to account 210987654321"):
+    with pytest.raises(BedrockFatalError, match=r"Allow bedrock:List|belongs to account 210987654321"):
         airflow.ask(CLEAR, **more)
     airflow.local.faults.clear()
     assert airflow.statuses() == {earlier: "InProgress"}
@@ -490,7 +495,7 @@ def test_a_failing_read_of_the_model_makes_no_other_job(airflow: Airflow, code: 
 def test_list_denied_fails_before_paying(airflow: Airflow) -> None:
     """Where the rule needs it; the error says what to allow."""
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
-    with pytest.raises(BedrockFatalError, match="allow bedrock:ListModelCustomizationJobs"):
+    with pytest.raises(BedrockFatalError, match="Allow bedrock:ListModelCustomizationJobs"):
         airflow.ask(reuse="dag")
     airflow.local.faults.clear()
     assert airflow.statuses() == {}
