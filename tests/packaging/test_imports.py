@@ -100,7 +100,7 @@ from airflow_bedrock.hooks import BedrockHook
 
 OURS = {
     *("_lazy", "base_models", "compat", "configuration", "decoding", "exceptions", "links", "shapes"),
-    *("customization", "customization.model_rules", "customization.request", "jobs", "spend"),
+    *("customization", "customization.model_rules", "customization.request", "hooks", "jobs", "spend"),
     *(f"operators.{name}" for name in ("arguments", "base", "customization", "job_request", "paid", "spending")),
 }
 """What of this package the task below needs at each parse. Each module more takes a hundredth of the parse."""
