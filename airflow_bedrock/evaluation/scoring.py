@@ -63,6 +63,7 @@ class _Group:
             for metric in metrics:
                 self._columns[role, metric.name] = slice(width, width + metric.columns)
                 width += metric.columns
+        self._compared = [column for column in self._columns if column[0] != roles[0]]
         self.sums = Sums(width)
         self._outcomes: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by role and metric
         self._doubts: defaultdict[str, float] = defaultdict(float)  # by metric
@@ -80,7 +81,7 @@ class _Group:
         :param doubts: by how much unknown replies could lower the candidate's lead, by metric.
         """
         self.sums.add([one for column in self._columns for one in statistics[column]])
-        for role, name in self._columns:
+        for role, name in self._compared:
             ahead = scores[name][CANDIDATE] - scores[name][role]
             self._outcomes[role, name]["wins" if ahead > 0 else "losses" if ahead < 0 else "ties"] += 1
         for name, doubt in doubts.items():
@@ -133,7 +134,7 @@ class Scoring:
         self._labels = next((metric for metric in metrics if isinstance(metric, MacroF1)), None)
         self._all = _Group(roles, metrics)
         self._slices: dict[str, _Group] = {}
-        self._doubted: dict[str, float] = {}  # by metric, for all records so far
+        self._doubted = dict.fromkeys((metric.name for metric in metrics), 0.0)  # of all records so far
         self._correct: Counter[str] = Counter()
         self._referenced = 0
         self._confusion = {role: Counter[tuple[str, str]]() for role in roles}
@@ -157,14 +158,15 @@ class Scoring:
         :raises ValueError: a metric fails, or there are too many slices.
         """
         wanted = reference or ""
-        scores, statistics = dict(given or {}), dict[tuple[str, str], Sequence[float]]()
+        scores, statistics, doubts = dict(given or {}), dict[tuple[str, str], Sequence[float]](), dict[str, float]()
         for metric in self._metrics:
             if metric.name not in scores:
                 scores[metric.name] = {role: metric.score(answers[role], wanted) for role in self._roles}
             for role, score in scores[metric.name].items():
                 statistics[role, metric.name] = metric.statistics(answers[role], wanted, score)
-        doubts = {metric.name: metric.doubt - self._doubted.get(metric.name, 0.0) for metric in self._metrics}
-        self._doubted = {metric.name: metric.doubt for metric in self._metrics}
+            if more := metric.doubt - self._doubted[metric.name]:
+                doubts[metric.name] = more
+                self._doubted[metric.name] = metric.doubt
         self._all.add(scores, statistics, doubts)
         if slice_name is not None:
             self._slice(slice_name).add(scores, statistics, doubts)
