@@ -189,10 +189,13 @@ def _leave(service: Service, job_arn: str, waiter: Waiter, leaving: Sequence[Map
     try:
         service.tag(job_arn, leaving)
     except CALL_ERRORS as error:
-        return (
+        remedy = " Allow bedrock:TagResource to the role of the connection." if is_denied(error) else ""
+        message = (
             f"{kept} They cannot stop it while this task runs, since the tag that names this task as waiting for it "
-            f"could not be changed. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
+            f"could not be changed.{remedy} AWS said: {error}"
         )
+        _raise_if_transient(service, job_arn, error, message)
+        return message
     return _stop_unless_others_wait(service, job_arn, waiter, False, ())
 
 

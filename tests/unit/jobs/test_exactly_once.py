@@ -644,6 +644,27 @@ def test_a_tag_that_cannot_be_written_on_leaving_is_logged(
     assert "Allow bedrock:TagResource" in caplog.text
 
 
+def test_a_tag_that_is_throttled_on_leaving_is_written_by_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nobody could stop the job for as long as this task runs."""
+    machine, stays, leaves, job = shared()
+    machine.the_data_is_replaced()
+    machine.clear(leaves)
+    write, refusals = PaidJobs._tag_resource, [error("ThrottlingException", "Slow down.", 429)] * 2
+
+    def throttled(self: PaidJobs, **given: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return write(self, **given)
+
+    monkeypatch.setattr(PaidJobs, "_tag_resource", throttled)
+    monkeypatch.setattr(stopping, "_TRANSIENT_SECONDS", 60.0)
+    monkeypatch.setattr(stopping, "TRY_AGAIN_SECONDS", 0.0)
+    machine.attempt(leaves)
+    assert not refusals
+    ended_by_a_person(machine, stays)
+    assert not job.runs
+
+
 def test_a_timeout_while_an_error_is_reported_stops_the_job() -> None:
     """It is fatal there too: the data is denied, and while the job of the first try is searched for, time is over."""
     machine = ExactlyOnce()
