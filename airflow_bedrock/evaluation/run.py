@@ -218,12 +218,13 @@ class Evaluation:
             }
             for inference, metric in self._judging()
         }
+        costs = [inference.spent for inference in self._all() if inference.progress.answered]
         return {
             **result,
             "asked_about": judges,
             "parameters": dict(self._held_out.parameters),
             "slice_by": self._slice_by,
-            "cost": math.fsum(inference.spent or 0.0 for inference in self._all()),
+            "cost": None if None in costs else math.fsum(filter(None, costs)),  # without a price it is not free
         }
 
     def _answers(self, record: Record) -> dict[str, Answer]:

@@ -217,7 +217,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                     roles = _roles(arguments)
                     output = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in roles}
                     result = evaluation.score(partial(_write, output, roles))
-                settle(Decimal(str(result["cost"])))
+                if result["cost"] is not None:  # otherwise expected_cost stays reserved
+                    settle(Decimal(str(result["cost"])))
                 self._report(evaluation, result, arguments, folder)
                 returned = self._publish(storage, result, folder)
                 endpoint_url = self.hook.conn.meta.endpoint_url

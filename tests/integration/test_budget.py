@@ -796,6 +796,24 @@ def test_a_killed_evaluation_counts_what_it_may_have_asked(
     assert sorted(one.month for one in ledger().entries.values()) == months
 
 
+def test_an_evaluation_without_a_price_is_not_free(
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What it was expected to cost stays reserved, and its cost is unknown; it was settled at 0."""
+    pytest.importorskip("altair")
+    (tmp_path / "prices.toml").write_text("only = true\nsources = {}\nprices = []\n")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(tmp_path / "prices.toml"))
+    budget(1)
+    result = BedrockModelEvaluationOperator(**arguments(local, 10), expected_cost=0.25).execute(context())
+    assert "cost" not in result or result["cost"] is None  # an Airflow before 3.1 gets no None
+    assert only(ledger()).counts == Decimal("0.25")
+
+
 def test_a_killed_evaluation_of_an_expected_cost_is_not_forgotten(
     local: LocalBedrock,
     budget: Callable[..., None],
