@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import airflow.providers.amazon.aws.operators.bedrock  # noqa: F401 - a fork has what is here
 import boto3
 
@@ -15,3 +17,4 @@ from tests.cheap_clients import make_clients_cheap
 make_clients_cheap()
 for service in ("bedrock", "s3", "sts"):
     boto3.session.Session("a", "b", region_name="us-east-1").client(service).close()
+gc.freeze()  # it is no worker's garbage
