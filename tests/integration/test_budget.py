@@ -737,6 +737,27 @@ def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
     assert len(ledger().entries) == 1
 
 
+def test_an_evaluation_of_a_backfill_says_what_the_other_runs_may_cost(
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As a job does."""
+    pytest.importorskip("altair")
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    runs = {f"backfill__2026-0{month}": {"evaluate": None} for month in range(1, 6)}
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: runs))
+    caplog.set_level("INFO", "airflow_bedrock.spend.budget")
+    budget(1)
+    now = context("backfill__2026-01")
+    now["dag_run"].run_type = DagRunType.BACKFILL
+    BedrockModelEvaluationOperator(**arguments(local, 10)).execute(now)
+    assert "This backfill has 5 runs to go. If the evaluation of each costs what this one may cost, 0.0" in caplog.text
+
+
 def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
     local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
 ) -> None:
