@@ -35,7 +35,6 @@ from airflow_bedrock.datasets.rules import (
     object_problem,
     rules_for,
 )
-from airflow_bedrock.datasets.sources import unpacked
 from airflow_bedrock.uris import bucket_of, is_s3
 
 LISTED = 100
@@ -269,6 +268,8 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
 
     :raises DatasetError: there is no file, or one cannot be decompressed.
     """
+    from airflow_bedrock.datasets.sources import unpacked  # here, since each process of a check would load it
+
     if not uris:
         raise DatasetError(f"there is no file under {folder_uri}")
 
