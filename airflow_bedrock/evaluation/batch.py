@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_bedrock.base_models import model_id
 from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.inference import Question
 from airflow_bedrock.evaluation.records import text_of
@@ -20,6 +21,13 @@ def line(question: Question) -> bytes:
     """Return a question as a line of the input file."""
     record = {"recordId": f"{question.number:011d}", "modelInput": question.request}
     return msgspec.json.encode(record) + b"\n"
+
+
+def is_same_model(asked: str, other: str) -> bool:
+    """Whether two identifiers name one model: Bedrock may return the ARN of a base model that was given by its id."""
+    if any(":custom-model/" in one for one in (asked, other)):
+        return asked == other
+    return model_id(asked) == model_id(other)
 
 
 @dataclass

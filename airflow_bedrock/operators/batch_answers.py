@@ -400,12 +400,10 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
 
         :raises BedrockFatalError: a completed job has written nothing.
         """
-        from airflow_bedrock.evaluation.batch import Answered
+        from airflow_bedrock.evaluation.batch import Answered, is_same_model
 
         job = self.hook.conn.get_model_invocation_job(jobIdentifier=ended.arn)
-        # By their ends, since Bedrock may return the ARN of a base model that was given by its id.
-        asked, answered_by = (one.rpartition("/")[2] for one in (job["modelId"], work.inference.answered_by))
-        found = Answered(of_model=asked == answered_by)
+        found = Answered(of_model=is_same_model(job["modelId"], work.inference.answered_by))
         try:
             with work.storage.read(_output_of(job)) as lines:
                 found.read(lines)

@@ -15,11 +15,13 @@ import pytest
 from airflow_bedrock.evaluation import answer_store
 from airflow_bedrock.evaluation import inference as inference_module
 from airflow_bedrock.evaluation.answer_store import Answer, Answers, Store, key_of
+from airflow_bedrock.evaluation.batch import is_same_model
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, Later, Question, ServedModel
 from tests.evaluated import Memory
 
 COUNT = 40
+CUSTOM = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k"
 DAYS = 90
 
 
@@ -137,3 +139,19 @@ def test_a_clock_that_is_behind_deletes_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(answer_store, "_today", lambda: date(1970, 1, 1))
     assert run(Model(), tmp_path / "other", memory).progress.kept == COUNT
     assert memory == kept
+
+
+@pytest.mark.parametrize(
+    ("asked", "other", "same"),
+    [
+        ("amazon.nova-micro-v1:0", "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0", True),
+        ("us.amazon.nova-micro-v1:0", "amazon.nova-micro-v1:0", True),
+        ("amazon.nova-micro-v1:0", "amazon.nova-lite-v1:0", False),
+        (f"{CUSTOM}/abcdefghijkl", f"{CUSTOM}/abcdefghijkl", True),
+        (f"{CUSTOM}/abcdefghijkl", f"{CUSTOM}/lkjihgfedcba", False),
+        (f"{CUSTOM}/abcdefghijkl", "amazon.nova-micro-v1:0", False),
+    ],
+)
+def test_a_batch_job_has_asked_the_model_whatever_its_identifier(asked: str, other: str, *, same: bool) -> None:
+    """Otherwise the answers of a whole job would be thrown away; two custom models of one base are two models."""
+    assert is_same_model(asked, other) is is_same_model(other, asked) is same
