@@ -158,15 +158,14 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         found = []
         lost = self.dropped | ({CONFLICT: self.conflicts} if self.conflicts else {})
         dropped = sum(lost.values())
-        if dropped > max_dropped_fraction * self.read:
+        too_many, all_ = dropped > max_dropped_fraction * self.read, dropped == self.read > 0 and not settings.part
+        if too_many or all_:
             reasons = "; ".join(f"{count}: {rule}" for rule, count in lost.items())
             if any(": missing" in rule for rule in lost):
                 reasons += "; give the names of the fields as prompt_field and completion_field"
             first = ", ".join(record.record for record in self.dropped_records[:5])
-            found.append(
-                f"{dropped} of {self.read} records cannot be used, more than the fraction of {max_dropped_fraction} "
-                f"that is allowed ({reasons}; the first: {first})"
-            )
+            limit = f", more than the fraction of {max_dropped_fraction} that is allowed" if too_many else ""
+            found.append(f"{dropped} of {self.read} records cannot be used{limit} ({reasons}; the first: {first})")
         if self.conflicts and settings.on_conflict is OnConflict.FAIL:
             found.append(f"{self.conflicts} records answer the same question differently than an earlier record")
         train, validation = self.records(Split.TRAIN), self.records(Split.VALIDATION)

@@ -238,6 +238,7 @@ def test_system_prompt_without_a_place_is_refused_at_once() -> None:
         (pairs(60), 0.0, None),
         ([*pairs(60), None], 0.0, "1 of 61 records cannot be used"),
         ([*pairs(60), None], 0.05, None),
+        ([None] * 60, 1.0, "60 of 60 records cannot be used (60: "),
         (pairs(2), 0.0, "split has no records"),
         ([], 0.0, "the train split has no records"),
     ],
