@@ -20,7 +20,7 @@ def check_system_prompt(record_format: RecordFormat) -> None:
 
     :raises DatasetError: it does not.
     """
-    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE):
+    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE, RecordFormat.REINFORCEMENT):
         raise DatasetError(
             f"the {record_format.value} format does not support a system prompt: make it part of the prompt"
         )

@@ -232,6 +232,16 @@ def test_system_prompt_without_a_place_is_refused_at_once() -> None:
         run([None], settings)
 
 
+def test_a_system_prompt_for_reinforcement_is_the_first_message() -> None:
+    """The chat of reinforcement fine-tuning has a place for it."""
+    record = {"messages": [{"role": "user", "content": "2 + 2?"}], "reference_answer": "4"}
+    report, files = run([record], Settings(record_format=RecordFormat.REINFORCEMENT, system_prompt="Be brief"))
+    assert report.dropped == {}
+    (line,) = [line for content in files.values() for line in content.splitlines()]
+    system = {"role": "system", "content": "Be brief"}
+    assert json.loads(line) == {"reference_answer": "4", "messages": [system, *record["messages"]]}
+
+
 @pytest.mark.parametrize(
     ("records", "max_dropped_fraction", "problem"),
     [
