@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 
@@ -42,7 +41,7 @@ _TRIGGERER_SECONDS = 3600.0  # for which a triggerer retries while AWS throttles
 
 # Not the event loop's own threads: Airflow logs in those before it calls on_kill, and would wait for our calls.
 _threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="bedrock-stop")
-_hooks: WeakValueDictionary[Connection, BedrockHook] = WeakValueDictionary()
+_hooks: dict[Connection, BedrockHook] = {}  # while stops are under way
 _running: set[asyncio.Future[Any]] = set()  # the event loop has only weak references to tasks
 
 
@@ -193,8 +192,14 @@ def begin(work: Awaitable[T]) -> asyncio.Future[T]:
     """Start the work in the background, for as long as the triggerer runs."""
     task = asyncio.ensure_future(work)
     _running.add(task)
-    task.add_done_callback(_running.discard)
+    task.add_done_callback(_ended)
     return task
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _running.discard(task)
+    if not _running:
+        _hooks.clear()
 
 
 async def to_its_end(work: Awaitable[T]) -> None:
@@ -218,12 +223,14 @@ def _stop_unless_wanted(
         else:
             log.info("Job %s is left running: the task is %s and will continue", job_identifier, state)
     except NotYetError as error:
+        _hooks.clear()  # the connection may be edited before the next try
         so_far = time.monotonic() - began
         over = so_far >= (_TRIGGERER_SECONDS if error.transient else error.seconds)
         outcome = error.final if over else f"{error} Retrying for as long as this triggerer runs."
         log.warning("The task is %s. %s", state, outcome)
         return None if over else max(stopping.TRY_AGAIN_SECONDS, so_far / 10)
     except Exception:
+        _hooks.clear()
         if time.monotonic() - began < _SECONDS - _ASK_AGAIN_SECONDS:
             return _ASK_AGAIN_SECONDS
         log.exception(

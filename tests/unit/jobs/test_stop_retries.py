@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -153,15 +152,18 @@ def test_a_triggerer_retries_for_an_hour_while_the_service_throttles(
     assert ("is being stopped" if stopped else "Stop it in the AWS console if it is not needed. AWS said: ") in last
 
 
-def test_stops_that_are_under_way_share_a_client_and_later_ones_do_not() -> None:
+async def test_stops_that_are_under_way_share_a_client_and_later_ones_do_not() -> None:
     """A run with hundreds of jobs was stopped at the pace at which clients are made; a connection may be edited."""
     connection = Connection.of(aws_conn_id="aws", region_name="us-east-1", verify=None, config=None)
+    may_end = asyncio.Event()
+    stop = on_kill.begin(may_end.wait())
     first = on_kill.hook_of(connection)
     assert on_kill.hook_of(connection) is first
-    before = weakref.ref(first)
-    del first
-    gc.collect()
-    assert before() is None
+    may_end.set()
+    await stop
+    await asyncio.sleep(0)
+    assert on_kill.hook_of(connection) is not first
+    on_kill._hooks.clear()
 
 
 def test_a_job_that_is_being_stopped_is_not_said_to_run_on(world: World) -> None:
