@@ -196,8 +196,8 @@ def begin(work: Awaitable[T]) -> asyncio.Future[T]:
     return task
 
 
-def _ended(task: asyncio.Future[Any]) -> None:
-    _running.discard(task)
+def _ended(work: asyncio.Future[Any]) -> None:
+    _running.discard(work)
     if not _running:
         _hooks.clear()
 
