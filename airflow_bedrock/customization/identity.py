@@ -29,6 +29,7 @@ _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; the token shows a clash
 _PERIOD_LENGTH = 8
 _WHAT_LENGTH = 10
 _ASK_LENGTH = 4
+_MAX_GENERATION_DIGITS = 6
 _MODEL_NAME = (
     rf".+-(?P<digests>[a-z2-7]{{{_WHAT_LENGTH}}}-[a-z2-7]{{{_PERIOD_LENGTH}}}(m\d+)?"
     rf"(-[a-z2-7]{{{_ASK_LENGTH}}})?(-\d+)?)"
@@ -106,7 +107,8 @@ class Token(msgspec.Struct, frozen=True):
     def read(cls, text: str | None) -> Self | None:
         """Return the parts of the token; None if this package did not make it."""
         parts = (text or "").split("-")
-        if len(parts) != 5 or not parts[4].isdigit():
+        # A token that boto3 makes is a UUID: five parts too, of which the last has 12 characters, sometimes all digits.
+        if len(parts) != 5 or not parts[4].isdigit() or len(parts[4]) > _MAX_GENERATION_DIGITS:
             return None
         family, who, ask, what, generation = parts
         return cls(family, who, ask, what, int(generation))

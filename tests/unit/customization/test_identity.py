@@ -175,7 +175,11 @@ def test_the_token_identifies_the_ask() -> None:
         assert not other.is_of_ask(token)
 
 
-@pytest.mark.parametrize("token", [None, "", "somebody-elses", "ab", "a-b-c-d-e", "-".join("ab" for _ in range(5))])
+A_UUID_THAT_ENDS_IN_DIGITS = "01234567-89ab-4cde-8f01-234567890123"  # one of 300 that boto3 makes
+FOREIGN = [None, "", "somebody-elses", "ab", "a-b-c-d-e", "-".join("ab" for _ in range(5)), A_UUID_THAT_ENDS_IN_DIGITS]
+
+
+@pytest.mark.parametrize("token", FOREIGN)
 def test_a_foreign_token_is_not_ours(token: str | None) -> None:
     """A job without our token is somebody else's."""
     assert Token.read(token) is None
