@@ -193,8 +193,8 @@ class Prices:
 
 
 def dollars(usd: Decimal | float) -> str:
-    """Format an amount: in cents, with more digits if it is less than a dollar."""
-    cents = f"{usd:.2f}"
+    """Format an amount: with thousands separators, in cents, with more digits if it is less than a dollar."""
+    cents = f"{usd:,.2f}"
     exact = cents if not -1 < usd < 1 else f"{usd:.8f}".rstrip("0")
     return max(cents, exact, key=len)  # 0.10 for 0.1
 

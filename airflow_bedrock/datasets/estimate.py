@@ -327,7 +327,7 @@ def dollars(cost: tuple[Decimal, Decimal] | None) -> str:
         return "not known"
     low, high = cost
     step = Decimal("0.01") if high >= 1 else Decimal("0.0001")
-    return _between(f"{low.quantize(step, 'ROUND_FLOOR')}", f"{high.quantize(step, 'ROUND_CEILING')}")
+    return _between(f"{low.quantize(step, 'ROUND_FLOOR'):,}", f"{high.quantize(step, 'ROUND_CEILING'):,}")
 
 
 def _between(low: str, high: str) -> str:

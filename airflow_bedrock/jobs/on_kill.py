@@ -123,8 +123,8 @@ class KillSwitch:
             if _final_state(self._ti) in TERMINAL_STATES:
                 # Airflow may kill this process before the service, which may throttle, has responded.
                 log.info(
-                    "This task was ended for good: stopping job %s. If no line below says what became of it, it may "
-                    "run and be billed on; airflow-bedrock jobs --orphans --stop stops it then",
+                    "This task was ended for good: stopping job %s. If the outcome is not logged below, the job may "
+                    "still run and be billed; stop it with airflow-bedrock jobs --orphans --stop",
                     job,
                 )
                 log.info("This task was ended for good. %s", stop())
@@ -164,28 +164,24 @@ async def stop_unless_wanted(
 ) -> None:
     """Stop the job if its task instance has ended for good, and log what was done and why.
 
-    Never raises; a job whose task's state cannot be read is left alone.
+    It retries until it has read the state and stopped the job, or the triggerer ends. Never
+    raises; a job whose task's state cannot be read is left alone.
 
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
     :param own_run_only: stop it only if the task's DAG run requested it.
     """
-
-    async def stop() -> None:
-        """Retry until the state can be read, and the job be stopped; the end of the triggerer ends this too."""
-        began = time.monotonic()
-        work = sync_to_async(_stop_unless_wanted, thread_sensitive=False, executor=_threads)
-        pause: float | None = 0.0
-        while pause is not None:
-            await asyncio.sleep(pause)
-            pause = await work(make_service, job_identifier, ti, own_run_only, began)
-
     # Airflow closes the log of the task after two of its cancels, which it repeats each second.
     log.info(
-        "Job %s will be stopped if no task waits for it any more. If no line below says what became of it, the "
-        "triggerer's own log does",
+        "Job %s will be stopped if no task waits for it any more. If the outcome is not logged below, see the "
+        "triggerer's own log",
         job_identifier,
     )
-    await to_its_end(stop())
+    began = time.monotonic()
+    work = sync_to_async(_stop_unless_wanted, thread_sensitive=False, executor=_threads)
+    pause: float | None = 0.0
+    while pause is not None:
+        await asyncio.sleep(pause)
+        pause = await work(make_service, job_identifier, ti, own_run_only, began)
 
 
 def begin(work: Awaitable[T]) -> asyncio.Future[T]:
@@ -202,13 +198,12 @@ def _ended(work: asyncio.Future[Any]) -> None:
         _hooks.clear()
 
 
-async def to_its_end(work: Awaitable[T]) -> None:
+async def to_its_end(work: asyncio.Future[Any]) -> None:
     """Await the work for as long as on_kill may take, although Airflow cancels the wait every second."""
-    task = begin(work)
     deadline = time.monotonic() + _SECONDS
-    while not task.done() and (remaining := deadline - time.monotonic()) > 0:
+    while not work.done() and (remaining := deadline - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):
-            await asyncio.wait({task}, timeout=remaining)  # unlike `await task`, this does not cancel the task
+            await asyncio.wait({work}, timeout=remaining)  # unlike `await work`, this does not cancel the work
 
 
 def _stop_unless_wanted(

@@ -364,8 +364,8 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         with suppress(BedrockFatalError):  # it does not exist
             storage.etag(uri)
             self.log.warning(
-                "%s is not of this preparation: its records may be in the training data now. Delete it, unless it is "
-                "yours.",
+                "%s is not of this preparation: its records may be in the training data now. Delete it unless you "
+                "need it.",
                 uri,
             )
 

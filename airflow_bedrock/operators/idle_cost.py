@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_bedrock import customization, hooks, spend
 from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
+from airflow_bedrock.prices import dollars
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -114,11 +115,11 @@ def text(result: Mapping[str, Any]) -> str:
         return "\n".join(["Nothing that costs money is unused.", *lines])
     unknown = len(result["without_price"])
     besides = f", besides {unknown} without a known price" if unknown else ""
-    unused = [f"Unused: {result['usd_a_month']:.2f} USD a month{besides}.", *map(_line, result["idle"])]
+    unused = [f"Unused: {dollars(result['usd_a_month'])} USD a month{besides}.", *map(_line, result["idle"])]
     return "\n".join([*unused, *lines])
 
 
 def _line(one: Mapping[str, Any]) -> str:
-    usd = "an unknown sum" if one["usd_a_month"] is None else f"{one['usd_a_month']:.2f} USD"
+    usd = "an unknown sum" if one["usd_a_month"] is None else f"{dollars(one['usd_a_month'])} USD"
     price = f" at {one['price']}" if one["price"] else ""
     return f"- {one['kind']} {one['name']} in {one['region']}: {usd} a month{price}. {one['why']}. {one['advice']}"

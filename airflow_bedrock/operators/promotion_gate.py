@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, hooks, registry, spend
+from airflow_bedrock import configuration, hooks, jobs, registry, spend
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import EvaluationReportLink
@@ -241,8 +241,6 @@ class BedrockPromotionGate(BedrockOperator):
 
     def _keep_candidate(self, given: Mapping[str, Any]) -> None:
         """Tag the model, so that retirement does not delete it while a person is asked, however old it is."""
-        from airflow_bedrock.aws_errors import CALL_ERRORS
-
         if (arn := given["model_arn"]) is None:
             return
         time_limit = datetime.now(UTC) + timedelta(seconds=given["approval_timeout"])
@@ -251,7 +249,7 @@ class BedrockPromotionGate(BedrockOperator):
             self.hook.at(arn).conn.tag_resource(
                 resourceARN=arn, tags=[{"key": registry.retirement.CANDIDATE_UNTIL, "value": until}]
             )
-        except CALL_ERRORS as error:
+        except jobs.aws_errors.CALL_ERRORS as error:
             self.log.warning(
                 "Could not tag %s with %s: %s. Retirement may delete the model while a person is asked, unless it is "
                 "younger than keep_younger_than. Allow bedrock:TagResource, and clear this task.",

@@ -24,6 +24,7 @@ from airflow_bedrock.operators.arguments import (
 )
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.shared_resource import SharedResourceOperator
+from airflow_bedrock.prices import dollars
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def bill(found: Any) -> str:
     usage = f"{units} for {found.hours(now):.1f} h so far"
     if (cost := _cost(found, now)) is None:
         return f"Billed: {usage}; no price is known for it (docs/cost.md says how to give one)."
-    return f"Billed: {usage}, {cost[0]:.2f} USD at {cost[1]}."
+    return f"Billed: {usage}, {dollars(cost[0])} USD at {cost[1]}."
 
 
 def _cost(found: ResourceState, now: datetime) -> tuple[Decimal, object] | None:

@@ -37,7 +37,7 @@ DEAD_AFTER = timedelta(minutes=30)
 _FRESH = timedelta(minutes=1)
 """Time in which no reservation can end, so that a hundred tasks over the budget do not all read Bedrock."""
 
-_TO_SETTLE = "Run airflow-bedrock spend --settle."
+_TO_SETTLE = " Run airflow-bedrock spend --settle."
 
 
 class Spent(NamedTuple):
@@ -166,7 +166,7 @@ def _logged(what: str, remedy: str = "") -> Iterator[None]:
     try:
         yield
     except (BedrockError, *CALL_ERRORS, ValueError) as error:
-        log.warning("%s: %s. %s", what, str(error).removesuffix("."), remedy)
+        log.warning("%s: %s.%s", what, str(error).removesuffix("."), remedy)
 
 
 def _standing(ledger: Ledger) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -69,7 +69,7 @@ class BedrockTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Do nothing: the resource is left as it is."""
 
-    def _begin_on_kill(self) -> Awaitable[None] | None:
+    def _begin_on_kill(self) -> asyncio.Future[None] | None:
         """Begin what :meth:`on_kill` does, unless it has begun; it ends although nobody awaits it."""
         return None
 

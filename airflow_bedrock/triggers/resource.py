@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pkgutil import resolve_name
 from typing import Any
@@ -52,7 +52,7 @@ class ResourceTrigger(BedrockTrigger):
     resource: Resource
     exists = False
     """Whether the resource is known to exist: the service may not show a new one at once."""
-    _killing: Awaitable[None] | None = None
+    _killing: asyncio.Future[None] | None = None
     """The work of on_kill, once it has begun."""
 
     def __init__(
@@ -91,7 +91,7 @@ class ResourceTrigger(BedrockTrigger):
 
             await to_its_end(work)
 
-    def _begin_on_kill(self) -> Awaitable[None] | None:
+    def _begin_on_kill(self) -> asyncio.Future[None] | None:
         if self._killing is None and self.stop_on_kill and self.task_instance is not None:
             from airflow_bedrock.jobs.on_kill import begin, hook_of, stop_unless_wanted
             from airflow_bedrock.jobs.service import Service

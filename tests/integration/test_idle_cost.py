@@ -120,7 +120,7 @@ def test_unused_resources_are_reported_with_price_and_date(
     assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730 + 1.95)
     assert result["without_price"] == [served["model 1"]]
     [told] = Telling.told
-    for part in ("forgotten in us-east-1: 88330.00 USD a month", "2026-09-01", "an unknown sum", "besides 1 without"):
+    for part in ("forgotten in us-east-1: 88,330.00 USD a month", "2026-09-01", "an unknown sum", "besides 1 without"):
         assert part in told
 
 

@@ -175,7 +175,8 @@ def test_costs_add_up_exactly(usd: Decimal, one: int, other: int) -> None:
 @pytest.mark.parametrize(
     ("usd", "shown"),
     [
-        ("1E+30", f"1{'0' * 30}.00"),
+        ("1E+30", f"1{',000' * 10}.00"),
+        ("12345.678", "12,345.68"),
         ("12.345", "12.34"),
         ("0.5", "0.50"),
         ("0.00012", "0.00012"),

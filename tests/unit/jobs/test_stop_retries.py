@@ -228,7 +228,7 @@ def test_the_log_names_the_job_before_the_service_has_responded(
     switch.pull()
     switch.wait()
     assert "stopping job arn of the job" in before[-1]
-    assert "it may run and be billed on; airflow-bedrock jobs --orphans --stop" in before[-1]
+    assert "the job may still run and be billed; stop it with airflow-bedrock jobs --orphans --stop" in before[-1]
 
 
 def test_a_second_signal_while_the_first_is_handled_stops_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

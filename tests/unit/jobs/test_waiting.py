@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs import on_kill, waiting
-from airflow_bedrock.jobs.on_kill import to_its_end
+from airflow_bedrock.jobs.on_kill import begin, to_its_end
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 
@@ -160,7 +160,7 @@ async def test_work_that_must_be_done_outlasts_repeated_cancelling(cancels: int)
         await may_end.wait()
         done = True
 
-    waiter = asyncio.create_task(to_its_end(work()))
+    waiter = asyncio.create_task(to_its_end(begin(work())))
     await begun.wait()
     for _ in range(cancels):
         waiter.cancel()
@@ -176,7 +176,7 @@ async def test_work_that_does_not_end_is_left_when_airflows_time_is_over(monkeyp
     """It goes on, but nobody waits for it."""
     monkeypatch.setattr(on_kill, "_SECONDS", 0.05)
     may_end = asyncio.Event()
-    await asyncio.wait_for(to_its_end(may_end.wait()), 60)
+    await asyncio.wait_for(to_its_end(begin(may_end.wait())), 60)
     (left,) = on_kill._running
     assert not left.done()
     may_end.set()
