@@ -28,6 +28,7 @@ _ROLES = {
     "model": "assistant",
     "bot": "assistant",
     "chatgpt": "assistant",
+    "chatbot": "assistant",
 }
 _THINKING = ("nova-2", "bedrock-conversation-2024")
 """The forms that support reasoning; the second one is of an unknown model."""
@@ -147,7 +148,10 @@ def reader(fields: Fields, form: str) -> Reader:
             uri = text_field(record, prompt_field if prompt_field in record else "image-ref")
             caption = text_field(record, "caption" if fields.completion not in record else fields.completion)
             return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
-        if value_of(record, prompt_field) is None and "{" not in prompt_field:
+        asked = value_of(record, prompt_field) if "{" not in prompt_field else ""
+        if _is_table(asked):  # the turns before the answer, as in TRL
+            record, asked = with_messages(record, asked), None
+        if asked is None:
             graded = form == "reinforcement" and isinstance(record.get("messages"), list)
             if (found := _graded(record) if graded else _chat(record)) is not None:
                 if form not in _THINKING and any(turn.thoughts for turn in found.turns):
@@ -161,6 +165,15 @@ def reader(fields: Fields, form: str) -> Reader:
         turns.append(Turn("assistant", [completion(record)]))
         _refuse_bad_answer(record, marks)
         return Conversation(None, turns)
+
+    def with_messages(record: Mapping[str, Any], messages: Any) -> dict[str, Any]:
+        others = {name: value for name, value in record.items() if name != prompt_field}
+        answer = others.get(fields.completion)
+        if form == "reinforcement" or (form == "distillation" and answer is None):
+            return {**others, "messages": messages}
+        if not _is_table(answer):
+            answer = [{"role": "assistant", "content": completion(record)}]
+        return {**others, "messages": [*messages, *answer]}
 
     return read
 
@@ -244,6 +257,7 @@ def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise DatasetError("messages: not an object")
     role, content = message.get("from", message.get("role")), message.get("value", message.get("content"))  # ShareGPT
+    role = role.lower() if isinstance(role, str) else None  # Cohere writes User
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
     if message.get("weight") == 0:

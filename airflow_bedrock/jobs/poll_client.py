@@ -175,15 +175,21 @@ def _list(resource: Resource, call: ListJobs, client: BedrockClient) -> tuple[li
     if call.status is not None:
         arguments["statusEquals"] = call.status
     page: dict[str, Any] = getattr(client, xform_name(resource.list_operation))(**arguments)
-    return page["seen"], page["nextToken"]
+    return page["seen"] if "seen" in page else resource.listed(page), page.get("nextToken")
 
 
 def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
-    """Parse the successful responses of List instead of botocore; the member ``seen`` has the resources on the page."""
+    """Parse the successful responses of List instead of botocore; the member ``seen`` has the resources on the page.
+
+    botocore parses a page that this cannot read: it takes a null for a missing member, and a number for a time.
+    """
 
     def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
         if response_dict["status_code"] == 200:
-            seen, token = resource.read_page(response_dict["body"])
+            try:
+                seen, token = resource.read_page(response_dict["body"])
+            except msgspec.DecodeError:
+                return
             customized_response_dict.update(seen=seen, nextToken=token)
             response_dict["body"] = b"{}"
 

@@ -67,6 +67,8 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
             "input": {"inputBodyJson": {"system": "Be brief.", "messages": [ASKED]}},
             "output": {"outputBodyJson": {"content": [{"type": "text", "text": "Here."}]}},
         },
+        {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
+        {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
     ],
     ids=[
         "Converse",
@@ -76,6 +78,8 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "ShareGPT",
         "a log of Converse",
         "a log of InvokeModel",
+        "TRL",
+        "TRL with an answer that is text",
     ],
 )
 def test_chats(record: dict[str, Any]) -> None:
@@ -83,9 +87,9 @@ def test_chats(record: dict[str, Any]) -> None:
     assert through(record) == PLAIN
 
 
-@pytest.mark.parametrize("model", ["assistant", "gpt", "model", "bot", "chatgpt"])
+@pytest.mark.parametrize("model", ["assistant", "gpt", "model", "bot", "chatgpt", "Chatbot"])
 def test_a_chat_may_call_the_model_by_any_usual_name(model: str) -> None:
-    """And the one who asks a human."""
+    """And the one who asks a human; Cohere writes them with a capital letter."""
     turns = [{"from": "human", "value": "Where?"}, {"from": model, "value": "Here."}]
     assert through({"system": "Be brief.", "conversations": turns}) == PLAIN
 
@@ -225,6 +229,9 @@ def test_other_formats() -> None:
         ({"messages": []}, "empty"),
         ({"messages": ["secret"]}, "not an object"),
         ({"question": "secret"}, "prompt: missing"),
+        ({"prompt": [ASKED], "answer": "secret"}, "completion: missing"),
+        ({"prompt": [ASKED], "completion": [SAID], "label": False}, "bad answer"),
+        ({"prompt": ["secret"], "completion": "secret"}, "prompt: not text"),
     ],
 )
 def test_what_cannot_be_carried_over_is_named(record: dict[str, Any], reason: str) -> None:
@@ -232,6 +239,13 @@ def test_what_cannot_be_carried_over_is_named(record: dict[str, Any], reason: st
     with pytest.raises(DatasetError, match=reason) as caught:
         through(record)
     assert "secret" not in str(caught.value)
+
+
+def test_turns_as_the_prompt() -> None:
+    """Of a distillation the answer may be missing; what else is in a reinforcement record is the grader's."""
+    record = {"id": "1", "prompt": [SYSTEM, ASKED], "answer": "Here."}
+    assert through(record, "distillation")["messages"] == PLAIN["messages"][:1]
+    assert through(record, "reinforcement") == {"id": "1", "answer": "Here.", "messages": [SYSTEM, ASKED]}
 
 
 @pytest.mark.parametrize(

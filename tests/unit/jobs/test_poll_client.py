@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 
+from airflow_bedrock.customization.job import Job
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import Call, GetJob, ListJobs, Trouble
 from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, _list, _PollHook, poll_client, trouble_of
@@ -199,3 +202,27 @@ def test_a_page_is_read_once_and_an_error_by_botocore(monkeypatch: pytest.Monkey
         assert ([job.arn for job in read["seen"]], read["nextToken"], response["body"]) == (["arn"], "2", b"{}")
     else:
         assert (read, response["body"]) == ({}, body)
+
+
+def test_a_page_with_nulls_is_read_by_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One null in one job would otherwise leave every task of the connection without a response."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://access-key:secret-key@/?region_name=us-east-1")
+    client = poll_client(Connection.of(aws_conn_id="aws_default", region_name=None, verify=None, config=None))
+    job = {
+        "jobArn": "arn",
+        "jobName": "j",
+        "status": "InProgress",
+        "creationTime": START.timestamp(),
+        "endTime": None,
+        "statusDetails": {
+            "validationDetails": {"status": "Completed", "lastModifiedTime": None},
+            "trainingDetails": None,
+        },
+    }
+    body = json.dumps({"modelCustomizationJobSummaries": [job], "nextToken": None}).encode()
+    response = AWSResponse("https://bedrock", 200, {}, SimpleNamespace(stream=lambda: [body]))
+    client.meta.events.register("before-send.bedrock.ListModelCustomizationJobs", lambda **_: response)
+    (seen,), token = _list(CUSTOMIZATION_JOB, LIST, client)
+    client.close()
+    assert isinstance(seen, Job)
+    assert (seen.arn, seen.created, list(seen.phases), token) == ("arn", START, ["validation"], None)
