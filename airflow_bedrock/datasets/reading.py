@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -166,7 +166,7 @@ def reader(fields: Fields, form: str) -> Reader:
         _refuse_bad_answer(record, marks)
         return Conversation(None, turns)
 
-    def with_messages(record: Mapping[str, Any], messages: Any) -> dict[str, Any]:
+    def with_messages(record: Mapping[str, Any], messages: list[Any]) -> dict[str, Any]:
         others = {name: value for name, value in record.items() if name != prompt_field}
         answer = others.get(fields.completion)
         if form == "reinforcement" or (form == "distillation" and answer is None):
@@ -178,8 +178,8 @@ def reader(fields: Fields, form: str) -> Reader:
     return read
 
 
-def _is_table(value: object) -> bool:
-    """Whether a value looks like the records themselves, as in a file that is one object."""
+def _is_table(value: object) -> TypeGuard[list[Any]]:
+    """Whether a value is an array of objects: messages, or the records themselves, in a file that is one object."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 

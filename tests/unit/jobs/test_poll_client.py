@@ -220,8 +220,10 @@ def test_a_page_with_nulls_is_read_by_botocore(monkeypatch: pytest.MonkeyPatch) 
         },
     }
     body = json.dumps({"modelCustomizationJobSummaries": [job], "nextToken": None}).encode()
-    response = AWSResponse("https://bedrock", 200, {}, SimpleNamespace(stream=lambda: [body]))
-    client.meta.events.register("before-send.bedrock.ListModelCustomizationJobs", lambda **_: response)
+    made: Any = AWSResponse
+    response = made("https://bedrock", 200, {}, SimpleNamespace(stream=lambda: [body]))
+    events: Any = client.meta.events
+    events.register("before-send.bedrock.ListModelCustomizationJobs", lambda **_: response)
     (seen,), token = _list(CUSTOMIZATION_JOB, LIST, client)
     client.close()
     assert isinstance(seen, Job)
