@@ -35,6 +35,7 @@ from airflow_bedrock.datasets.rules import (
     object_problem,
     rules_for,
 )
+from airflow_bedrock.datasets.rules.logs import is_log
 from airflow_bedrock.uris import bucket_of, is_s3
 
 LISTED = 100
@@ -256,7 +257,7 @@ def check_uris(
         folder, files = Path(name), dict[str, Path | Mapping[str, Path]]()
         if files_in and training.endswith("/"):
             rules = LogRules(rules, logs_config or {})
-            files["training"] = _logs(training, files_in(training), fetch, folder)
+            files["training"] = _logs(training, [*filter(is_log, files_in(training))], fetch, folder)
         files |= {part: fetch(uri, folder / part) for part, uri in names.items() if part not in files}
         return check(files, rules, names=names, **options)
 

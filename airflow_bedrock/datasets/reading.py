@@ -17,6 +17,7 @@ import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.records import text_field, text_or_empty, value_of
+from airflow_bedrock.datasets.rules.logs import answer_in
 
 _ROLES = {
     "system": "system",
@@ -338,14 +339,16 @@ def _graded(record: Mapping[str, Any]) -> Conversation:
 
 
 def _log(record: Mapping[str, Any]) -> Conversation:
-    request, response = "input.inputBodyJson", "output.outputBodyJson"
-    if value_of(record, f"{request}.toolConfig"):
+    request = "input.inputBodyJson"
+    if value_of(record, f"{request}.toolConfig") or value_of(record, f"{request}.tools"):
         raise DatasetError("holds tools, which no fine-tuning format accepts")
     messages = value_of(record, f"{request}.messages")
+    if value_of(record, "input.inputBodyS3Path"):
+        raise DatasetError("an invocation log whose request is too large for it, and in another file")
     if not isinstance(messages, list):
         raise DatasetError("an invocation log without a conversation")
     turns = [_message(one) for one in messages]
-    if answer := value_of(record, f"{response}.output.message.content") or value_of(record, f"{response}.content"):
+    if answer := answer_in(value_of(record, "output.outputBodyJson")):
         turns.append(_turn("assistant", answer))
     return _conversation(value_of(record, f"{request}.system"), turns)
 

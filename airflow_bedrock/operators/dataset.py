@@ -281,6 +281,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
     ) -> tuple[list[Source], dict[str, Any]]:
         """Fetch the source; return its files as JSON Lines, and its entry for the manifest."""
         from airflow_bedrock.datasets import sources
+        from airflow_bedrock.datasets.rules.logs import is_log
 
         fetched, made = folder / "fetched", folder / "made"
         fetched.mkdir()
@@ -296,7 +297,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         uris = storage.files(source_uri)
         of_a_folder = source_uri.endswith("/")
         names = {uri: name_in(uri, source_uri) if of_a_folder else uri.rpartition("/")[2] for uri in uris}
-        read = [uri for uri in uris if not of_a_folder or sources.read_in_a_folder(names[uri])]
+        read = [uri for uri in uris if not of_a_folder or (sources.read_in_a_folder(names[uri]) and is_log(uri))]
         not_read = [*(names[uri] for uri in names.keys() - set(read)), *storage.no_files(source_uri)]
         if not_read:
             self.log.warning("Not read: %s", ", ".join(sorted(not_read)))

@@ -17,17 +17,52 @@ from airflow_bedrock.decoding import decoder
 
 
 class _Body(msgspec.Struct):
-    inputBodyJson: dict[str, Any] = {}
-    outputBodyJson: dict[str, Any] = {}
+    inputBodyJson: Any = None
+    outputBodyJson: Any = None
 
 
 class _Log(msgspec.Struct):
     input: _Body
-    output: _Body = msgspec.field(default_factory=_Body)
-    requestMetadata: dict[str, str] = {}
+    output: _Body | None = None
+    requestMetadata: dict[str, str] | None = None
 
 
 _LOG = decoder(_Log)
+
+
+def is_log(uri: str) -> bool:
+    """Whether a file in a folder of logs is a log: not the body of a large request or response, which has its own file.
+
+    Bedrock writes such bodies to a folder ``data`` beside the logs.
+    """
+    return "/data/" not in uri.partition("/BedrockModelInvocationLogs/")[2]
+
+
+def answer_in(output: object) -> Any:
+    """Return the content of the answer in a log's ``outputBodyJson``: text, or blocks; None if there is none.
+
+    InvokeModel has the model's own format, and InvokeModelWithResponseStream the list of its events.
+    """
+    if isinstance(output, list):
+        return _streamed(output)
+    if isinstance(output, dict):
+        return value_of(output, "output.message.content") or output.get("content")
+    return None
+
+
+def _streamed(events: list[Any]) -> list[dict[str, Any]]:
+    """Return the blocks of a streamed answer: whether it calls a tool, its reasoning, and its text."""
+    deltas = [value_of(one, "contentBlockDelta.delta") or one.get("delta") for one in events if isinstance(one, dict)]
+    found = [one for one in deltas if isinstance(one, dict)]
+    thought, text = (
+        "".join(one[name] for one in found if isinstance(one.get(name), str)) for name in ("thinking", "text")
+    )
+    calls = any("partial_json" in one or "toolUse" in one for one in found)
+    return [
+        *([{"toolUse": {}}] if calls else []),
+        *([{"type": "thinking", "thinking": thought}] if thought else []),
+        *([{"text": text}] if text else []),
+    ]
 
 
 def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, list[Problem]]:
@@ -38,7 +73,7 @@ def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, lis
     entry, problems = decoded(_LOG, line)
     if problems:
         return None, problems
-    if not passes(config.get("requestMetadataFilters"), entry.requestMetadata):
+    if not passes(config.get("requestMetadataFilters"), entry.requestMetadata or {}):
         return None, []
     return _record(entry, answered=bool(config.get("usePromptResponse"))), []
 
@@ -57,7 +92,9 @@ def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bo
 
 
 def _record(entry: _Log, *, answered: bool) -> Record | None:
-    body, output = entry.input.inputBodyJson, entry.output.outputBodyJson
+    body = entry.input.inputBodyJson
+    if not isinstance(body, dict):
+        return None
     system = _text(body.get("system"))
     texts = [Text("system", system, "$.input.inputBodyJson.system")] if system else []
     messages = body.get("messages")
@@ -68,9 +105,9 @@ def _record(entry: _Log, *, answered: bool) -> Record | None:
             texts.append(Text(role, text, f"$.input.inputBodyJson.messages[{number}].content"))  # type: ignore[arg-type]
     if not any(one.role != "system" for one in texts):
         return None
-    answer = _text(value_of(output, "output.message.content")) if answered else ""
+    answer = _text(answer_in(entry.output.outputBodyJson)) if answered and entry.output else ""
     if answer:
-        texts.append(Text("assistant", answer, "$.output.outputBodyJson.output.message.content"))
+        texts.append(Text("assistant", answer, "$.output.outputBodyJson"))
     return conversation(texts, answered=int(bool(answer)))
 
 

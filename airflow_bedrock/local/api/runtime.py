@@ -20,7 +20,7 @@ from airflow_bedrock.local.work.inference import (
     converse_answer,
     converse_question,
 )
-from airflow_bedrock.local.work.invoke_bodies import Form, form_of, read_body, read_question
+from airflow_bedrock.local.work.invoke_bodies import form_of, read_body, read_question
 
 Event = tuple[str, dict[str, Any]]
 """One event of a stream: its name in the service model and its members."""
@@ -40,14 +40,13 @@ def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
 
 def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> bytes:
     """Answer a question in the form of the model's provider."""
-    form, reply = _reply(bedrock, "InvokeModel", request)
-    return msgspec.json.encode(form.answer(reply))
+    return msgspec.json.encode(_invoked(bedrock, "InvokeModel", request))
 
 
 def invoke_model_with_response_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
     """Answer a question with a stream of chunks, in the form of the model's provider."""
-    form, reply = _reply(bedrock, "InvokeModelWithResponseStream", request)
-    return [("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in form.chunks(reply)]
+    chunks = _invoked(bedrock, "InvokeModelWithResponseStream", request)
+    return [("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in chunks]
 
 
 def count_tokens(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -76,9 +75,10 @@ def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[
     return reply, answer
 
 
-def _reply(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[Form, Reply]:
+def _invoked(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> Any:
     body = read_body(request.get("body"))
     form = form_of(base_model_behind(bedrock, request["modelId"]))
     reply = ask(bedrock, request["modelId"], read_question(form, body))
-    deliver(bedrock, Invocation(operation, request, body, form.answer(reply), reply.input_tokens, reply.output_tokens))
-    return form, reply
+    answer = form.answer(reply) if operation == "InvokeModel" else list(form.chunks(reply))
+    deliver(bedrock, Invocation(operation, request, body, answer, reply.input_tokens, reply.output_tokens))
+    return answer

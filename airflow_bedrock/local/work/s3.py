@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.datasets.rules.logs import is_log
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.uris import bucket_and_key
@@ -44,7 +45,7 @@ def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[byte
 
 
 def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Return the URI and the lines of every object below a prefix, in the order of their keys; gzip is decompressed.
+    """Return the URI and the lines of every log below a prefix, in the order of their keys; gzip is decompressed.
 
     :raises DataError: there is no object, or one cannot be read.
     """
@@ -58,7 +59,8 @@ def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
         raise unreadable(uri)
     for key in keys:
         file = f"s3://{bucket}/{key}"
-        yield file, _unpacked(s3, file) if key.endswith(".gz") else read_lines(s3, file)
+        if is_log(file):
+            yield file, _unpacked(s3, file) if key.endswith(".gz") else read_lines(s3, file)
 
 
 def check_writable(role: Role, s3: Any, uri: str) -> None:

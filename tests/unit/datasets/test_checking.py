@@ -21,7 +21,7 @@ from airflow_bedrock.datasets import blocks as blocks_module
 from airflow_bedrock.datasets.check_report import markdown
 from airflow_bedrock.datasets.checking import CheckReport, check
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.rules import Rules, rules_for
+from airflow_bedrock.datasets.rules import LogRules, Rules, rules_for
 
 NOVA = "amazon.nova-lite-v1:0"
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -260,6 +260,35 @@ def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     (folder / "2026" / "07.json.gz").write_bytes(whole[:-9])
     assert main(arguments) == 2
     assert "07.json.gz is truncated. Copy it again" in capsys.readouterr().err
+
+
+def test_a_folder_as_bedrock_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The log of a stream has a list of events; large bodies have files of their own, which are no logs."""
+    folder = tmp_path / "AWSLogs/123456789012/BedrockModelInvocationLogs/us-east-1/2026/11/20/10"
+    (folder / "data").mkdir(parents=True)
+    stream = [
+        {"type": "message_start"},
+        {"type": "content_block_delta", "delta": {"text": "He"}},
+        {"delta": {"text": "re."}},
+    ]
+    large = {"inputBodyS3Path": "s3://b/data/1_input.json.gz", "inputBodyJson": None}
+    logs = [
+        log("Where?"),
+        json.dumps({"input": {"inputBodyJson": {"messages": []}}, "output": {"outputBodyJson": None}}).encode(),
+        json.dumps({"input": large, "output": {"outputBodyJson": stream}, "requestMetadata": None}).encode(),
+        json.dumps(json.loads(log("Who?")) | {"output": {"outputBodyJson": stream}}).encode(),
+    ]
+    (folder / "20261120T100000000Z_0a1b.json.gz").write_bytes(gzip.compress(b"\n".join(logs)))
+    (folder / "data" / "1_input.json.gz").write_bytes(gzip.compress(b'{"messages": []}'))
+    (tmp_path / "AWSLogs/123456789012/BedrockModelInvocationLogs/amazon-bedrock-logs-permission-check").touch()
+    arguments = ["check", f"{tmp_path}/", "--model", NOVA, "--method", "DISTILLATION", "--format", "json"]
+    assert main([*arguments, "--logs-config", '{"usePromptResponse": true}']) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["problems"], report["files"]["training"]["records"]) == ({}, 2)
+    rules = LogRules(rules_for(NOVA, "DISTILLATION"), {"usePromptResponse": True})
+    record, _ = rules.check(logs[-1])
+    assert record is not None
+    assert (record.prompt, record.completion) == ("Who?", "Here.")
 
 
 def test_any_number_of_processes_reports_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,10 @@ def converse(*turns: tuple[str, str], system: str | None = "Be brief.") -> dict[
 PLAIN = converse(("user", "Where?"), ("assistant", "Here."))
 
 
+def streamed(*texts: str) -> list[dict[str, Any]]:
+    return [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": one}} for one in texts]
+
+
 def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = None, to: str = "") -> Any:
     made = RecordFormat(
         to or {"nova": "bedrock-conversation-2024", "distillation": "bedrock-conversation-2024"}.get(form, form)
@@ -67,6 +71,16 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
             "input": {"inputBodyJson": {"system": "Be brief.", "messages": [ASKED]}},
             "output": {"outputBodyJson": {"content": [{"type": "text", "text": "Here."}]}},
         },
+        {
+            "schemaType": "ModelInvocationLog",
+            "input": {"inputBodyJson": {"system": "Be brief.", "messages": [ASKED]}},
+            "output": {"outputBodyJson": [{"type": "message_start"}, *streamed("He", "re."), {"type": "message_stop"}]},
+        },
+        {
+            "schemaType": "ModelInvocationLog",
+            "input": {"inputBodyJson": {"system": [{"text": "Be brief."}], "messages": [ASKED]}},
+            "output": {"outputBodyJson": [{"contentBlockDelta": one} for one in streamed("He", "re.")]},
+        },
         {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
         {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
     ],
@@ -78,6 +92,8 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "ShareGPT",
         "a log of Converse",
         "a log of InvokeModel",
+        "a log of a stream of Claude",
+        "a log of a stream of Nova",
         "TRL",
         "TRL with an answer that is text",
     ],
@@ -210,6 +226,27 @@ def test_other_formats() -> None:
                 "output": {"outputBodyJson": {"output": {"message": SAID}}},
             },
             "holds tools",
+        ),
+        (
+            {
+                "schemaType": "ModelInvocationLog",
+                "input": {"inputBodyJson": {"messages": [ASKED]}},
+                "output": {
+                    "outputBodyJson": [
+                        *streamed("secret"),
+                        {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+                    ]
+                },
+            },
+            "tool call",
+        ),
+        (
+            {
+                "schemaType": "ModelInvocationLog",
+                "input": {"inputBodyJson": None, "inputBodyS3Path": "s3://secret/data/1_input.json.gz"},
+                "output": {"outputBodyJson": streamed("secret")},
+            },
+            "in another file",
         ),
         ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; it contains an array of objects"),
         (

@@ -283,8 +283,11 @@ def test_whatever_lies_in_a_folder_and_is_not_read_is_named(tmp_path: Path) -> N
     (folder / "nowhere.jsonl").symlink_to(folder / "gone.jsonl")
     os.mkfifo(folder / "pipe.jsonl")
     hidden = {".part.jsonl", ".ipynb_checkpoints/a.jsonl", "deep/_delta_log/0.json", "deep/a.jsonl.gz.zst", "b.md"}
+    hidden.add(
+        "AWSLogs/1/BedrockModelInvocationLogs/us-east-1/2026/11/20/10/data/1_input.json.gz"
+    )  # of a large request
     for name in hidden:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}")
     result = prepare(tmp_path, source_uri=f"file://{folder}/")
     assert result["counts"]["read"] == 103
