@@ -39,7 +39,7 @@ def is_log(uri: str) -> bool:
 
 
 def answer_in(output: object) -> Any:
-    """Return the content of the answer in a log's ``outputBodyJson``: text, or blocks; None if there is none.
+    """Return the content of the answer in a log's ``outputBodyJson``: text, or blocks; None without an answer.
 
     InvokeModel has the model's own format, and InvokeModelWithResponseStream the list of its events.
     """
