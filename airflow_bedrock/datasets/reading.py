@@ -9,6 +9,7 @@ dropped silently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any, TypeGuard
@@ -152,12 +153,10 @@ def reader(fields: Fields, form: str) -> Reader:
         asked = value_of(record, prompt_field) if "{" not in prompt_field else ""
         if _is_table(asked):  # the turns before the answer, as in TRL
             record, asked = with_messages(record, asked), None
-        if asked is None:
-            graded = form == "reinforcement" and isinstance(record.get("messages"), list)
-            if (found := _graded(record) if graded else _chat(record)) is not None:
-                if form not in _THINKING and any(turn.thoughts for turn in found.turns):
-                    raise DatasetError("holds reasoning, which the base model's format does not support")
-                return found
+        if asked is None and (found := _chat(record, graded=form == "reinforcement")) is not None:
+            if form not in _THINKING and any(turn.thoughts for turn in found.turns):
+                raise DatasetError("holds reasoning, which the base model's format does not support")
+            return found
         turns = [Turn("user", [prompt(record)])]
         if form == "reinforcement":
             return Conversation(None, turns, {name: value for name, value in record.items() if name != prompt_field})
@@ -169,7 +168,7 @@ def reader(fields: Fields, form: str) -> Reader:
 
     def with_messages(record: Mapping[str, Any], messages: list[Any]) -> dict[str, Any]:
         others = {name: value for name, value in record.items() if name != prompt_field}
-        answer = others.get(fields.completion)
+        answer = value_of(record, fields.completion)
         if form == "reinforcement" or (form == "distillation" and answer is None):
             return {**others, "messages": messages}
         if not _is_table(answer):
@@ -215,13 +214,25 @@ def _parsed(name: str) -> list[tuple[str, str | None]]:
     return [(literal, field) for literal, field, _, _ in parts]
 
 
-def _chat(record: Mapping[str, Any]) -> Conversation | None:
+def _chat(record: Mapping[str, Any], *, graded: bool) -> Conversation | None:
+    """Return a chat; None if the record is something else.
+
+    :param graded: whether what stands beside the messages and the system prompt is for a grader.
+    """
     if record.get("schemaType") == "ModelInvocationLog":
         return _log(record)
     for name in ("conversations", "messages"):
-        if isinstance(messages := record.get(name), list):
-            _refuse_beside(record)
-            return _conversation(record.get("system"), [_message(one) for one in messages])
+        messages = record.get(name)
+        if isinstance(messages, str):  # as tables hold them
+            with suppress(msgspec.DecodeError):
+                messages = msgspec.json.decode(messages)
+        if isinstance(messages, list):
+            if not graded:
+                _refuse_beside(record)
+            found = _conversation(record.get("system"), [_message(one) for one in messages])
+            if graded:
+                found.fields = {other: value for other, value in record.items() if other not in (name, "system")}
+            return found
     return None
 
 
@@ -329,13 +340,6 @@ def _attachments(content: list[Any]) -> list[Attachment]:
                 except (KeyError, TypeError, AttributeError):
                     raise DatasetError(f"content: {kind} that is not on S3") from None
     return found
-
-
-def _graded(record: Mapping[str, Any]) -> Conversation:
-    turns = [_message(one) for one in record["messages"]]
-    if not turns:
-        raise DatasetError("messages: empty")
-    return Conversation(None, turns, {name: value for name, value in record.items() if name != "messages"})
 
 
 def _log(record: Mapping[str, Any]) -> Conversation:

@@ -36,9 +36,14 @@ def not_json(line: bytes) -> str:
         return "not in UTF-8"
     except RecursionError:
         return "nested too deeply"
-    except ValueError as error:
-        is_json = not isinstance(error, json.JSONDecodeError)
-        return "not strict JSON: it holds a number of thousands of digits" if is_json else "not a JSON object"
+    except json.JSONDecodeError as error:
+        stripped = line.strip()
+        if stripped in (b"[", b"]") or stripped[:1] + stripped[-2:] == b"{},":
+            return "part of an array: write one record a line without brackets and commas"
+        several = error.msg == "Extra data" and stripped.startswith(b"{")
+        return "several records on one line" if several else "not a JSON object"
+    except ValueError:
+        return "not strict JSON: it holds a number of thousands of digits"
     if isinstance(lenient, list) and lenient and isinstance(lenient[0], dict):
         return "an array: end the name of a file that is one array of records with .json"
     is_object = isinstance(lenient, dict)

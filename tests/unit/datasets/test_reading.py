@@ -81,6 +81,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
             "input": {"inputBodyJson": {"system": [{"text": "Be brief."}], "messages": [ASKED]}},
             "output": {"outputBodyJson": [{"contentBlockDelta": one} for one in streamed("He", "re.")]},
         },
+        {"messages": json.dumps([SYSTEM, ASKED, SAID])},
         {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
         {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
     ],
@@ -94,6 +95,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "a log of InvokeModel",
         "a log of a stream of Claude",
         "a log of a stream of Nova",
+        "messages as text",
         "TRL",
         "TRL with an answer that is text",
     ],
@@ -193,6 +195,15 @@ def test_other_formats() -> None:
     assert through({"prompt": "Where?"}, "distillation") == converse(("user", "Where?"), system=None)
     graded = {"messages": [SYSTEM, ASKED], "reference_answer": {"place": "here"}, "level": 3}
     assert through(graded, "reinforcement") == graded
+    share_gpt = {
+        "system": "Be brief.",
+        "conversations": [{"from": "human", "value": "Where?"}],
+        "level": 3,
+        "tools": [],
+    }
+    assert through(share_gpt, "reinforcement") == {"level": 3, "tools": [], "messages": [SYSTEM, ASKED]}
+    with pytest.raises(DatasetError, match="a system prompt is among the turns"):
+        through({"messages": [ASKED, SYSTEM]}, "reinforcement")
     assert through({"prompt": "Where?", "reference_answer": "Here."}, "reinforcement") == {
         "messages": [ASKED],
         "reference_answer": "Here.",
