@@ -50,10 +50,12 @@ def rounds(training: Iterable[str]) -> tuple[int, int] | None:
 
     :param training: the lines of ``step_wise_training_metrics.csv``.
     """
-    steps = _column(training, "step_number", lambda message: None)
-    if not steps:
+    by_epoch = _column(training, "step_number", lambda message: None)
+    if not by_epoch:
         return None
-    return len(steps), int(max((step for of_epoch in steps.values() for step in of_epoch), default=0))
+    steps = [step for of_epoch in by_epoch.values() for step in of_epoch]
+    # AWS's user guide counts from 0, as the files of Claude do, and its API reference from 1.
+    return len(by_epoch), int(max(steps, default=0)) + (0 in steps)
 
 
 def losses_by_step(training: Iterable[str]) -> list[tuple[int, float]]:

@@ -45,6 +45,12 @@ _WITHIN = "; it contains an array of objects: if these are the records, save onl
 _BAD_ANSWER_MARKS = ("label", "kto_tag")
 """Fields that are false if the completion is a bad answer: KTO data of TRL, and of LLaMA-Factory."""
 
+_NOT_TRAINED_MARKS = ("weight", "loss_weight", "loss", "train")
+"""Members of an assistant's turn that are 0 or false if it is not to be trained on.
+
+Of OpenAI, LLaMA-Factory, ms-swift and axolotl.
+"""
+
 _PROMPTS = {"pre-training": "text", "image": "image-ref"}
 """The default field of the prompt, where it is another than ``prompt``."""
 
@@ -272,9 +278,10 @@ def _message(message: object) -> Turn:
     role = role.lower() if isinstance(role, str) else None  # Cohere writes User
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
-    if message.get("weight") == 0:
+    turn = _turn(role, content, message.get("reasoning_content"))
+    if turn.role == "assistant" and any(message.get(mark) in (0, False) for mark in _NOT_TRAINED_MARKS):
         raise DatasetError("holds a turn of weight 0, which no fine-tuning format can leave out of the training")
-    return _turn(role, content, message.get("reasoning_content"))
+    return turn
 
 
 def _turn(role: object, content: object, thought: object = None) -> Turn:
@@ -315,8 +322,9 @@ def _block(block: object) -> list[str]:
         return [block]
     if not isinstance(block, dict):
         raise DatasetError("content: a block that is not an object")
-    if isinstance(block.get("text"), str):
-        return [block["text"]]
+    text = block.get("value" if block.get("type") == "text" and "text" not in block else "text")  # LLaMA-Factory
+    if isinstance(text, str):
+        return [text]
     if (
         any(one in block for one in ("image", "video", "document", "reasoningContent"))
         or block.get("type") == "thinking"

@@ -81,6 +81,16 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
             "input": {"inputBodyJson": {"system": [{"text": "Be brief."}], "messages": [ASKED]}},
             "output": {"outputBodyJson": [{"contentBlockDelta": one} for one in streamed("He", "re.")]},
         },
+        {
+            "messages": [
+                {"role": role, "content": [{"type": "text", "value": text}], "loss_weight": weight}
+                for role, text, weight in (
+                    ("system", "Be brief.", 0.0),
+                    ("user", "Where?", 0),
+                    ("assistant", "Here.", 1),
+                )
+            ]
+        },
         {"messages": json.dumps([SYSTEM, ASKED, SAID])},
         {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
         {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
@@ -95,6 +105,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "a log of InvokeModel",
         "a log of a stream of Claude",
         "a log of a stream of Nova",
+        "LLaMA-Factory",
         "messages as text",
         "TRL",
         "TRL with an answer that is text",
@@ -224,6 +235,9 @@ def test_other_formats() -> None:
         ({"conversations": [{"from": "human", "value": "<image>"}], "image": "secret.png"}, "beside its messages"),
         ({"messages": [ASKED, SAID], "images": ["secret.png"]}, "beside its messages"),
         ({"messages": [ASKED, {**SAID, "weight": 0}, ASKED, SAID]}, "weight 0"),
+        ({"messages": [ASKED, {**SAID, "loss_weight": 0.0}, ASKED, SAID]}, "weight 0"),
+        ({"messages": [ASKED, {**SAID, "loss": False}, ASKED, SAID]}, "weight 0"),
+        ({"messages": [ASKED, {**SAID, "train": False}, ASKED, SAID]}, "weight 0"),
         ({MORE_FIELDS: True}, "more fields than the header"),
         ({FEWER_FIELDS: True}, "fewer fields than the header"),
         ({"messages": [], "label": False}, "marked as a bad answer"),
