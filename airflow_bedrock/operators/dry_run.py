@@ -23,6 +23,7 @@ from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.model_rules import warnings
+from airflow_bedrock.customization.request import log_uris
 from airflow_bedrock.datasets import estimate as estimates
 from airflow_bedrock.datasets.checking import CheckReport
 from airflow_bedrock.datasets.estimate import Estimate
@@ -138,6 +139,9 @@ class DryRun:
             self._creates = yield from _would(self._submission)
 
     def _records(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        if log_uris(request):
+            yield "unknown", "invocation logs are not read before the job; airflow-bedrock check reads them"
+            return
         self._report = report = pricing.check_data(request, self.storage)
         count = f"{report.files['training'].records:,} records"
         if report.ok:
@@ -186,7 +190,10 @@ class DryRun:
     def _reward(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         if (arn := reward_function(request)) is None:
             return
-        uri = request["trainingDataConfig"]["s3Uri"]
+        uri = request["trainingDataConfig"].get("s3Uri")
+        if uri is None:
+            yield "unknown", "not called, since Bedrock makes the records from invocation logs"
+            return
         with self.storage.read(uri) as file:
             lines = [line for _, line in zip(range(GRADED_RECORDS), file, strict=False)]
         try:

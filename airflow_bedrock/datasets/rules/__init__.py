@@ -119,9 +119,13 @@ class LogRules(Rules):
     """
 
     def __init__(self, rules: Rules, config: Mapping[str, Any]) -> None:
-        if rules.method.form != "distillation" and not config.get("usePromptResponse"):
-            raise DatasetError("invocation logs can be used only for DISTILLATION, or with usePromptResponse")
         method = msgspec.structs.replace(rules.method, max_bytes=None)
+        unanswered = (method.form or method.format) in ("distillation", "reinforcement")
+        if not unanswered and not config.get("usePromptResponse"):
+            raise DatasetError(
+                "invocation logs can be used only for DISTILLATION and REINFORCEMENT_FINE_TUNING, or with "
+                "usePromptResponse"
+            )
         super().__init__(method, rules.takes, rules.bucket, rules.name)
         self.config = config
 

@@ -103,7 +103,10 @@ def check_data(request: Mapping[str, Any]) -> None:
     training, kind = request["trainingDataConfig"], request.get("customizationType", FINE_TUNING)
     if ("s3Uri" in training) == ("invocationLogsConfig" in training):
         raise invalid("The trainingDataConfig must have an s3Uri or an invocationLogsConfig, and not both.")
-    if "s3Uri" in training or kind == "DISTILLATION":
+    if "s3Uri" in training or kind in ("DISTILLATION", "REINFORCEMENT_FINE_TUNING"):
         return
     if kind != FINE_TUNING or not training["invocationLogsConfig"].get("usePromptResponse"):
-        raise invalid("Invocation logs can be used only for distillation, or for fine-tuning with usePromptResponse.")
+        raise invalid(
+            "Invocation logs can be used only for distillation and reinforcement fine-tuning, or for fine-tuning with "
+            "usePromptResponse."
+        )

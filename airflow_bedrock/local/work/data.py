@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from airflow_bedrock.base_models import Method
 from airflow_bedrock.datasets.rules import (
     Media,
@@ -79,12 +81,25 @@ class Data:
         if not (self._role.may_list(uri) and self._role.may_read(uri.rstrip("/") + "/")):
             raise unreadable(uri)
         for file, lines in read_folder(self._s3, uri):
-            yield from read_logs(lines, file, config)
+            records = read_logs(lines, file, config)
+            yield from map(_graded, records) if self._method.format == "reinforcement" else records
 
     def _whole(self, records: Iterator[Record]) -> list[Record]:
         most = self._method.max_records
         # One more than the maximum is enough to know that there are too many.
         return list(records if most is None else islice(records, most + 1))
+
+
+def _graded(record: Record) -> Record:
+    """Return the record of a log with the fields for its grader: its messages, and its answer if that is used.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/rft-option-2.html
+    """
+    texts = record.texts if record.completion is None else record.texts[:-1]
+    fields: dict[str, Any] = {"messages": [{"role": one.role, "content": one.text} for one in texts]}
+    if record.completion is not None:
+        fields["reference_answer"] = record.completion
+    return msgspec.structs.replace(record, completion=None, texts=texts, fields=fields)
 
 
 class MediaCheck:

@@ -233,6 +233,50 @@ def test_a_dry_run_calls_the_reward_function(service: Service, monkeypatch: pyte
     assert (verdict, "ValueError: broken" in told) == ("problem", True)
 
 
+@pytest.fixture
+def graded_logs(service: Service) -> dict[str, Any]:
+    """A reinforcement fine-tuning request on invocation logs, with their answers.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/rft-option-2.html
+    """
+    folder = service.name("logs")
+    service.put(f"{folder}/1.json", "".join(log(question, answer) for question, answer in service.questions(100)))
+    source = {"invocationLogSource": {"s3Uri": f"s3://{service.local.bucket}/{folder}/"}, "usePromptResponse": True}
+    request = graded(service, grader(service, GRADER.replace("one[good]", "one['reference_answer']")))
+    return request | {"trainingDataConfig": {"invocationLogsConfig": source}}
+
+
+def test_reinforcement_takes_invocation_logs(service: Service, graded_logs: dict[str, Any]) -> None:
+    """Bedrock makes the messages of a log, and its answer, into a record for the grader."""
+    job = service.job(service.create(**graded_logs))
+    assert job["status"] == "Completed", job
+    model = service.deployment(service.deploy(job["outputModelArn"]))["customModelDeploymentArn"]
+    asked = service.questions(100)[80:]
+    assert sum(service.text(model, question) == answer for question, answer in asked) >= 18
+
+
+def test_a_dry_run_on_logs_has_no_problem(
+    service: Service, monkeypatch: pytest.MonkeyPatch, graded_logs: dict[str, Any]
+) -> None:
+    """What is not known without reading them is said to be unknown."""
+    for name, value in service.local.environment().items():
+        monkeypatch.setenv(name, value)
+    now = context()
+    task = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="graded",
+        custom_model_name="graded",
+        role_arn=service.local.role_arn,
+        output_data_uri=f"s3://{service.local.bucket}/output",
+        dry_run=True,
+        request=graded_logs,
+    )
+    with pytest.raises(AirflowSkipException):
+        task.execute(now)
+    said = {one["check"]: one["verdict"] for one in now["ti"].pushed["dry_run"]["lines"]}
+    assert (said["records"], said["reward function"], said["price"]) == ("unknown", "unknown", "unknown")
+
+
 def test_model_learns_what_the_grader_rewards(service: Service) -> None:
     """The grader is called with its own environment, and the model learns the answers it rewards."""
     job = service.job(service.create(**graded(service, grader(service, GRADER))))

@@ -285,6 +285,11 @@ def test_a_folder_as_bedrock_writes_it(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*arguments, "--logs-config", '{"usePromptResponse": true}']) == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["problems"], report["files"]["training"]["records"]) == ({}, 2)
+    nova_2 = ["--model", "amazon.nova-2-lite-v1:0", "--format", "json"]
+    assert main(["check", f"{tmp_path}/", *nova_2, "--method", "REINFORCEMENT_FINE_TUNING"]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"] == {}
+    assert main(["check", f"{tmp_path}/", *nova_2]) == 2
+    assert "only for DISTILLATION and REINFORCEMENT_FINE_TUNING" in capsys.readouterr().err
     rules = LogRules(rules_for(NOVA, "DISTILLATION"), {"usePromptResponse": True})
     record, _ = rules.check(logs[-1])
     assert record is not None
