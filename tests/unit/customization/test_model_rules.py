@@ -27,12 +27,13 @@ def request(**more: Any) -> dict[str, Any]:
         ("learningRate", "1e-05", False),
         ("learningRate", "0.1", True),
         ("batchSize", "1", False),
-        ("batchSize", "2", True),
+        ("batchSize", "64", False),
+        ("batchSize", "65", True),
         ("stepCount", "10", True),
     ],
 )
 def test_a_hyperparameter_is_checked_by_name_and_range(name: str, value: str, wrong: bool) -> None:
-    """Nova has no stepCount and no batchSize but 1; its epochs are whole and at most five."""
+    """Nova has no stepCount and no batchSize above 64; its epochs are whole and at most five."""
     found = list(hyperparameter_problems(request(hyperParameters={name: value})))
     assert [problem.path for problem in found] == ([f"hyperParameters.{name}"] if wrong else [])
 
