@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import math
 import os
 import sys
@@ -42,7 +43,7 @@ _COMMANDS = {
 """Subcommand → its module, and what it does.
 
 The module has ``add_arguments(parser)`` and ``run(arguments) -> exit code``. If ``run`` raises an error of Airflow or
-AWS, or a ValueError, its message is printed, and the exit code is 1, or the module's ``FAILED``.
+AWS, a ValueError or an OSError, its message is printed, and the exit code is 1, or the module's ``FAILED``.
 """
 
 
@@ -51,6 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :param argv: the arguments; None for those of the process.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 cannot show the bars of losses, for example
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # as watch is usually ended, or while Airflow loads; a traceback would say no more
+        sys.stderr.write("Interrupted.\n")
+        return 130  # as a shell reports SIGINT
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="airflow-bedrock",
         usage="%(prog)s <command> ...",
@@ -86,9 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `airflow-bedrock jobs | head`: nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # since Python flushes it again at exit
         return 1
-    except KeyboardInterrupt:  # as watch is usually ended; a traceback would say no more
-        sys.stderr.write("Interrupted.\n")
-        return 130  # as a shell reports SIGINT
     except _failures() as error:
         sys.stderr.write(f"{error}\n")
         return getattr(module, "FAILED", 1)
@@ -101,11 +109,14 @@ def _is_empty(argument: str) -> bool:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """Return the errors whose message says enough; a ValueError is botocore's for settings such as an endpoint."""
+    """Return the errors whose message says enough.
+
+    A ValueError is botocore's for settings such as an endpoint, an OSError is of a file or a full disk.
+    """
     from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since they load botocore and Airflow
     from airflow_bedrock.compat import AirflowException
 
-    return AirflowException, ValueError, *CALL_ERRORS
+    return AirflowException, OSError, ValueError, *CALL_ERRORS
 
 
 def _is_known(conn_id: str) -> bool:

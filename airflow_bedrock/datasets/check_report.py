@@ -57,7 +57,7 @@ def _tables(report: CheckReport) -> Iterator[tuple[str, Sequence[str], Rows]]:
         ("Problems", _FINDINGS, _findings(report)),
         ("Estimated tokens of the training data", ("script", "characters", "tokens from", "to"), _tokens(report)),
         ("Records by tokens", ("up to", "records", ""), _lengths(report)),
-        ("Repeated questions", ("", "records", "the first"), _repeats(report)),
+        ("Repeated questions", ("", "records", "examples"), _repeats(report)),
     ]
     yield from (table for table in tables if table[2])
 

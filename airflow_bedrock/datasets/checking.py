@@ -82,7 +82,7 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 class Repeated(msgspec.Struct, frozen=True):
-    """The number of records that repeat an earlier one, and the first of them."""
+    """The number of records that repeat an earlier one, and some of them."""
 
     count: int
     examples: list[Repeat]

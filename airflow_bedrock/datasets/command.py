@@ -6,7 +6,6 @@ The exit code is 0 if there is no problem, 1 if there is one, and 2 if the data 
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,8 +134,6 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
         return 2
     out = results()
-    if isinstance(out, io.TextIOWrapper):
-        out.reconfigure(errors="replace")  # a terminal with another encoding than UTF-8 cannot show the bars
     if arguments.format == "json":
         out.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     else:

@@ -316,7 +316,7 @@ def verdict(made: Estimate) -> str:
     if made.cost is None:
         return f"The cost of the job is unknown. {made.unknown}"
     low, high = made.tokens
-    epochs = f" in {_between(*map(str, made.epochs))} epochs" if made.epochs else ""
+    epochs = f"; epochs: {_between(*map(str, made.epochs))}" if made.epochs else ""
     tokens = f": {made.records:,} records, {_between(f'{low:,}', f'{high:,}')} tokens{epochs}"
     return f"The job costs {dollars(made.cost)} USD{tokens}."
 

@@ -394,7 +394,7 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
     sources = ("source_uri", "source_conn_id", "source_manifests")
     if {*sources, "source_sql"} <= found.keys():
         if sum(found[name] is not None for name in sources) != 1:
-            yield "one of source_uri, source_conn_id and source_manifests must say where the records are"
+            yield "exactly one of source_uri, source_conn_id and source_manifests must say where the records are"
         if found["source_manifests"] and found["source_sql"]:
             yield "source_sql queries files or a database, not manifests"
         if found["source_manifests"] and found.get("max_records_per_group"):

@@ -56,10 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "source_uri", nargs="?", metavar="PATH|s3://…", help="one file, or a folder with a slash at its end"
     )
-    parser.add_argument(
+    source.add_argument(
         "--source-manifests",
         nargs="+",
         metavar="URI",
@@ -114,6 +115,9 @@ def _function(name: str) -> Callable[[str], str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare, say what became of the records, and return the exit code."""
+    if not (arguments.base_model_id or arguments.record_format):
+        sys.stderr.write("Give --model, or --record-format. Nothing was read.\n")
+        return 2
     options = {name: value for name, value in vars(arguments).items() if value is not None and name != "format"}
     try:
         operator = BedrockDatasetPreparationOperator(task_id="prepare", aws_conn_id=None, **options)

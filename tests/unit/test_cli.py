@@ -168,6 +168,38 @@ def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_ctrl_c_while_airflow_loads_ends_a_command_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Loading it takes seconds, in which a person may notice a mistake: no traceback."""
+
+    def interrupted(command: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("airflow_bedrock.cli._load", interrupted)
+    assert main(["jobs"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_one_sentence() -> None:
+    """As of ``airflow-bedrock skeleton > job.yaml``: no traceback."""
+    program = "from airflow_bedrock.cli import main; raise SystemExit(main(['skeleton']))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "[Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("command", ["check", "estimate", "prepare"])
+def test_a_terminal_that_does_not_know_a_character_gets_another(command: str) -> None:
+    """The names of the arguments have dots that are one character."""
+    program = f"from airflow_bedrock.cli import main; main([{command!r}, '--help'])"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PATH|s3://?" in done.stdout
+
+
 @pytest.mark.parametrize(("command", "extra"), [("local", "[local]"), ("check", "")])
 def test_what_is_not_installed_comes_with_an_extra_that_exists(
     command: str, extra: str, monkeypatch: pytest.MonkeyPatch

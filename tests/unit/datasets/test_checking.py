@@ -126,6 +126,7 @@ def test_repeated_questions(tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", converse("C"), converse("a"))
     report = check({"training": train, "validation": validation, "test": test}, rules_for(NOVA))
     assert [report.duplicates.count, report.conflicts.count, report.overlaps.count] == [2, 1, 2]
+    assert "| records | examples |" in markdown(report)
     assert report.conflicts.examples[0].record == f"{train}:4"
     assert report.conflicts.examples[0].earlier == f"{train}:1"
     assert {(one.record, one.earlier) for one in report.overlaps.examples} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,12 @@ def test_chats_that_no_distillation_takes(tmp_path: Path, capsys: pytest.Capture
     assert main(["estimate", str(file), "--model", model, "--method", "DISTILLATION", "--teacher", teacher]) == 2
     said = capsys.readouterr().err
     assert f"can be read: {file}:1 $.messages: a distillation takes one question, with or without its answer" in said
+
+
+def test_the_sentence_has_the_tokens_of_one_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the number of epochs, and not as if they were the tokens of all epochs."""
+    assert main(["estimate", str(training(tmp_path)), "--model", MICRO, "--epochs", "3"]) == 0
+    assert re.search(r"records, \d+ to \d+ tokens; epochs: 3\.\n", capsys.readouterr().out)
 
 
 def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

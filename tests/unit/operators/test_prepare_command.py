@@ -110,6 +110,27 @@ def test_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["people.csv"], "Give --model, or --record-format."),
+        (["--model", MICRO], "one of the arguments PATH|s3://… --source-manifests is required"),
+        (
+            ["people.csv", "--source-manifests", "manifest.json", "--model", MICRO],
+            "--source-manifests: not allowed with",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_as_an_option(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The operator's parameters have other names."""
+    try:
+        code = main(["prepare", "--output", "out", *words])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_source_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As one that cannot be read."""
     assert main(arguments("nowhere.csv", tmp_path)) == 2
