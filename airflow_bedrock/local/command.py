@@ -6,6 +6,7 @@ It prints the environment variables to export, and serves until Ctrl-C or SIGTER
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
 import signal
 import sys
@@ -143,9 +144,11 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Local Bedrock did not start: {error}\n")
         return 1
     except OSError as error:
+        help_ = "Give another address with --host, or another port with --port."
+        if error.errno == errno.EADDRINUSE:
+            help_ = "Stop what uses the port, or give another with --port."
         sys.stderr.write(
-            f"Local Bedrock could not listen on {arguments.host}:{arguments.port}: {error.strerror}. "
-            "Stop what uses the port, or give another with --port.\n"
+            f"Local Bedrock could not listen on {arguments.host}:{arguments.port}: {error.strerror}. {help_}\n"
         )
         return 1
     try:

@@ -82,8 +82,8 @@ class LocalBedrock(Access):
         self._application = Application(self._world, self.calls)
         guarded = Guard(self._application, self._host, self._settings.allow_hosts)
         self._server = Server(self._host, self._port, guarded)
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104  # not bound here
-        self._endpoint_url = f"http://{host}:{self._server.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104  # not bound here
+        self._endpoint_url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
         self._clients.application = self._application
         try:
             self._furnish()

@@ -64,9 +64,9 @@ class StateDirectory(Persistence):
 
         :raises StateError: the state cannot be read.
         """
-        self._roles.restore()
-        self._buckets.restore()
         try:
+            self._roles.restore()
+            self._buckets.restore()
             stood = self._restore_bedrock()
         except (msgspec.MsgspecError, OSError, KeyError) as error:
             raise StateError(f"The state in {self._directory} cannot be read: {error}. Move it away.") from error

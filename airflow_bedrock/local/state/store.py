@@ -52,6 +52,8 @@ class Store:
             self._database.close()
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 message = f"Another Local Bedrock uses {path.parent}. Stop it, or give another directory."
+            elif isinstance(error, sqlite3.OperationalError):  # as of a directory that may not be written to
+                message = f"{path} cannot be used: {error}. Give another directory."
             else:
                 message = f"{path} was not written by this version of Local Bedrock ({error}). Move it away."
             raise StateError(message) from error

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import boto3
 import pytest
 
 from airflow_bedrock.cli import main
+from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.local.command import _warning, add_arguments
 from airflow_bedrock.local.settings import Settings
 from tests.integration.local.conftest import wait
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
 
 PROGRAMS = Path(sys.executable).parent
+
+
+def has_ipv6() -> bool:
+    """Whether this computer can listen on the loopback address of IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 class Shell:
@@ -156,10 +167,48 @@ def test_state_of_an_earlier_version_is_an_error(tmp_path: Path, capsys: pytest.
     assert [*tmp_path.iterdir()] == [tmp_path / "state.jsonl"]
 
 
+def test_a_file_of_the_state_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not the port, which is free."""
+    with LocalBedrock(state=tmp_path) as local, closing(local.client("s3")) as s3:
+        s3.put_object(Bucket=local.bucket, Key="data", Body=b"hello")
+    file = tmp_path / "s3" / "airflow-bedrock-local" / "data"
+    file.unlink()
+    file.mkdir()
+    assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert f"The state in {tmp_path} cannot be read: " in said
+    assert str(file) in said
+
+
+def test_a_state_that_cannot_be_written_is_not_taken_for_another_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a directory without write permission; here, SQLite cannot make its log beside the file."""
+    (tmp_path / "state.sqlite-wal").mkdir()
+    assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
+    assert f"{tmp_path / 'state.sqlite'} cannot be used: " in capsys.readouterr().err
+
+
 def test_a_port_in_use_is_reported(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     """The error names the port in use and what to do."""
     assert main(["local", "--port", service.local.endpoint_url.rpartition(":")[2]]) == 1
-    assert "give another with --port" in capsys.readouterr().err
+    assert "Stop what uses the port, or give another with --port." in capsys.readouterr().err
+
+
+def test_an_address_of_another_computer_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the address, and does not blame the port."""
+    assert main(["local", "--host", "192.0.2.7", "--port", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "could not listen on 192.0.2.7:0: " in said
+    assert said.endswith("Give another address with --host, or another port with --port.\n")
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this computer has no IPv6")
+def test_the_url_of_an_ipv6_address_has_brackets() -> None:
+    """Without them a client takes the end of the address for the port."""
+    with LocalBedrock("::1") as local, closing(local.client("s3")) as s3:
+        assert local.endpoint_url.startswith("http://[::1]:")
+        assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [local.bucket]
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http"])
