@@ -5,8 +5,8 @@ Airflow asks for them when a try of a task ends, and when it is deferred.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
@@ -19,14 +19,24 @@ if TYPE_CHECKING:
 
 
 class _JobLink(BaseOperatorLink):
-    """A page about the job that the task requested or waited for, or that made the model it uses."""
+    """A page about the job that the task requested or waited for, or that made the model it uses.
+
+    Airflow makes all links of a task in a row, when it is deferred and when it ends, and each time with another key.
+    """
+
+    last: ClassVar[tuple[TaskInstanceKey | None, Mapping[str, Any]]] = None, {}
+    """The task whose link was made last, and what is known of its job, which is read once for all of its links."""
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no page. Local Bedrock has one page for everything."""
-        model = getattr(operator, "model_arn", None)  # of operators that use a model
-        known = _own(ti_key)
-        if not known.get("asked"):  # only the operator knows it
-            known = _of_run(ti_key, operator.get_flat_relative_ids(upstream=True), model, known)
+        if _JobLink.last[0] is not ti_key:
+            keys = {
+                task.task_id: getattr(getattr(task, "operator_class", task), "job_key", None)  # if it is mapped, or not
+                for task in operator.get_flat_relatives(upstream=True)
+            }
+            model = getattr(operator, "model_arn", None)  # of operators that use a model
+            _JobLink.last = ti_key, _known(ti_key, getattr(operator, "job_key", None), keys, model)
+        known = _JobLink.last[1]
         page = self._page(known)
         hook: Any = getattr(operator, "hook", None)
         if not page or hook is None:
@@ -87,7 +97,8 @@ class PaidResourceLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while nothing was made. On Local Bedrock it is a line of its page."""
-        arn = XCom.get_value(ti_key=ti_key, key="arn") or _last_job(XCom.get_value(ti_key=ti_key, key="return_value"))
+        key = getattr(operator, "arn_key", None) or "return_value"
+        arn = _last_job(XCom.get_value(ti_key=ti_key, key=key))
         hook: Any = getattr(operator, "hook", None)
         if not arn or hook is None:
             return ""
@@ -105,31 +116,30 @@ class EvaluationReportLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty if there is no report, or the report is not on S3."""
-        given = getattr(operator, "report_uri", None) or getattr(operator, "evaluation", None)  # of tasks that use it
-        uri = XCom.get_value(ti_key=ti_key, key="report_html_uri") or _beside(str(given))
+        used = [getattr(operator, name) for name in ("report_uri", "evaluation") if hasattr(operator, name)]
+        uri = _beside(str(used[0])) if used else XCom.get_value(ti_key=ti_key, key="report_html_uri")
         hook: Any = getattr(operator, "hook", None)
         if not uri or hook is None:
             return ""
-        region = XCom.get_value(ti_key=ti_key, key="region_name") or hook.conn_region_name
-        return customization.console.object_page(hook.conn.meta.endpoint_url, uri, region)
+        return customization.console.object_page(hook.conn.meta.endpoint_url, uri, hook.conn_region_name)
 
 
-def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
-    from airflow_bedrock import shown
-
-    own = XCom.get_value(ti_key=ti_key, key=shown.JOB) or XCom.get_value(ti_key=ti_key, key="result")
-    return own if isinstance(own, Mapping) else {}
-
-
-def _of_run(
-    ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None, own: Mapping[str, Any]
+def _known(
+    ti_key: TaskInstanceKey, own_key: str | None, upstream: Mapping[str, str | None], model: str | None
 ) -> Mapping[str, Any]:
-    """Return what the run's tasks have pushed about the same job, the job of the model, or their only job."""
-    from airflow_bedrock import shown
+    """Return what the run's tasks have pushed about the task's own job, the job of the model, or their only job.
 
+    :param own_key: the key of what the task has pushed about its own job; None if it has none.
+    :param upstream: the same of the tasks before it, by their ids.
+    """
+    from airflow_bedrock.shown import JOB
+
+    own = (XCom.get_value(ti_key=ti_key, key=own_key) if own_key else None) or {}
+    if own.get("asked"):  # only the operator knows it
+        return own
     jobs: dict[str, dict[str, Any]] = {}
-    for name in sorted(upstream):
-        values = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
+    for name in sorted(task for task, key in upstream.items() if key == JOB):
+        values = XCom.get_all(key=JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
         for value in values:
             known = {member: one for member, one in value.items() if one}
             jobs.setdefault(value["job_arn"], {}).update(known)
@@ -141,10 +151,10 @@ def _of_run(
     return next(iter(jobs.values())) if len(jobs) == 1 else {}
 
 
-def _last_job(returned: Any) -> str | None:
-    """Return the last of several jobs that a task returned."""
-    arns = returned.get("job_arns") if isinstance(returned, Mapping) else None
-    return str(arns[-1]) if arns else None
+def _last_job(pushed: Any) -> str | None:
+    """Return the ARN that a task pushed, or the last of several jobs."""
+    arns = pushed.get("job_arns") if isinstance(pushed, Mapping) else [pushed]
+    return arns[-1] if arns else None
 
 
 def _beside(uri: str) -> str:

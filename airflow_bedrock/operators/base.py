@@ -60,6 +60,8 @@ class AwsOperator(BaseOperator):
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     """The hook's class: ``module:name``."""
+    job_key: ClassVar[str | None] = None
+    """The key of the XCom that says what is known of the task's own job, for links; None if it has none."""
     rules: ClassVar[Mapping[str, Rule]] = {"region_name": given(_region), "verify": _verify}
     """The rules of the arguments by name. A subclass declares its own, and inherits the others."""
 

@@ -61,6 +61,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
     }
     template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(), CustomModelLink())
+    job_key = "result"
 
     def __init__(
         self,

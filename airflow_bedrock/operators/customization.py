@@ -146,6 +146,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     kind = "airflow_bedrock.jobs.resources.customization_job:CUSTOMIZATION_JOB"
     arn_key = "job_arn"
+    job_key = "bedrock_job"
     rules: ClassVar[Mapping[str, Rule]] = {
         "quota_timeout": SECONDS,
         "reuse": REUSE,

@@ -180,6 +180,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
     }
     template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(), CustomModelLink())
+    job_key = "result"
 
     def __init__(
         self,

@@ -66,6 +66,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     rules: ClassVar[Mapping[str, Rule]] = {"deferrable": switch, "stop_on_kill": switch}
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "job_identifier")
     operator_extra_links = JOB_LINKS
+    job_key = "bedrock_job"
     ui_color = "#66c3ff"
 
     def __init__(

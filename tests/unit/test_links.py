@@ -34,6 +34,12 @@ TI = SimpleNamespace(dag_id="dag", task_id="mine", run_id="run", map_index=-1)
 Told = dict[str, list[dict[str, Any]]]
 
 
+def hook(endpoint: str = AWS) -> Any:
+    return SimpleNamespace(
+        conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)), conn_region_name="us-east-1"
+    )
+
+
 def asked(arn: str = ARN) -> dict[str, Any]:
     """What an operator that does not wait pushes: a job from a list, which shows no folder."""
     return job_shown(Job(arn=arn, name="job", status="InProgress"), AWS, request=REQUEST)
@@ -45,21 +51,26 @@ def done(arn: str = ARN, model: str = MODEL) -> dict[str, Any]:
 
 
 def links(monkeypatch: pytest.MonkeyPatch, told: Told, upstream: set[str], endpoint: str = AWS, **operator: Any) -> Any:
-    """Return the addresses by the links' names."""
-    xcom = SimpleNamespace(
-        get_value=lambda ti_key, key: next(iter(told.get(ti_key.task_id, ())), None) if key == JOB else None,
-        get_all=lambda key, dag_id, task_id, run_id: told.get(task_id),
-    )
-    monkeypatch.setattr(module, "XCom", xcom)
-    hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
-    before: set[str] = upstream
-    task: Any = SimpleNamespace(hook=hook, get_flat_relative_ids=lambda upstream: before, **operator)
-    key: Any = TI
+    """Return the addresses by the links' names. Nothing is read twice, nor from a task that shows no job."""
+    keys = dict.fromkeys(upstream, JOB) | {"prepare": None}
+    unread = {*(task for task in upstream if keys[task]), *(["mine"] if "job_key" in operator else [])}
+
+    def get_all(key: str, dag_id: str, task_id: str, run_id: str) -> list[dict[str, Any]] | None:
+        unread.remove(task_id)
+        return told.get(task_id)
+
+    def get_value(ti_key: Any, key: str) -> Any:
+        return next(iter(get_all(key, ti_key.dag_id, ti_key.task_id, ti_key.run_id) or ()), None)
+
+    monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=get_value, get_all=get_all))
+    before = [SimpleNamespace(task_id=task, job_key=keys[task]) for task in upstream]
+    task: Any = SimpleNamespace(hook=hook(endpoint), get_flat_relatives=lambda upstream: before, **operator)
+    key: Any = SimpleNamespace(**vars(TI))  # Airflow has another one each time that it runs the task
     return {link.name: link.get_link(task, ti_key=key) for link in module.JOB_LINKS}
 
 
 def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
-    """Links to the job: operators that make or use a model, and the sensor."""
+    """Links to the job: operators that make or use a model, and the sensor; two of them say what is known of it."""
     for operator in (
         BedrockModelCustomizationOperator,
         BedrockModelCustomizationSensor,
@@ -68,21 +79,22 @@ def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
         BedrockPromoteModelOperator,
     ):
         assert all(link in operator.operator_extra_links for link in module.JOB_LINKS)
+    assert BedrockModelCustomizationOperator.job_key == BedrockModelCustomizationSensor.job_key == JOB
 
 
 def test_none_is_empty_on_the_operator_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has asked for the job, and so knows where its model and its data will be."""
-    found = links(monkeypatch, {"mine": [asked()]}, set())
+    found = links(monkeypatch, {"mine": [asked()]}, set(), job_key=JOB)
     assert "abc123" in found["Bedrock job"]
     assert found["Custom model"] == found["Bedrock job"]
     assert "output/model-customization-job-abc123/" in found["Output in S3"]
     assert "train.jsonl" in found["Training data in S3"]
 
 
-@pytest.mark.parametrize("operator", [{"model_arn": MODEL}, {"candidate_model_id": "a deployment"}, {}])
+@pytest.mark.parametrize("operator", [{"model_arn": MODEL}, {"candidate_model_id": "a deployment"}, {"job_key": JOB}])
 def test_what_comes_after_is_found_in_the_run(monkeypatch: pytest.MonkeyPatch, operator: dict[str, str]) -> None:
     """The operator knows the data, the sensor the model; deploy, evaluate and the sensor's own lead to both."""
-    told = {"train": [asked()], "wait": [done()]} if operator else {"train": [asked()], "mine": [done()]}
+    told = {"train": [asked()], "mine" if "job_key" in operator else "wait": [done()]}
     found = links(monkeypatch, told, {"train", "wait", "prepare"}, **operator)
     assert "abc123" in found["Bedrock job"]
     assert "def456" in found["Custom model"]
@@ -102,10 +114,10 @@ def test_of_several_jobs_the_one_that_made_the_model(monkeypatch: pytest.MonkeyP
 
 def test_local_bedrock_has_one_page_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each link of a job of Local Bedrock leads to its line there."""
-    found = links(monkeypatch, {"mine": [asked()]}, set(), LOCAL)
+    found = links(monkeypatch, {"mine": [asked()]}, set(), LOCAL, job_key=JOB)
     assert set(found.values()) == {f"{LOCAL}/_local/#{ARN}"}
     assert job_shown(Job(arn=ARN, name="job", status="InProgress"), LOCAL)["local_page"] == f"{LOCAL}/_local/#{ARN}"
-    assert not any(links(monkeypatch, {}, set(), LOCAL).values())
+    assert not any(links(monkeypatch, {}, set(), LOCAL, job_key=JOB).values())
 
 
 @pytest.mark.parametrize(
@@ -115,8 +127,7 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
     """On AWS in the console; on Local Bedrock the report itself."""
     told = {"report_html_uri": "s3://bucket/report.html", "region_name": "us-east-1"}
     monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key: told[key]))
-    hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
-    task: Any = SimpleNamespace(hook=hook)
+    task: Any = SimpleNamespace(hook=hook(endpoint))
     key: Any = TI
     assert module.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
     result = {"metric": "accuracy", "models": {}}
@@ -132,10 +143,9 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
 def test_tasks_that_decide_by_a_report_link_to_it(
     monkeypatch: pytest.MonkeyPatch, operator: Any, argument: str
 ) -> None:
-    """To the page beside the file that was given; what is no such file has none."""
+    """To the page beside the file that was given, without a read; what is no such file has none."""
     [link] = [one for one in operator.operator_extra_links if isinstance(one, module.EvaluationReportLink)]
-    monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key: None))
-    conn = SimpleNamespace(meta=SimpleNamespace(endpoint_url=LOCAL))
+    monkeypatch.setattr(module, "XCom", None)
     key: Any = TI
     for uri, page in (
         ("s3://b/run/report.json", f"{LOCAL}/_local/objects/b/run/report.html"),
@@ -143,7 +153,7 @@ def test_tasks_that_decide_by_a_report_link_to_it(
         (None, ""),
     ):
         given: dict[str, Any] = {argument: uri}
-        task: Any = SimpleNamespace(hook=SimpleNamespace(conn=conn, conn_region_name="us-east-1"), **given)
+        task: Any = SimpleNamespace(hook=hook(LOCAL), **given)
         assert link.get_link(task, ti_key=key) == page
 
 
@@ -167,9 +177,8 @@ def test_what_is_paid_for_has_a_link(monkeypatch: pytest.MonkeyPatch, operator: 
         (made, LOCAL, f"{LOCAL}/_local/#{arn}"),
         ({}, AWS, ""),
     ):
-        monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key, told=told: told.get(key)))
-        task: Any = SimpleNamespace(
-            hook=SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
-        )
+        only = {next(iter(made)): next(iter(told.values()), None)}  # another key is not read
+        monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key, only=only: only[key]))
+        task: Any = SimpleNamespace(hook=hook(endpoint), arn_key=operator.arn_key)
         key: Any = TI
         assert link.get_link(task, ti_key=key)[: len(expected) or None] == expected
