@@ -326,11 +326,11 @@ def _block(block: object) -> list[str]:
     if isinstance(text, str):
         return [text]
     if (
-        any(one in block for one in ("image", "video", "document", "reasoningContent"))
+        any(block.get(one) is not None for one in ("image", "video", "document", "reasoningContent"))
         or block.get("type") == "thinking"
     ):
         return []  # an attachment, or a thought
-    if any(one in block or block.get("type") == one for one in _TOOLS):
+    if any(block.get(one) is not None or block.get("type") == one for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
     raise DatasetError("content: a block that is neither text nor an image, video or document on S3")
 

@@ -14,6 +14,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -178,13 +179,60 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
             if sources:
                 tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {_table(p, kind_of(n))}" for n, p in sources)  # noqa: S608 - paths, quoted
                 database.execute(f"CREATE VIEW source AS {tables}")
-            return write_records(rows(database.execute(sql)), folder)
+            found = rows(database.execute(sql))
+            decode = _json_columns(database, sql)
+            decoded = ({**row, **{name: one(row[name]) for name, one in decode.items()}} for row in found)
+            return write_records(decoded if decode else found, folder)
     except duckdb.Error as error:
         of_the_query = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
         if isinstance(error, of_the_query):
             raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
         # The message may quote the data, and so may a traceback.
         raise DatasetError(f"DuckDB: {type(error).__name__}; run the query by itself to see what it says") from None
+
+
+def _json_columns(database: Any, sql: str) -> dict[str, Callable[[Any], Any]]:
+    """Return the columns of an executed query that hold JSON, each with the function that decodes its values.
+
+    DuckDB reads what is now a text and now a list as JSON, and returns JSON as text: a text gets quotes.
+    """
+    import duckdb
+
+    columns = database.description or ()
+    types = [column[1] for column in columns]
+    if any(isinstance(kind, str) for kind in types):  # before DuckDB 2
+        types = []
+        with suppress(duckdb.Error):  # one of several statements cannot be run twice
+            types = getattr(database.cursor().sql(sql), "types", [])
+    decode = {column[0]: _json_decoder(kind) for column, kind in zip(columns, types, strict=False)}
+    return {name: one for name, one in decode.items() if one is not None}
+
+
+def _json_decoder(kind: Any, *, within: bool = False) -> Callable[[Any], Any] | None:
+    """Return the function that decodes the JSON in values of a type; None if the type has no JSON.
+
+    :param within: whether the type is of a part of a column. A column that is an object stays text: to_json makes one.
+    """
+    if str(kind) == "JSON":
+        return _decoded if within else _unquoted
+    if kind.id not in ("list", "struct"):
+        return None
+    parts = {name: _json_decoder(part, within=True) for name, part in kind.children}
+    decode = {name: one for name, one in parts.items() if one is not None}
+    if not decode:
+        return None
+    if kind.id == "list":
+        (item,) = decode.values()
+        return lambda value: value and [item(one) for one in value]
+    return lambda value: value and {**value, **{name: one(value[name]) for name, one in decode.items()}}
+
+
+def _decoded(text: str | None) -> Any:
+    return text and json.loads(text)
+
+
+def _unquoted(text: str | None) -> Any:
+    return json.loads(text) if text and text.startswith('"') else text
 
 
 def _table(path: Path, kind: Kind | None) -> str:

@@ -279,6 +279,10 @@ def test_other_formats() -> None:
             "tool call",
         ),
         ({"messages": [ASKED, {"role": "assistant", "content": [{"toolUse": {"name": "secret"}}]}]}, "tool call"),
+        (  # as a query returns it
+            {"messages": [ASKED, {**SAID, "content": [{"text": "a"}, {"image": None, "toolUse": {"name": "secret"}}]}]},
+            "tool call",
+        ),
         ({"conversations": [{"from": "function_call", "value": "secret"}]}, "tool call"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "secret"}}]}, SAID]},

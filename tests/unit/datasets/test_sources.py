@@ -97,6 +97,24 @@ def test_parquet_and_queries(tmp_path: Path) -> None:
     assert "Where" not in str(caught.value)
 
 
+def test_a_query_returns_texts_as_they_are(tmp_path: Path) -> None:
+    """DuckDB reads what is now a text and now a list as JSON; its text would have quotes, and lists would be text."""
+    pytest.importorskip("duckdb")
+    blocks = [{"type": "text", "text": 'a "b"'}]
+    rows: list[dict[str, Any]] = [
+        {"turns": [{"content": blocks}, {"content": "é"}], "x": {"y": [["a"], "b"]}, "answer": "yes"},
+        {"turns": [{"content": 'c "d"'}, {"content": None}], "x": {"y": ["c", 2]}, "answer": ["no"]},
+        {"turns": None, "x": None, "answer": None},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = query("SELECT *, to_json(turns) AS made FROM source", [("a.jsonl", tmp_path / "a.jsonl")], tmp_path)
+    first, second, third = map(json.loads, found.read_text().splitlines())
+    assert {**rows[0], "made": first["made"]} == first
+    assert json.loads(first["made"]) == rows[0]["turns"]
+    assert {**rows[1], "answer": '["no"]', "made": second["made"]} == second
+    assert (third["turns"], third["x"], third["answer"]) == (None, None, None)
+
+
 def test_plain_text(tmp_path: Path) -> None:
     """Each line that is not blank is a record."""
     assert read(tmp_path, "x.txt", b"One.\n\n Two.\r\n") == [{"text": "One."}, {"text": " Two."}]
