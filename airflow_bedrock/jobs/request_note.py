@@ -105,7 +105,8 @@ class RequestNote:
         try:
             return None if found is None else msgspec.convert(found, _Note)
         except msgspec.ValidationError:
-            return None  # written by a release with another format
+            self.readable = False  # written by a release with another format: something may have been requested
+            return None
 
     def _call(self, method: str, *values: object) -> Any:
         if self._store is None:

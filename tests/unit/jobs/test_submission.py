@@ -508,6 +508,19 @@ def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Ac
     assert account.ask(reuse="dag", store=store, tries=2, epochs=2) == made.arn
 
 
+def test_a_note_of_another_format_says_that_something_may_have_been_requested(account: Account) -> None:
+    """Another release wrote it before the upgrade: its job, which List does not show yet, is waited for."""
+    store = Store()
+    account.strike(_at_create("no answer"))
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        account.ask(reuse="dag", store=store)
+    account.strike(None)
+    [made] = account.jobs.jobs
+    made.unlisted = 1
+    store["airflow_bedrock_job"] = {"requested": made.name}
+    assert account.ask(reuse="dag", store=store, tries=2, epochs=2) == made.arn
+
+
 def test_what_the_store_names_and_another_run_has_made_is_not_a_retry_s(account: Account) -> None:
     """The task was throttled, and the other run has made just that since; the request differs."""
     store = Store()
