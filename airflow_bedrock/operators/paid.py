@@ -236,15 +236,14 @@ class PaidOperator(SpendingOperator):
             if self._killed:  # while the modules were loaded
                 kill.pull()
             yield kill
-        except BedrockError as error:
+        except (BedrockError, *jobs.aws_errors.CALL_ERRORS) as error:
             if self._killed:  # while the job was unknown: Create may have made it nevertheless
                 self.on_kill()
             elif (self._submission is None or self._submission.unknown) and (
-                running := self._running(task_key_of(context))
+                running_on := self._running_on(task_key_of(context))
             ):
-                noun, billed = self._resource.noun.capitalize(), self._resource.billed
-                running_on = (f"{noun} {arn} of an earlier try runs on and {billed}." for arn in running)
-                raise type(error)(" ".join([str(error), *running_on])) from error
+                kind = type(error) if isinstance(error, BedrockError) else BedrockError
+                raise kind(" ".join([str(error), *running_on])) from error
             raise
         finally:
             if self._kill is not None:
@@ -383,12 +382,15 @@ class PaidOperator(SpendingOperator):
         this_ask = self.superseded == "keep"
         return jobs.own_jobs.running_jobs_of(self._service, self._identity(task_key), this_ask=this_ask)
 
-    def _running(self, task_key: TaskKey) -> list[str]:
-        """Return the ARNs of the running jobs of earlier tries; none if they cannot be read."""
+    def _running_on(self, task_key: TaskKey) -> list[str]:
+        """Return a sentence on each running job of earlier tries; if they cannot be read, that there may be one."""
+        noun, billed = self._resource.noun.capitalize(), self._resource.billed
         try:
-            return self._made_by_earlier_tries(task_key)
+            running = self._made_by_earlier_tries(task_key)
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError, TypeError):  # of arguments that are invalid
-            return []
+            # Otherwise the error is that of a search for them, and says so.
+            return [f"What an earlier try has made may run on, and {billed}."] if self._submission is None else []
+        return [f"{noun} {arn} of an earlier try runs on and {billed}." for arn in running]
 
     def _stop_own_jobs(self, task_key: TaskKey) -> str:
         """Stop the jobs of this task, and return what happened to them."""

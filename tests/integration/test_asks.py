@@ -20,6 +20,7 @@ from airflow.sdk import DAG
 
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import MissingRegionError
 from airflow_bedrock.jobs import account, no_response, own_jobs, stopping, submission, task_state, waiting
 from airflow_bedrock.jobs.on_kill import stop_for
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
@@ -627,6 +628,23 @@ def test_a_retry_with_a_wrong_argument_names_the_job_of_its_first_try(
     setattr(task, argument, "perhaps")
     with pytest.raises(BedrockFatalError, match=rf"{argument} must be .*Job {arn} of an earlier try runs on and is"):
         task.execute(airflow.context(retry=1))
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_a_retry_whose_connection_was_deleted_says_what_may_run_on(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider then takes boto3's own settings, which name no region: nothing shows the job of the first try."""
+    arn = airflow.ask()
+    connection = os.environ["AIRFLOW_CONN_AWS_DEFAULT"]
+    for name in ("AIRFLOW_CONN_AWS_DEFAULT", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    with pytest.raises(BedrockError, match=r"No AWS region is set.*What an earlier try has made may run on, and is bi"):
+        airflow.ask(RETRY)
+    with pytest.raises(MissingRegionError):  # the first try of another run, before which nothing was made
+        airflow.ask({"run": "run-2"})
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection)
+    assert airflow.ask(RETRY) == arn
     assert list(airflow.statuses()) == [arn]
 
 

@@ -4,6 +4,7 @@ out is counted and named.
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -173,6 +174,25 @@ def test_a_retry_elsewhere_makes_no_other_job(airflow: Airflow) -> None:
     with pytest.raises(BedrockFatalError, match=r"requested batch job .* region us-east-1, .* region eu-west-1"):
         airflow.task(region_name="eu-west-1").execute(airflow.context(2) | state)
     assert list(airflow.jobs().values()) == ["Submitted"]
+
+
+def test_an_upgrade_changes_neither_the_job_nor_the_keys_of_the_answers(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another digest of the same questions would be another paid job, and another key would be another paid answer."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", "prod")
+    airflow.name = "unchanged"
+    airflow.put(120)
+    airflow.task().execute(airflow.context())
+    made = airflow.local.calls.of("CreateModelInvocationJob")[-1].parameters
+    assert made["jobName"] == "answers-r72ykoxn-b4omjgzj"
+    assert (
+        made["clientRequestToken"]
+        == "f698c5736a6ddcac6bf1-ffb00d788ce67618c0ed-6dc7cedeb897d041958f-3070090b6519ad708934-1"
+    )
+    [kept] = airflow.s3.list_objects_v2(Bucket=airflow.local.bucket, Prefix="unchanged/answers/")["Contents"]
+    answers = [json.loads(line) for line in gzip.decompress(airflow.read(kept["Key"])).splitlines()]
+    assert min(key for key, _ in answers) == "01e403f4f7db98f8696fad086fe4819bcfc3038a0fdd796ced4eb3c87adf4389"
 
 
 def test_a_job_for_which_another_task_waits_runs_on(airflow: Airflow) -> None:
