@@ -274,7 +274,8 @@ def _conversation(system: object, turns: list[Turn]) -> Conversation:
 def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise DatasetError("messages: not an object")
-    role, content = message.get("from", message.get("role")), message.get("value", message.get("content"))  # ShareGPT
+    role, content = message.get("from") or message.get("role"), message.get("value")  # ShareGPT
+    content = message.get("content") if content is None else content
     role = role.lower() if isinstance(role, str) else None  # Cohere writes User
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")

@@ -159,8 +159,16 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
     _check_different(names, "the query")
     while found:
         for row in found:
-            yield dict(zip(names, row, strict=True))
+            yield dict(zip(names, map(_as_text, row), strict=True))
         found = cursor.fetchmany(_ROWS)
+
+
+def _as_text(value: Any) -> Any:
+    """Return bytes that are UTF-8 as text: many tables hold their texts as binary. JSON would have them in Base64."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        with suppress(UnicodeDecodeError):
+            return bytes(value).decode()
+    return value
 
 
 def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:

@@ -91,6 +91,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
                 )
             ]
         },
+        {"messages": [{**one, "from": None, "value": None, "tool_calls": None} for one in (SYSTEM, ASKED, SAID)]},
         {"messages": json.dumps([SYSTEM, ASKED, SAID])},
         {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
         {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
@@ -106,6 +107,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "a log of a stream of Claude",
         "a log of a stream of Nova",
         "LLaMA-Factory",
+        "a table's rows",
         "messages as text",
         "TRL",
         "TRL with an answer that is text",

@@ -199,6 +199,18 @@ def test_rows_of_a_database(tmp_path: Path) -> None:
     assert json.loads(lines[-1]) == {"x": 2500, "text": "a"}
 
 
+def test_texts_that_a_table_holds_as_binary(tmp_path: Path) -> None:
+    """As Parquet of older engines does. Bytes that are no text, such as an image, are no harm."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        found = database.execute("SELECT CAST('Où?' AS BLOB) AS prompt, x'FF00' AS image, NULL AS more")
+        [record] = map(json.loads, write_records(rows(found), tmp_path).read_bytes().splitlines())
+    assert (record["prompt"], record["more"]) == ("Où?", None)
+    duckdb = pytest.importorskip("duckdb")
+    parquet = tmp_path / "a.parquet"
+    duckdb.sql("SELECT encode('Où?') AS prompt").write_parquet(str(parquet))
+    assert read(tmp_path, "x.parquet", parquet.read_bytes()) == [{"prompt": "Où?"}]
+
+
 def test_a_query_that_cannot_be_read(tmp_path: Path) -> None:
     """Of two columns with one name, one would be lost; a statement without rows is no source."""
     with closing(sqlite3.connect(":memory:")) as database:
