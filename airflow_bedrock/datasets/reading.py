@@ -54,6 +54,9 @@ Of OpenAI, LLaMA-Factory, ms-swift and axolotl.
 _PROMPTS = {"pre-training": "text", "image": "image-ref"}
 """The default field of the prompt, where it is another than ``prompt``."""
 
+_NOT_TEXTS = ("image", "video", "document", "reasoningContent", "cachePoint")
+"""Members of a block that are read elsewhere, or are nothing to train on."""
+
 _TOOL_ROLES = ("tool", "function", "function_call", "observation")
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
 
@@ -324,13 +327,11 @@ def _block(block: object) -> list[str]:
     if not isinstance(block, dict):
         raise DatasetError("content: a block that is not an object")
     text = block.get("value" if block.get("type") == "text" and "text" not in block else "text")  # LLaMA-Factory
+    text = value_of(block, "guardContent.text.text") if text is None else text  # of a call with a guardrail
     if isinstance(text, str):
         return [text]
-    if (
-        any(block.get(one) is not None for one in ("image", "video", "document", "reasoningContent"))
-        or block.get("type") == "thinking"
-    ):
-        return []  # an attachment, or a thought
+    if any(block.get(one) is not None for one in _NOT_TEXTS) or block.get("type") == "thinking":
+        return []
     if any(block.get(one) is not None or block.get("type") == one for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
     raise DatasetError("content: a block that is neither text nor an image, video or document on S3")

@@ -73,6 +73,16 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         },
         {
             "schemaType": "ModelInvocationLog",
+            "input": {
+                "inputBodyJson": {
+                    "system": [{"text": "Be brief."}, {"cachePoint": {"type": "default"}}],
+                    "messages": [{"role": "user", "content": [{"guardContent": {"text": {"text": "Where?"}}}]}],
+                }
+            },
+            "output": {"outputBodyJson": {"output": {"message": SAID}}},
+        },
+        {
+            "schemaType": "ModelInvocationLog",
             "input": {"inputBodyJson": {"system": "Be brief.", "messages": [ASKED]}},
             "output": {"outputBodyJson": [{"type": "message_start"}, *streamed("He", "re."), {"type": "message_stop"}]},
         },
@@ -104,6 +114,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "ShareGPT",
         "a log of Converse",
         "a log of InvokeModel",
+        "a log of a call with a cache and a guardrail",
         "a log of a stream of Claude",
         "a log of a stream of Nova",
         "LLaMA-Factory",
