@@ -55,7 +55,7 @@ def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False, allow:
         denied = is_denied(error) and not is_about_credentials(error)
         kind = BedrockFatalError if denied else BedrockError
         remedy = f" Allow {allow}." if denied and allow else ""
-        earlier_one = f" A {noun} that an earlier try has made may run on and be billed." if earlier else ""
+        earlier_one = f" A {noun} that an earlier try has made may still run and be billed." if earlier else ""
         raise kind(
             f"{what} failed. This try made no {noun} and spent nothing.{earlier_one}{remedy} AWS said: {error}"
         ) from error

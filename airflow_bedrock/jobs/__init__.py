@@ -1,4 +1,4 @@
-"""The engine: it finds or creates, waits for and stops everything that is paid for.
+"""The engine: it finds or creates, waits for and stops every paid resource.
 
 The operators reach its modules through this package, which imports each on first use: they load boto3, and Airflow
 imports the operators whenever it parses a DAG file.

@@ -23,7 +23,7 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
 
     If AWS STS does not respond, the role is not checked: Bedrock refuses a role that it cannot assume.
 
-    :raises BedrockFatalError: it belongs to another one.
+    :raises BedrockFatalError: it belongs to another account or partition.
     """
     try:
         caller = caller_arn(hook)

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     :return: 1 if AWS did not list all running jobs, or Airflow cannot say which of them are orphaned.
     """
     if arguments.stop and not arguments.orphans:
-        arguments.error("--stop stops orphaned jobs only: give --orphans too")
+        arguments.error("--stop stops only orphaned jobs: add --orphans")
     environment = arguments.environment or configuration.environment()
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
     url = arguments.airflow_url or conf.get("api", "base_url", fallback="") or "http://localhost:8080"
@@ -65,10 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
                 found.append(one)
                 if arguments.stop and not one.kept:  # at once: later, a task may wait for it again
                     stopped.append(stop_job(one.service, one.job.arn))
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:  # the last: of a token that cannot be one
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:  # the last is raised for a malformed token
         sys.stderr.write(
             f"Could not read from Airflow which jobs are orphaned: {error}\nNo job was stopped. Set --airflow-url to "
-            "the URL of its API server and AIRFLOW_API_TOKEN to a token that may read DAGs, runs and task instances.\n"
+            "the URL of its API server and AIRFLOW_API_TOKEN to a token that can read DAGs, runs and task instances.\n"
         )
         return 1
     except (AirflowException, *CALL_ERRORS) as error:

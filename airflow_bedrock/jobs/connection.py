@@ -44,7 +44,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def export_connection(conn_id: str) -> bool:
     """Export a connection to this process's environment, for the hooks of a command; return False if it does not exist.
 
-    Outside a task, the hooks of Airflow 3 do not read the metadata database. They warn, and go on with boto3's own
+    Outside a task, the hooks of Airflow 3 do not read the metadata database. They warn, and use boto3's own
     credentials, which may be those of another account.
     """
     from airflow.models.connection import Connection as Stored

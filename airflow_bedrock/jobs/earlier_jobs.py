@@ -51,7 +51,7 @@ class EarlierJobs:
         return self._resource.noun
 
     def _reading(self, what: str, allow: str = "") -> AbstractContextManager[None]:
-        """Raise AWS errors as errors that say what was made: nothing by this try, perhaps a job by an earlier one."""
+        """Turn AWS errors into errors that say what was made: nothing by this try, perhaps a job by an earlier one."""
         return nothing_spent(what, self._noun, earlier=self.identity.task_key.try_number > 1, allow=allow)
 
     def _find(self, name: str) -> Seen | None:
@@ -115,7 +115,7 @@ class EarlierJobs:
         identity, task_key, operation = self.identity, self.identity.task_key, self._resource.list_operation
         if identity.exact or (not self._others_count and task_key.try_number == 1):
             return []  # no other task's job counts, and this task has not asked before
-        # An earlier try may have asked with reuse="dag", which has names of its own.
+        # An earlier try may have asked with reuse="dag", which derives other names.
         narrow = identity.reuse != "dag" and task_key.try_number == 1
         part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
         with self._reading(f"Listing earlier {self._noun}s of this task", f"bedrock:{operation}"):

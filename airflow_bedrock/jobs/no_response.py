@@ -1,6 +1,6 @@
-"""When a wait gives up without a response from the service, and when it believes that a resource does not exist.
+"""Decide when a wait without a response ends, and when to believe that a resource does not exist.
 
-Workers and triggerers use this one policy for all kinds of resources.
+Workers and triggerers share this policy for all kinds of resources.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from airflow_bedrock.customization.job import duration
 
 POLLS_UNTIL_MISSING = 5
-SECONDS_UNTIL_MISSING = 120.0  # new jobs were observed to be hidden for a minute
+SECONDS_UNTIL_MISSING = 120.0  # a new job was observed to stay hidden for a minute
 
 
 class Absence:
     """Decides whether to believe a "not found" response. Times are as for :class:`NoResponseTimeout`.
 
-    :param known: whether the resource is known to exist: the service may not show a new one at once.
+    :param known: whether the resource is known to exist: the service may take a while to show a new one.
     """
 
     def __init__(self, *, known: bool) -> None:
@@ -56,12 +56,12 @@ class NoResponseTimeout:
         self._logged_at = -math.inf
 
     def gives_up(self, now: float, about: str, error: object, log: Callable[..., object]) -> str | None:
-        """Note a failed poll. Return why to give up once all polls have failed for the limit, and None until then.
+        """Note a failed poll. Return why to give up if all polls have failed for as long as the limit, else None.
 
-        Time before the first failed poll does not count. It is logged at once, and again after each quarter of the
-        limit.
+        Time before the first failed poll does not count. The failure is logged at once, and again after each quarter of
+        the limit.
 
-        :param about: what there is no response about, with its preposition.
+        :param about: the subject of the poll, with its preposition.
         :param log: a method of a logger.
         """
         if self._silent_since is None:

@@ -34,24 +34,24 @@ log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 1.0
 _HANDLER_SECONDS = 1.0  # Airflow kills a process 5 seconds after it has asked it to end
-# How long Airflow waits for on_kill; a call that has begun by then is completed.
+# How long Airflow waits for on_kill; a call in flight at that time is completed.
 _SECONDS = conf.getint("triggerer", "on_kill_timeout", fallback=30) - 1
 
-_TRIGGERER_SECONDS = 3600.0  # for which a triggerer retries while AWS throttles or is away: that takes no slot
+_TRIGGERER_SECONDS = 3600.0  # for which a triggerer retries while AWS throttles or does not respond: that takes no slot
 
 # Not the event loop's own threads: Airflow logs in those before it calls on_kill, and would wait for our calls.
 _threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="bedrock-stop")
-_hooks: dict[Connection, BedrockHook] = {}  # while stops are under way
+_hooks: dict[Connection, BedrockHook] = {}  # while stops are in progress
 _running: set[asyncio.Future[Any]] = set()  # the event loop has only weak references to tasks
 
 
 class KillSwitch:
     """Stops the job when Airflow ends the task of a worker, if the task has ended for good.
 
-    Airflow calls ``on_kill`` from a signal handler, at any line; even after the service has accepted a job and before
+    Airflow calls ``on_kill`` from a signal handler, at any line, even after the service has accepted a job and before
     its response arrives. Such an early kill is remembered, and takes effect when the job is known. The handler may have
-    interrupted a call to the supervisor, for which a request for the task's state would have to wait, and Airflow kills
-    the process 5 s later: so a thread reads the state and stops the job, and the handler returns within a second.
+    interrupted a call to the supervisor, which would block a request for the task's state, and Airflow kills the
+    process 5 s later: so a thread reads the state and stops the job, and the handler returns within a second.
 
     :param ti: the task instance.
     """
@@ -141,7 +141,7 @@ class KillSwitch:
 def _final_state(ti: Any) -> str | None:
     """Return the state of the task instance; ``removed`` if its DAG run was deleted: then no try follows.
 
-    Airflow deletes a DAG while its tasks are deferred, and a run that has just been marked failed.
+    Airflow lets people delete a DAG while its tasks are deferred, and a run that was just marked failed.
     """
     try:
         return task_state.state_of(ti)
@@ -152,7 +152,7 @@ def _final_state(ti: Any) -> str | None:
 
 
 def hook_of(connection: Connection) -> BedrockHook:
-    """Return the hook for a connection: the same for all stops that are under way, since a client is slow to make."""
+    """Return the hook for a connection: one for all stops in progress, since a client is slow to create."""
     hook = _hooks.get(connection)
     if hook is None:
         hook = _hooks[connection] = connection.bedrock()
@@ -170,9 +170,9 @@ async def stop_unless_wanted(
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
     :param own_run_only: stop it only if the task's DAG run requested it.
     """
-    # Airflow closes the log of the task after two of its cancels, which it repeats each second.
+    # Airflow cancels the task each second, and closes its log after the second cancel.
     log.info(
-        "Job %s will be stopped if no task waits for it any more. If the outcome is not logged below, see the "
+        "Job %s will be stopped if no task waits for it. If the outcome is not logged below, see the "
         "triggerer's own log",
         job_identifier,
     )

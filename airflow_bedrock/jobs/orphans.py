@@ -88,4 +88,4 @@ def _why_not_ours(service: Service, job: Seen) -> str | None:
         return f"its token, which says who made it, could not be read: {error}"
     if found is None or Token.read(found.token):
         return None
-    return "it was not made by this package: somebody has copied the tags of another job"
+    return "this package did not make it: its tags were copied from another job"

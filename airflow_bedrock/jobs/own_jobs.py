@@ -31,7 +31,7 @@ _PAUSE = 2.0  # seconds between them
 def with_retries(service: Service, search: Callable[[], T]) -> T:
     """Search for what a task has made; if the service fails, retry for as long as it may hide a new job.
 
-    A task often times out just when the service is slow or does not respond.
+    A task often times out because the service is slow or does not respond.
     """
     began = time.monotonic()
     while True:
@@ -74,7 +74,7 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
 def running_jobs_naming(service: Service, waiter: Waiter, environment: str) -> list[str]:
     """Return the ARNs of the running jobs whose tags name ``waiter``, for a task that does not know what it has made.
 
-    :param environment: the name of this deployment of Airflow: another one may have a task of the same ids.
+    :param environment: the name of this deployment of Airflow: another one may have a task with the same ids.
     :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """

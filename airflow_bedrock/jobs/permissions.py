@@ -63,7 +63,7 @@ def reward_function(request: Mapping[str, Any]) -> str | None:
 
 
 def denied(hook: BedrockHook, request: Mapping[str, Any], region: str) -> dict[str, list[Needed]]:
-    """Return the denied actions of both, by ARN. Raises botocore's errors.
+    """Return the denied actions of the caller and the role, by ARN. Raises botocore's errors.
 
     :raises ValueError: the connection's caller has no policies to simulate, such as an account's root.
     """

@@ -1,14 +1,14 @@
 """Plan the polls, so that one loop can watch thousands of jobs. Pure: no clock, no I/O.
 
 The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes requests from :meth:`Planner.next`, sends them and passes the
-responses back. What the watchers have to know is returned as :data:`News`. Times are seconds of any monotonic clock.
+responses back. What the watchers need to know is returned as :data:`News`. Times are seconds of any monotonic clock.
 
-A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what this
-module says of jobs holds for every kind.
+A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what this module says about jobs holds
+for every kind.
 
 Each job has its own pace. A round polls the jobs that are due or nearly due: with List, up to 1000 jobs a call, or, if
-the role may not List, with a Get for each job, spread over its interval. Other jobs that a List shows count as polled.
-A job that List does not show is polled with Get.
+the role is not allowed to list, with a Get for each job, spread over its interval. Other jobs that a List shows count
+as polled. A job that List does not show is polled with Get.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Unanswered:
 
 
 Finding = Seen | Missing | Unanswered
-"""The job if something about it is new, maybe as List shows it, with fewer details than Get; or why it is not known."""
+"""The job, if it has changed, perhaps as List shows it, with fewer details than Get; or why its state is unknown."""
 News = list[tuple[str, Finding]]
 """News by the identifier under which the job is watched."""
 
@@ -248,7 +248,7 @@ class Planner:
         return None
 
     def wakes_at(self) -> float:
-        """When :meth:`next` has a call again, unless something happens before."""
+        """When :meth:`next` will have a call, unless something happens earlier."""
         if not self._watched:
             return math.inf
         times = [max(self._gets[0][0], self._next_get_at)] if self._gets else []
@@ -259,14 +259,14 @@ class Planner:
         return max(self._hold_until, min(times, default=math.inf))
 
     def without_list(self, noun: str) -> str:
-        """Return the message about how resources are polled if the caller may not list them."""
+        """Return the message about how resources are polled if the caller is not allowed to list them."""
         return (
             f"List returns 1000 {noun}s in one call; polling each of {len(self)} by Get instead, spread over the "
             "poll interval."
         )
 
     def lag(self, now: float) -> float:
-        """Age of the oldest response in seconds: how late an end may be noticed."""
+        """Age of the oldest response in seconds: the maximum delay in noticing an end."""
         times = [watched.answered_at for watched in self._watched.values() if watched.job is not None]
         return now - min(times, default=now)
 
@@ -407,13 +407,13 @@ class Planner:
             began_at=now,
             # "After" excludes the time itself, which the service may have rounded.
             created_after=min(created) - timedelta(seconds=1) if created else None,
-            # A few jobs of unknown creation time are not worth listing all jobs of the account.
+            # For a few jobs of unknown creation time, listing all jobs of the account is not worthwhile.
             pages_left=math.inf if created else math.ceil(len(unseen) / PAGE_SIZE),
             unseen=unseen,
         )
 
     def _poll_by_get(self, identifiers: Iterable[str], now: float) -> None:
-        """Poll new jobs soon, and the others evenly, each before its interval has passed again."""
+        """Poll new jobs soon, and spread the others evenly, each within its interval."""
         self._arrivals_at = math.inf
         self._get_soon(self._fresh, now, gap=_GET_SECONDS)
         for identifier in identifiers:
@@ -463,7 +463,7 @@ class Planner:
     def _slow_down(self, now: float) -> None:
         if now >= self._hold_until and self._watched:  # concurrent calls that are throttled count once
             paces = [watched.pace for watched in self._watched.values()]
-            # One level more than reaches the ceiling, since each round tries one level less.
+            # One level above the one that reaches the ceiling, since each round tries one level less.
             slowest = max(math.ceil(math.log2(pace.ceiling / pace.interval)) + 1 for pace in paces)
             self._level = min(self._level + 1, max(_LEVELS, slowest))
             self._level_at = now

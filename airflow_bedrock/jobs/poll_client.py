@@ -1,4 +1,4 @@
-"""The client of the poll loop, with threads of its own, and the meaning of an error of a poll.
+"""The client of the poll loop, with its own threads, and the meaning of a poll's error.
 
 A client takes time to create, and its objects take time in every full pass of the garbage collector, which blocks the
 event loop: 31,000 objects for Bedrock's whole service model. So all kinds of resources share one client, and it loads
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CALLS_AT_ONCE = 4
 CALL_SECONDS = 120.0
-"""After this time a call has failed. Its thread may read on: botocore limits only the time without a byte."""
+"""After this time a call has failed. Its thread may keep reading: botocore limits only the time without a byte."""
 
 # One attempt per call: the planner polls again anyway, and must see throttling to slow all polls down.
 _CLIENT_CONFIG = Config(
@@ -47,7 +47,7 @@ _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationExcep
 
 
 class PollClient:
-    """Makes the calls, in threads of its own."""
+    """Makes the calls, in its own threads."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -58,14 +58,14 @@ class PollClient:
     async def send(self, resource: Resource, call: Call) -> Any:
         """Make the call. Return one resource for GetJob; for ListJobs, a page of them and the token of the next page.
 
-        :raises TimeoutError: there is no whole response after two minutes.
+        :raises TimeoutError: the response is not complete after two minutes.
         """
         try:
             async with asyncio.timeout(CALL_SECONDS) as limit:
                 return await self._send(resource, call)
         except TimeoutError as error:
             if limit.expired():
-                raise TimeoutError(f"no whole response within {CALL_SECONDS:g} s") from error
+                raise TimeoutError(f"no complete response within {CALL_SECONDS:g} s") from error
             raise
 
     async def _send(self, resource: Resource, call: Call) -> Any:
@@ -114,7 +114,7 @@ class _PollHook(BedrockHook):
 class _PollFiles(JSONFileLoader):
     """Reads botocore's files, and decodes of the two large ones only what polls need.
 
-    Whole, they are 28,000 objects: enough to bring a full pass of the garbage collector, although they are freed.
+    In full, they are 28,000 objects: enough to trigger a full pass of the garbage collector, although they are freed.
     """
 
     def load_file(self, file_path: str) -> Any:

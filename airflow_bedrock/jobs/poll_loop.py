@@ -1,6 +1,6 @@
 """The loop that watches all resources of one connection and region, for every trigger of the process.
 
-It sends the requests that the planner of each kind (:mod:`airflow_bedrock.jobs.planner`) asks for, and wakes only the
+It sends the requests that the planner of each kind (:mod:`airflow_bedrock.jobs.planner`) returns, and wakes only the
 triggers with news. All kinds share its threads and its client. Requests are sent, and responses read, in threads: a
 response about 1000 jobs would block the event loop for tens of milliseconds, and the creation of a client for hundreds.
 """
@@ -89,7 +89,7 @@ class Watch(Generic[T]):
 
 
 class _Kind:
-    """What is polled together: one kind of resource, or the queue for its quota."""
+    """A group that is polled together: one kind of resource, or the queue for its quota."""
 
     def __init__(self, resource: Resource, planner: Planner | QuotaQueue) -> None:
         self.resource = resource
@@ -182,7 +182,7 @@ class PollLoop:
             _report()
 
     async def _run(self) -> None:
-        """Poll and deliver until cancelled; an error of the loop's own ends it, and all watchers get it."""
+        """Poll and deliver until cancelled; an error in the loop itself ends it, and all watchers get the error."""
         # The log lines below are not about the trigger in whose context this task was started.
         structlog.contextvars.clear_contextvars()
         try:
@@ -265,7 +265,7 @@ class PollLoop:
         return max((planner.lag(now) for planner in self._planners()), default=0.0)
 
     def _log_trouble(self, kind: _Kind, call: Call, trouble: Trouble, error: Exception) -> None:
-        """Log once that List was refused, and what to allow; log the number of other errors every five minutes."""
+        """Log once that List was refused and what to allow; log the number of other errors every five minutes."""
         resource = kind.resource
         if isinstance(call, ListJobs) and trouble is Trouble.REFUSED:
             if kind.refusal_logged:

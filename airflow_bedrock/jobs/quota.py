@@ -1,8 +1,8 @@
 """The queue of tasks that wait for the account's quota of jobs: it decides which one to wake when a job ends.
 
-The service does not say what the quota is. It is known how many jobs ran when it refused another one: when fewer run,
-there is a slot. Times are seconds of any monotonic clock, except those that survive a restart of the triggerer, which
-are of the wall clock.
+The service does not say what the quota is. The number of jobs that ran when it refused another one is known: when fewer
+run, there is a slot. Times are seconds of any monotonic clock, except wall-clock times that survive a restart of the
+triggerer.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class _Poll:
 class QuotaQueue:
     """The tasks that wait for a slot, and the number of running jobs. Pure: it plans calls and processes responses.
 
-    The first task in the queue retries now and then although no job has ended: the quota may have been raised, or a
-    slot may have become free before the running jobs were counted.
+    The first task in the queue retries now and then even if no job has ended: the quota may have been raised, or a slot
+    may have become free before the running jobs were counted.
 
     :param jitter: a factor around 1 for each count.
     """
@@ -150,13 +150,13 @@ class QuotaQueue:
         return ListJobs(None, poll.token, status=poll.statuses[0])
 
     def wakes_at(self) -> float:
-        """When :meth:`next` has a call again, unless something happens before."""
+        """When :meth:`next` will have a call, unless something happens earlier."""
         if self._poll is not None:
             return math.inf if self._poll.in_flight else -math.inf
         return self._poll_at if self._waiting else math.inf
 
     def without_list(self, noun: str) -> str:
-        """Return the message about how tasks wait if the caller may not list the resources that fill the quota."""
+        """Return the message about how tasks wait if the caller is not allowed to list what fills the quota."""
         return (
             f"The number of running {noun}s is unknown, so the first of the {len(self)} tasks that wait for the quota "
             "tries to make its own once per poll interval."
@@ -187,7 +187,7 @@ class QuotaQueue:
         return self._turns(now)
 
     def failed(self, call: Call, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
-        """Process a failed call. If the caller may not list, the first task in the queue retries once per interval."""
+        """Process a failed call. Without access to List, the first task in the queue retries once per interval."""
         self._poll = None
         if trouble is Trouble.THROTTLED:
             self._poll_at = max(self._poll_at, now + _THROTTLED * self._interval())
@@ -226,9 +226,9 @@ class QuotaQueue:
         return 0 if self._woken or now - self._refused_or_woken_at < self._retry_pause(first) else 1
 
     def _retry_pause(self, first: Refusal) -> float:
-        """Return the seconds until the first task retries although no job has ended: few if ends cannot be seen.
+        """Return the seconds until the first task retries even if no job has ended: few if ends cannot be seen.
 
-        Otherwise as long as it has waited until its last refusal, which a queue made anew for it knows too.
+        Otherwise the time that it had waited at its last refusal, which a new queue knows too.
         """
         if not self._room or self._running is None:
             return self._interval()

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(job, Job):
         raise AirflowException(
             f"There is no customization job {arguments.job} in region {hook.conn_region_name}. Check the region, the "
-            "account, and the name: BedrockModelCustomizationOperator adds a digest to its job_name."
+            "account and the name: BedrockModelCustomizationOperator adds a digest to its job_name."
         )
     report = described(job, S3Hook(arguments.aws_conn_id, region_name=arguments.region))
     report["console_url"] = local_page(hook.conn.meta.endpoint_url, job.arn) or resource_url(job.arn)

@@ -1,8 +1,8 @@
 """A note in Airflow's task state store about what an earlier try of the task requested; a Clear keeps the store.
 
-The names are the state: if the store is missing (before Airflow 3.3), does not respond or was emptied, they decide
-alone. The note has what no name has: the account, region and environment of the request, and the requested name, if it
-renders differently in each try.
+The names are the state: if the store is missing (before Airflow 3.3), does not respond or was emptied, they alone
+decide. The note has what a name cannot have: the account, region and environment of the request, and the requested
+name, in case it renders differently in each try.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Note(msgspec.Struct, frozen=True):
 
 
 class RequestNote:
-    """The note that a try leaves for the next one: what it requested, and where. Never raises for an error of Airflow.
+    """The note that a try leaves for the next one: what it requested, and where. Never raises for an Airflow error.
 
     :param store: Airflow's ``task_state_store``; None if this Airflow has no such store.
     :param place: the account and region of this try.
@@ -67,7 +67,7 @@ class RequestNote:
     def check_place(self) -> None:
         """Check that no earlier try of this ask requested a job elsewhere, or under names of another environment.
 
-        :raises BedrockFatalError: an earlier try did, and its job cannot be seen from here.
+        :raises BedrockFatalError: an earlier try did, and this connection does not show its job.
         """
         before, here = self._before, self._note("")
         if before is None or (before.place, before.environment) == (here.place, here.environment):
@@ -78,12 +78,12 @@ class RequestNote:
             f"now lead to {here.where(environment=renamed)}"
         )
         if not self._is_of_ask(before):
-            log.warning("An earlier ask made %s %s. It may run on and be billed", self._noun, elsewhere)
+            log.warning("An earlier ask made %s %s. It may still run and be billed", self._noun, elsewhere)
             return
         raise BedrockFatalError(
-            f"An earlier try of this task requested {self._noun} {elsewhere}. It may run on and be billed; this try "
-            f"made none and spent nothing. Change that back and clear this task to adopt that {self._noun}; or stop it "
-            "there, and clear this task to make another one here."
+            f"An earlier try of this task requested {self._noun} {elsewhere}. It may still run and be billed; this "
+            f"try made none and spent nothing. Change that back and clear this task to adopt that {self._noun}; or "
+            "stop it there, and clear this task to make another one here."
         )
 
     def _is_of_ask(self, note: _Note) -> bool:

@@ -49,10 +49,10 @@ def describe_data(
     """Return what identifies the content of each location, however it was uploaded.
 
     :param folders: which of the URIs may be prefixes, such as those of invocation logs.
-    :param ignore_denied: identify a location that the caller may not read by its URI only: the job's role may still
-        read it, but a change of its content is not noticed.
+    :param ignore_denied: identify a location that the caller is not allowed to read by its URI only: the job's role may
+        still read it, but a change of its content is not noticed.
     :raises LocationError: there is no object.
-    :raises BedrockError: the caller may not read it; a new permission takes a while to be known everywhere.
+    :raises BedrockError: the caller is not allowed to read it; a new permission takes a while to take effect.
     """
 
     def describe(uri: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _content(client: S3Client, bucket: str, key: str, head: Mapping[str, Any]) -
 
 
 def _digest(client: S3Client, bucket: str, key: str, etag: str) -> str:
-    """Read an object, which must not change meanwhile, and return the digest of its bytes."""
+    """Read an object, which must not change while it is read, and return the digest of its bytes."""
     digest = hashlib.blake2b(digest_size=20)
     with closing(client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]) as body:
         for chunk in body.iter_chunks(1 << 20):
@@ -135,7 +135,7 @@ def _describe_folder(s3: S3Hook, uri: str) -> dict[str, Any]:
 
 
 def check_buckets(s3: S3Hook, uris: Iterable[str], region: str | None) -> None:
-    """Check that the buckets exist in the job's region, as far as the caller has access.
+    """Check that the buckets to which the caller has access exist in the job's region.
 
     :raises LocationError: one does not exist, or is in another region.
     """

@@ -22,7 +22,7 @@ from airflow_bedrock.jobs.resources import Resource
 class Service:
     """The operations of a declared resource. Each method raises botocore's ClientError or BotoCoreError.
 
-    A resource that is identified by its ARN is found in the region of the ARN, wherever the connection leads by now.
+    A resource that is identified by its ARN is found in the ARN's region, even if the connection now has another one.
 
     :param resource: the kind of resource.
     :param hook: the hook for the calls.
@@ -71,7 +71,7 @@ class Service:
         return [seen for page in pages for seen in self.resource.listed(page)]
 
     def list_running(self) -> list[Seen]:
-        """Return all that can be stopped, each once, although statuses may change between the Lists."""
+        """Return all that can be stopped, each once, even if statuses change between the Lists."""
         found = [seen for status in self.resource.running for seen in self.list_all(status=status)]
         return list({seen.arn: seen for seen in found}.values())
 
@@ -125,7 +125,7 @@ class Service:
     def can_retry(self, error: BaseException) -> bool:
         """Whether another call may succeed; after an error about credentials, a new client makes it.
 
-        The connection may have new ones by then.
+        The connection may have new credentials then.
         """
         if is_about_credentials(error):
             self.hook.forget_client()

@@ -54,7 +54,7 @@ def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
             if found and all(one["status"] == "ASSOCIATED" for one in found):
                 return
             time.sleep(_PAUSE)
-    raise BedrockError(f"{what} takes longer than {_POLLS * _PAUSE:.0f} s. No copy was made; another try continues.")
+    raise BedrockError(f"{what} takes longer than {_POLLS * _PAUSE:.0f} s. No copy was made; a retry continues.")
 
 
 def unshare(hook: BedrockHook, name: str) -> None:

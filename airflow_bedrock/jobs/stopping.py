@@ -27,7 +27,7 @@ _TRANSIENT_SECONDS = 60.0  # how long a transient error is retried
 class NotYetError(Exception):
     """The service refuses to stop or delete a resource for now; a retry may succeed.
 
-    :param seconds: how long retries may help, from the first try on.
+    :param seconds: how long retries may help, counted from the first one.
     :param final: what to report if all retries fail: a sentence.
     :param transient: whether the error is transient: a caller that blocks nothing may retry for longer.
     """
@@ -65,7 +65,7 @@ def _tried(attempt: Callable[[], str], patient: bool) -> str:
 def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
     resource, job = service.resource, f"{service.resource.noun.capitalize()} {job_arn}"
     if resource.stop_operation is None:
-        return f"{job} runs on and {resource.billed}: Bedrock has no operation that stops a {resource.kind}."
+        return f"{job} still runs and {resource.billed}: Bedrock has no operation that stops a {resource.kind}."
     stopping = f"{job} {resource.stopping}; {resource.stopped}."
     try:
         service.stop(job_arn)
@@ -82,7 +82,7 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
         if found.status == "Stopping":
             return stopping
         if found.outcome is not Outcome.RUNNING and not resource.lasts:
-            return f"{job} had ended already: {found.status}."
+            return f"{job} had already ended: {found.status}."
         if not resource.stop_seconds or again or not _cannot_yet(error):
             return message
         if found.outcome is not Outcome.RUNNING:  # it is in service by now
@@ -109,7 +109,7 @@ def _not_shown(service: Service, job: str) -> NotYetError:
     if service.resource.is_for_good(job):
         message = (
             f"{noun.capitalize()} {job} was NOT stopped, and may run and be billed on: connection "
-            f"{service.hook.aws_conn_id} does not show it, and may lead to another account by now. Stop it in the AWS "
+            f"{service.hook.aws_conn_id} does not show it, and may now lead to another account. Stop it in the AWS "
             "console if it is not needed."
         )
     else:
@@ -137,8 +137,8 @@ def stop_unless_others_wait(
     The job's tags name the tasks that may wait. If a task's state or the tags cannot be read, the job is kept. Never
     raises for an error of AWS or of Airflow.
 
-    A sensor is not a waiter itself: it represents the one task of its DAG run that requested the job and does not wait
-    for it. If several tasks did, it is unknown which one the sensor represents.
+    A sensor is not itself a waiter: it represents the one task of its DAG run that requested the job and does not wait
+    for it. If several tasks did, the sensor could represent any of them.
 
     :param own_run_only: stop it only if this DAG run requested it.
     :param leaving: the tags by which ``waiter``, which continues without the job, leaves it to other waiters. They are
@@ -174,13 +174,13 @@ def _stop_unless_others_wait(
     of_run = [other for other in known if other and (other.dag_id, other.run_id) == (waiter.dag_id, waiter.run_id)]
     if own_run_only and not of_run:
         not_ours = "this DAG run did not request it" if known else "no tag says that this DAG run requested it"
-        return f"{noun} {job_arn} runs on and {resource.billed}: {not_ours}."
+        return f"{noun} {job_arn} still runs and {resource.billed}: {not_ours}."
     mine = [other for other in of_run if other.is_same_task(waiter)] or [w for w in of_run if w.until == "run"]
     if len(mine) > 1:
         mine = []
     for other in known:
         if other not in mine and (why := why_kept(other, lasts=resource.lasts)):
-            kept = f"{noun} {job_arn} runs on and {resource.billed}: {why}."
+            kept = f"{noun} {job_arn} still runs and {resource.billed}: {why}."
             return _leave(service, job_arn, waiter, leaving, kept) if leaving else kept
     return _stop(service, job_arn)
 
@@ -237,9 +237,9 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
     """Delete the resource with this ARN or name, and wait until it is gone; do nothing if it does not exist.
 
     :param delay: seconds between two tries or polls.
-    :param max_polls: maximum number of tries while it cannot be deleted yet, and of polls until it is gone.
+    :param max_polls: maximum number of tries until it can be deleted, and of polls until it is gone.
     :raises BedrockFatalError: the service rejected it.
-    :raises BedrockError: it was not gone in time, or a transient error occurred.
+    :raises BedrockError: it was not deleted in time, or a transient error occurred.
     """
     resource, name = service.resource, f"{service.resource.noun.capitalize()} {identifier}"
     accepted = False
@@ -256,11 +256,11 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
             time.sleep(delay)
     except CALL_ERRORS as error:
         kind = kind_of(error)
-        what = "is being deleted, but whether it is gone could not be read" if accepted else "was not deleted"
-        remedy = "delete it in the AWS console" if kind is BedrockFatalError else "another try continues the deletion"
+        what = "is being deleted, but could not be checked" if accepted else "was not deleted"
+        remedy = "delete it in the AWS console" if kind is BedrockFatalError else "a retry continues the deletion"
         raise kind(f"{name} {what}. It {resource.billed}; {remedy}: {error}") from error
     raise BedrockError(
-        f"{name} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try continues "
+        f"{name} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; a retry continues "
         "the deletion."
     )
 

@@ -3,7 +3,7 @@
 A crash at any line leaves nothing to clean up. Before the call nothing exists; after it the job has the derived name
 and token, by which the next try finds it. Nothing is recorded in between, so no record can be lost.
 
-What this module says of jobs holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+What this module says about jobs holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _POLLS = 3  # until a contradictory response counts, such as a completed job wit
 _PAUSE = 2.0  # seconds between them
 _POLLS_UNTIL_MISSING = 5  # within SECONDS_UNTIL_MISSING
 _SIBLINGS_SECONDS = 60.0  # within which the other map indexes of a cleared task request their jobs
-_ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a new role is known everywhere within about a minute
+_ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a new role takes effect everywhere within about a minute
 
 
 # The messages for a request that Bedrock has not accepted.
@@ -49,8 +49,8 @@ _REFUSALS = {
     "Bedrock said: {error}",
     Remedy.RETRY: "Bedrock did not confirm the request for {job}: {error}. If Bedrock accepted it, the next try of "
     "this task finds that {noun} by its name and pays for no other.",
-    Remedy.MODEL_NAME_IN_USE: "The custom model name for {job} is in use, by another model or by a job that will make "
-    "it; nothing was created or spent. Choose another custom_model_name, or delete that model: {error}",
+    Remedy.MODEL_NAME_IN_USE: "The custom model name for {job} is in use by another model, or by a job that will make "
+    "one; nothing was created or spent. Choose another custom_model_name, or delete that model: {error}",
     Remedy.CREDENTIALS: "Bedrock refused the credentials for {job}; nothing was created or spent. A retry uses the "
     "connection's credentials at that time: {error}",
     Remedy.NONE: "Bedrock refused the request for {job}; nothing was created or spent: {error}",
@@ -62,9 +62,9 @@ class NoSlotError(BedrockError):
 
 
 class NoTagError(BedrockError):
-    """What was requested before has as many tags as Bedrock allows, so none can name this task as waiting for it.
+    """The earlier job has as many tags as Bedrock allows, so none can name this task as waiting for it.
 
-    :param found: what was requested before, and is not adopted.
+    :param found: the earlier job or resource, which is not adopted.
     """
 
     def __init__(self, message: str, found: Seen) -> None:
@@ -130,7 +130,7 @@ class Submission(EarlierJobs):
     _superseded: list[Seen] = field(default_factory=list, init=False)
 
     def find_or_create(self) -> Seen:
-        """Return the requested job, and stop the jobs of earlier asks that no task waits for any more.
+        """Return the requested job, and stop the jobs of earlier asks that no task waits for.
 
         :raises DryRunError: in a dry run, something would be created.
         :raises NoSlotError: the quota of jobs is used up.
@@ -149,7 +149,7 @@ class Submission(EarlierJobs):
             try:
                 self._stop_superseded(job)
             except BedrockError as error:  # the requested job exists nevertheless
-                log.warning("A job that an earlier ask of this task has adopted may run on and be billed: %s", error)
+                log.warning("A job that an earlier ask of this task adopted may still run and be billed: %s", error)
         return job
 
     def _find_or_create(self) -> Seen:
@@ -220,7 +220,7 @@ class Submission(EarlierJobs):
             case Decision.CLASH | Decision.UNKNOWN:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             case Decision.SUPERSEDE:
-                self._check_account()  # a request that must fail fails before another job is stopped for it
+                self._check_account()  # a request that cannot succeed fails before another job is stopped for it
                 _ = self._listed
                 self._supersede(found)
         return None
@@ -246,7 +246,7 @@ class Submission(EarlierJobs):
             kind = BedrockFatalError if settled and remedy_for_error(error) is Remedy.NONE else BedrockError
             raise kind(
                 f"Bedrock did not confirm {resource.update_operation} for {self._noun} {found.arn}. It serves its "
-                f"former model, unless the response was lost, or somebody has changed or deleted it since; another try "
+                f"former model, unless the response was lost, or somebody has changed or deleted it since; a retry "
                 f"reads it again: {error}"
             ) from error
         return ResourceState(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
@@ -269,7 +269,7 @@ class Submission(EarlierJobs):
             )
 
     def _join(self, found: Seen) -> None:
-        """Add the tag that names this task as waiting too. Without it, the maker of the job could stop it meanwhile.
+        """Add the tag that names this task as also waiting. Without it, the task that made the job could stop it.
 
         :raises NoTagError: it has as many tags as it can have.
         """
@@ -287,7 +287,7 @@ class Submission(EarlierJobs):
                     raise NoTagError(
                         f"{self._noun.capitalize()} {found.arn} has as many tags as Bedrock allows, so none can name "
                         f"this task as waiting for it: it was not adopted. This try made no {self._noun} and spent "
-                        "nothing. Give fewer tags of your own, or let fewer tasks request it at the same time.",
+                        "nothing. Set fewer tags, or let fewer tasks request it at the same time.",
                         found,
                     ) from error
             self.note.write(found.name)
@@ -309,7 +309,7 @@ class Submission(EarlierJobs):
         if self._is_of_ask(found):
             raise BedrockFatalError(
                 f"{self._noun.capitalize()} {found.arn} has completed for an earlier try of this task, but its model "
-                "is gone. This try made no other and spent nothing: clear this task to make it again."
+                "no longer exists. This try made no other and spent nothing: clear this task to make it again."
             )
         return None
 
@@ -327,7 +327,7 @@ class Submission(EarlierJobs):
         if job is None or not job.model_arn:
             raise BedrockError(
                 f"Bedrock says that {self._noun} {found.arn} has completed, but not which model it made. This try made "
-                "no other and spent nothing; another try reads it again."
+                "no other and spent nothing; a retry reads it again."
             )
         return None
 
@@ -339,12 +339,12 @@ class Submission(EarlierJobs):
         job = f"{self._noun.capitalize()} {found.arn}"
         if self.superseded == "fail":
             raise BedrockFatalError(
-                f"{job} runs for an earlier ask of this task, and the request has changed. It runs on and "
+                f"{job} was made for an earlier ask of this task, and the request has changed. It still runs and "
                 f"{self._resource.billed}; this try made no other. Stop it, or set superseded='stop' or 'keep', and "
                 "clear this task."
             )
         if self.superseded == "keep":
-            log.warning("%s of an earlier ask runs on and %s, since superseded='keep'", job, self._resource.billed)
+            log.warning("%s of an earlier ask still runs and %s: superseded='keep'", job, self._resource.billed)
             return
         log.warning("The request has changed since %s %s was made.", self._noun, found.arn)
         self._superseded.append(found)
@@ -365,7 +365,7 @@ class Submission(EarlierJobs):
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
 
     def _own_listed(self) -> Seen | None:
-        """Return the job of an earlier try of this ask, whatever its name; None too if the jobs cannot be listed."""
+        """Return the job of an earlier try of this ask, whatever its name; None if there is none or List fails."""
         try:
             _ = self._listed
         except BedrockError:
@@ -430,7 +430,7 @@ class Submission(EarlierJobs):
     def _create(self, generation: int) -> Seen:
         name = self.identity.job_name(generation)
         self._check_account()
-        # Otherwise its name would be the same; and without a note that can be read, nothing was requested.
+        # Otherwise its name would be the same; and if the store can be read and has no note, nothing was requested.
         hidden = self.identity.reuse == "dag" and not self.identity.exact and not self.note.readable
         if (own := self._shown_late(name, hidden=hidden)) is not None:
             return own
@@ -487,7 +487,7 @@ class Submission(EarlierJobs):
             raise type(error)(f"{error} {billed}") from error
 
     def _call(self, request: Mapping[str, Any]) -> str | None:
-        """Call Create; retry while a role is unknown, since a new one takes seconds to be known."""
+        """Call Create; retry while the role is unknown, since a new one takes seconds to take effect."""
         for pause in _ROLE_PAUSES:
             try:
                 return self.service.create(request)
@@ -545,14 +545,14 @@ class Submission(EarlierJobs):
             whose = "it was made for another request, in a run of the same id"
             remedy = (
                 "If that run was deleted, clear this task or trigger a run with another id. If another Airflow has the "
-                f"same [bedrock] environment, {self.identity.task_key.environment!r}, give each of them its own."
+                f"same [bedrock] environment, {self.identity.task_key.environment!r}, set a different one in each."
             )
         elif decision is not Decision.CLASH:
             whose = "an earlier ask or try of this task made it, for another request"
         else:
             whose = "another request made it" if not resource.lasts else "it serves another model"
         bill = (
-            f"It runs on and {resource.billed}; this try spent nothing."
+            f"It still runs and {resource.billed}; this try spent nothing."
             if found.outcome is Outcome.RUNNING or (resource.stop_operation and resource.lasts)
             else "Nothing was spent."
         )

@@ -12,7 +12,7 @@ TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", 
 
 
 def state_of(ti: Any) -> str | None:
-    """Return the present state of the task instance; None if it has none, as after a Clear.
+    """Return the current state of the task instance; None if it has none, as after a Clear.
 
     :raises LookupError: the task instance no longer exists.
     """
@@ -34,7 +34,7 @@ def run_exists(ti: Any) -> bool:
 
 
 def run_state(dag_id: str, run_id: str) -> str:
-    """Return the present state of the DAG run."""
+    """Return the current state of the DAG run."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)

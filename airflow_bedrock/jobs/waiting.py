@@ -1,6 +1,6 @@
 """Wait in a worker, and turn the end of a job into a result or an error.
 
-What this module says of jobs holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+What this module says about jobs holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Poller:
 
     :param job_identifier: the job's ARN or name.
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
-    :param exists: whether the job is known to exist: the service may not show a new one at once.
+    :param exists: whether the job is known to exist: the service may take a while to show a new one.
     :param goes_on: whether it continues a wait that began elsewhere: then only the end is logged.
     :param say: called with a line for each change of the job.
     """
@@ -114,7 +114,7 @@ class Poller:
             return
         where = f"in region {self._service.hook.at(self.job_identifier).conn_region_name}"
         elsewhere = (
-            f"If connection {self._service.hook.aws_conn_id} leads to another account by now, it may run there and be "
+            f"If connection {self._service.hook.aws_conn_id} now leads to another account, it may run there and be "
             "billed. "
             if resource.is_for_good(self.job_identifier)
             else ""
@@ -128,7 +128,7 @@ def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job in an unknown state."""
     return (
         f"The state of Bedrock {resource.kind} {job_identifier} is unknown: {why}. The {resource.noun} was not "
-        "stopped; it may still run and be billed. Another try waits for it again."
+        "stopped; it may still run and be billed. A retry waits for it again."
     )
 
 
@@ -148,7 +148,7 @@ def wait_for(
     :param delay: seconds between two polls.
     :param max_polls: maximum number of polls; None for no limit.
     :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never.
-    :raises BedrockError: given up; the job may still run.
+    :raises BedrockError: the wait ended, and the job may still run.
     :raises MissingError: the job does not exist.
     """
     poller = Poller(service, job_arn, no_response_timeout, exists=True)
@@ -167,16 +167,16 @@ def wait_for(
 def given_up(resource: Resource, job_arn: str, when: str, state: str = "still runs") -> BedrockError:
     """Return the error of a wait that ended while the job still runs."""
     return BedrockError(
-        f"{resource.noun.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; another "
-        "try of this task adopts it and waits again."
+        f"{resource.noun.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; a retry of "
+        "this task adopts it and waits again."
     )
 
 
-_POLLS = 5  # number of polls that may find it running nevertheless
+_POLLS = 5  # number of polls that may still find it running
 
 
 def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_timeout: float) -> Seen:
-    """Return the job that the trigger's event is about, in its present state: it no longer runs.
+    """Return the job of the trigger's event in its current state: it no longer runs.
 
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :raises MissingError: there is no such job.
@@ -197,7 +197,7 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
         # The service may return an older state, or be busy: then poll again.
         running += job is not None
         if job is not None and running >= _POLLS:
-            why = f"the triggerer read that {message}, the worker that it is {job.status}"
+            why = f"the triggerer read that {message}, but the worker reads that it is {job.status}"
             raise BedrockError(unknown_state(service.resource, identifier, why))
         time.sleep(next(pauses))
     return job

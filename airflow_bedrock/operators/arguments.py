@@ -50,12 +50,12 @@ def optional(rule: Rule) -> Rule:
 def text(value: Any) -> str:
     """Accept non-empty text."""
     if not isinstance(value, str) or not value:
-        raise ValueError("must be text, and not empty")
+        raise ValueError("must be non-empty text")
     return value
 
 
 def flag(value: Any) -> bool:
-    """Accept True or False, their text from a template, and 0, 1 and None, as Python does."""
+    """Accept True, False, 0, 1 and None, as Python does, and the text that a template renders for True or False."""
     if value is None or isinstance(value, int):
         return bool(value)
     known = {"true": True, "false": False}.get(str(value).strip().lower())
@@ -193,4 +193,4 @@ NAME_TEXT = "1 to 63 letters and digits, with single dashes or underscores betwe
 DEPLOYMENT_NAME = named(member("bedrock", "CreateCustomModelDeployment", "modelDeploymentName", NAME_TEXT))
 MODEL_ARN = member("bedrock", "CreateCustomModelDeployment", "modelArn", "the ARN of a custom model")
 POLLS: Mapping[str, Rule] = {"waiter_delay": DELAY, "waiter_max_attempts": whole(1)}
-"""Of an operator that has its own limit."""
+"""The rules for an operator with its own limit."""

@@ -132,7 +132,7 @@ class AwsOperator(BaseOperator):
         }
 
     def _connection_of(self, arn: str = "") -> dict[str, Any]:
-        """Return the connection for a trigger. Its region is that of the resource, also if the connection is edited.
+        """Return the connection for a trigger. Its region is that of the resource, even if the connection is edited.
 
         :param arn: the resource's ARN; without it, the connection's region at this time.
         """
@@ -163,6 +163,6 @@ class AwsOperator(BaseOperator):
 
 
 class BedrockOperator(AwsOperator):
-    """One that calls Bedrock's control plane."""
+    """An operator that calls Bedrock's control plane."""
 
     hook: BedrockHook

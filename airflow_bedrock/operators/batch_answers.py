@@ -1,4 +1,4 @@
-"""Answers by batch inference as a task: for held-out sets that are large, at the price of a batch."""
+"""Answer large held-out sets by batch inference in a task, at batch prices."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _CREATE = "CreateModelInvocationJob"
 MIN_RECORDS = 100
 """Maximum records of a job, by the service's default quota."""
 _KEPT_AT_ONCE = 5000
-_KEPT = "What the jobs have answered is kept."
+_KEPT = "Answers received so far are kept."
 _NAMED = 20
-"""Maximum number of records that are named for each error."""
+"""Maximum number of records to list for each error."""
 
 
 _MODEL = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the ARN of a custom model or deployment"))
@@ -88,7 +88,7 @@ class _Work:
 
 @dataclass
 class _SoFar:
-    """What a task knows about its jobs, also after a wait in the triggerer."""
+    """What a task knows about its jobs, even after a wait in the triggerer."""
 
     chunk: int = 0
     job_arns: list[str] = field(default_factory=list)
@@ -100,9 +100,9 @@ class _SoFar:
 class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
     """Answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
-    Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
-    :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has, which then asks only the missing ones:
-    records that failed, and sets of fewer than 100 records, the minimum of a job.
+    Run it for each model, with the same ``test_data_uri``, ``answers_uri`` and parameters as
+    :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`, which then asks only what is missing: records
+    that failed, and sets of fewer than 100 records, the minimum of a job.
 
     A job is made once, and a retry adopts it. Records that have an answer are not asked again. If the task ends for
     good while it waits, it stops its job, unless others wait for it.
@@ -121,7 +121,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
     :param role_arn: the role that Bedrock assumes, to read the questions and write the answers.
     :param output_uri: the folder on S3 for the questions and answers of the jobs.
     :param answers_uri: the folder in which answers are kept.
-    :param job_name: the start of the jobs' names.
+    :param job_name: the prefix of the jobs' names.
     :param max_cost: US dollars: if the records without an answer may cost more, or no price is known, the task fails
         before it makes a job.
     :param records_per_job: maximum number of records in a job, at least 100; AWS's default quota is 50,000.
@@ -191,7 +191,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         return jobs.own_jobs.running_jobs_naming(self._service, self._waiter(task_key), task_key.environment)
 
     def _to_go_on(self, made: list[str]) -> str:
-        return f"{_KEPT} To go on, raise execution_timeout and clear this task."
+        return f"{_KEPT} To continue, raise execution_timeout and clear this task."
 
     def _go_on(self, context: Context, kill: KillSwitch, so_far: _SoFar, ended: Seen | None = None) -> dict[str, Any]:
         with self._work() as work:
@@ -259,7 +259,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             running = [self._service.find(arn) for arn in self._made_by_earlier_tries(task_key)]
         except jobs.aws_errors.CALL_ERRORS as error:
             raise kind_of(error)(
-                "A batch job of an earlier try may run on and be billed: AWS did not say which job that is. Allow "
+                "A batch job of an earlier try may still run and be billed, and could not be identified. Allow "
                 f"bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource. AWS said: {error}"
             ) from error
         if not running:  # otherwise the records would be read for nothing
@@ -296,13 +296,13 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         elif task_key.is_retry:
             found = self._submission.of_earlier_try()
         if found is None:
-            self.log.info("%d records are too few for a job: the evaluation asks them", missing)
+            self.log.info("%d records are too few for a job: the evaluation will ask them", missing)
             return None
         self._note(found, kill, context)
         return self._ended(found, kill, **asdict(so_far))
 
     def _cost_of(self, work: _Work, chunk: int) -> spend.ledger.Cost:
-        """Return what the job of a chunk may cost: each question without an answer, with the longest possible one."""
+        """Return the maximum cost of a chunk's job: each unanswered question, with the longest possible answer."""
         answered_by = work.inference.answered_by
         if (rate := work.inference.rate) is None:
             return spend.ledger.Cost(usd=None, unknown=f"No price is known for batch inference of {answered_by}.")
@@ -315,7 +315,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
     ) -> jobs.submission.Submission:
         task_key, chunk = task_key_of(context), so_far.chunk
         of_chunk = _of_chunk(task_key, chunk)
-        # Another task may ask the same records at the same time, with other ones answered already.
+        # Another task may ask the same records at the same time, when different ones already have answers.
         uri = join(self.output_uri, f"{work.content[:16]}-{of_chunk.who}.jsonl")
         key = {"s3EncryptionKeyId": self.kms_key_id} if self.kms_key_id else {}
         request: dict[str, Any] = {
@@ -325,7 +325,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             "modelInvocationType": "Converse",
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **key}},
-            # With the tags an orphan is found, and Airflow's role may stop it.
+            # By these tags an orphan is found, and Airflow's role is allowed to stop it.
             "tags": customization.tags.with_tags([], customization.tags.automatic_tags(task_key, __version__)),
         }
 
@@ -376,7 +376,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             named += [number] if len(named) < _NAMED else []
         if so_far.errors:
             self.log.warning(
-                "Records without an answer, by error: %s. The first of them, by their numbers: %s",
+                "Records without an answer, by error: %s. Numbers of the first ones: %s",
                 so_far.errors,
                 so_far.failed_records,
             )

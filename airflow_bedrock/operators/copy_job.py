@@ -27,13 +27,13 @@ _CREATE = "CreateModelCopyJob"
 class BedrockModelCopyOperator(StoredModelOperator):
     """Copy a custom model, once, to the region and account of ``region_name`` and ``aws_conn_id``.
 
-    If the model is in another account, give ``source_aws_conn_id``: the task shares the model with the account of
+    If the model is in another account, set ``source_aws_conn_id``: the task shares the model with the account of
     ``aws_conn_id`` (AWS RAM), copies it there, and ends the share when the copy has ended. Both accounts must be in one
     organization that allows sharing. If the model is encrypted with its own KMS key, the key's policy must let the
     copying account decrypt.
 
-    A copy job costs nothing, and cannot be stopped: if the task is ended meanwhile, the log says that it goes on.
-    The storage of the copy is billed each month until
+    A copy job costs nothing and cannot be stopped: if the task ends first, the log says that the job continues. The
+    storage of the copy is billed each month until
     :class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator` deletes it.
 
     Returns (XCom) the ARN of the copy; with ``wait_for_completion=False`` that of the copy job. Pushes ``result``:
@@ -43,10 +43,10 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     Every parameter is templated.
 
-    :param source_model_arn: the ARN of the custom model that is copied.
-    :param target_model_name: the start of the copy's name, or with ``ensure_unique_name=False`` all of it.
+    :param source_model_arn: the ARN of the custom model to copy.
+    :param target_model_name: the prefix of the copy's name, or with ``ensure_unique_name=False`` the whole name.
     :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region.
-    :param source_aws_conn_id: the Airflow connection to the account of the model, if it is another account.
+    :param source_aws_conn_id: the Airflow connection to the model's account, if that is another account.
     """
 
     kind = "airflow_bedrock.jobs.resources.copy_job:COPY_JOB"
@@ -100,7 +100,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
             if not rejected or self.source_aws_conn_id or owner == (account := self._account()):
                 raise
             raise type(error)(
-                f"{error} The model is in account {owner}, and the copy goes to {account}. Give source_aws_conn_id, a "
+                f"{error} The model is in account {owner}, and the copy goes to {account}. Set source_aws_conn_id to a "
                 f"connection to account {owner}: the task then shares the model while it is copied. Or share it in AWS "
                 "RAM, and clear this task."
             ) from error
@@ -116,8 +116,8 @@ class BedrockModelCopyOperator(StoredModelOperator):
         account = self._account()
         if account == Arn.of(self.source_model_arn).account:
             raise BedrockFatalError(
-                f"Connection {self.aws_conn_id} belongs to the account in which model {self.source_model_arn} is. No "
-                "copy was made. Remove source_aws_conn_id, or use an aws_conn_id of the account of the copy."
+                f"Connection {self.aws_conn_id} belongs to the account of model {self.source_model_arn}. No copy was "
+                "made. Remove source_aws_conn_id, or set aws_conn_id to a connection to the account of the copy."
             )
         jobs.sharing.share(
             self._source_of(self.source_model_arn), self._share_name(task_key), self.source_model_arn, account
@@ -143,7 +143,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
                     jobs.sharing.unshare(self._source_of(model_arn), name)
 
     def _result(self, found: Any, context: Context) -> Any:
-        source = found.model or self.source_model_arn  # of an earlier try, which may have copied another one
+        source = found.model or self.source_model_arn  # an earlier try may have copied another model
         self.log.info("Model %s has been copied to %s", source, found.model_arn)
         context["ti"].xcom_push(
             key="result",

@@ -1,4 +1,4 @@
-"""Delete a custom model, which is billed by the month until then."""
+"""Delete a custom model, whose storage is billed each month."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
     def execute(self, context: Context) -> None:
         """Delete the model.
 
-        :raises BedrockFatalError: the service rejected it, e.g. since a deployment still uses the model.
+        :raises BedrockFatalError: the service rejected it, e.g. because a deployment still uses the model.
         :raises BedrockError: a transient error occurred.
         """
         self._checked()
@@ -46,7 +46,7 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
         except jobs.aws_errors.CALL_ERRORS as error:
             raise kind_of(error)(
                 f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
-                "Deployments and provisioned throughput that use it have to be deleted first."
+                "First delete the deployments and provisioned throughput that use it."
             ) from error
         outcome = "was deleted; its storage is no longer billed" if existed else "does not exist: nothing to delete"
         self.log.info("Custom model %s %s", self.model_identifier, outcome)

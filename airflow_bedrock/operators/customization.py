@@ -68,8 +68,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
     ``request=``. Arguments override ``request``; two arguments for one member are refused. A member that is newer
     than this version goes into ``request`` or ``customization_job_kwargs``.
 
-    The request is checked against botocore's model of the service: literal values when the DAG is parsed, all of it
-    before the call.
+    The request is checked against botocore's model of the service: literal values when the DAG is parsed, the whole
+    request before the call.
 
     Returns the job's ARN. Pushes it as XCom ``job_arn`` as soon as the job exists and, if it waits, the result
     mapping of the completed job as XCom ``result`` (see
@@ -78,22 +78,22 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html
 
-    :param job_name: the start of the job's name; a digest follows. (templated)
-    :param custom_model_name: the start of the custom model's name; a digest follows. (templated)
+    :param job_name: the prefix of the job's name; a digest follows. (templated)
+    :param custom_model_name: the prefix of the custom model's name; a digest follows. (templated)
     :param role_arn: the role that Bedrock assumes to read the data and write the output. (templated)
     :param base_model_id: id or ARN of the foundation model, or ARN of a custom model. (templated)
     :param training_data_uri: S3 URI of the training data, a JSONL file. (templated)
     :param output_data_uri: S3 URI below which the job writes its metrics. (templated)
-    :param hyperparameters: by the names of the model's family; without them the service uses its
-        defaults. (templated)
-    :param ensure_unique_job_name: with False the two names are used as they are, without a digest; then there is no
-        next generation, and the task fails if the name is used up, for example by a failed job. (templated)
-    :param customization_job_kwargs: further members of the request by their API names: a mapping, or one as JSON or as
-        a template renders it. (templated)
-    :param wait_for_completion: wait for the job's end. (default: True)
+    :param hyperparameters: under the names that the model's family uses; without them the service uses its defaults.
+        (templated)
+    :param ensure_unique_job_name: False uses the two names unchanged, without a digest; then there is no next
+        generation, and the task fails if the name is used up, for example by a failed job. (templated)
+    :param customization_job_kwargs: further members of the request by their API names: a mapping, or its text as JSON
+        or as a template renders it. (templated)
+    :param wait_for_completion: wait for the job to end. (default: True)
     :param waiter_delay: seconds between two polls of the job. (default: ``[bedrock] poll_interval``, 60)
-    :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart; then the wait ends, and the job is left
-        running. By default, only ``execution_timeout`` limits the wait.
+    :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart; after these the wait ends, and the job
+        is left running. By default, only ``execution_timeout`` limits the wait.
     :param no_response_timeout: seconds without a response from the service after which the wait ends and the job
         is left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
@@ -112,30 +112,28 @@ class BedrockModelCustomizationOperator(PaidOperator):
         ``.yaml`` or ``.yml`` file, searched for as Airflow searches for template files (relative to the DAG file or to
         ``template_searchpath``), in the form of ``aws bedrock create-model-customization-job --cli-input-json``
         (``airflow-bedrock skeleton`` prints one). (templated)
-    :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
-        DAG), or ``never`` (each run and each Clear of the task pays for a new job; retries still do not). It decides
-        which jobs count, also those made with another value: ``dag`` takes a model that was made with ``run`` or
-        ``never``.
-        Needs ListModelCustomizationJobs, except for the first try of a task with ``run`` that is not mapped.
-        (templated)
+    :param reuse: where an equal request finds an existing job: ``run`` (default), ``dag`` (in all runs of the DAG), or
+        ``never`` (each run and each Clear of the task pays for a new job; retries still do not). Jobs that were made
+        with another value count too: ``dag`` takes a model that was made with ``run`` or ``never``. Needs
+        ListModelCustomizationJobs, except for the first try of a task with ``run`` that is not mapped. (templated)
     :param superseded: what to do with a running job of an earlier ask, if a person has cleared the task and the
         request has changed: ``stop`` it unless others may wait for it, ``keep`` it running, or ``fail``. (default:
         stop)
-    :param preflight: check before the call that the buckets exist in the job's region. False skips this check
-        together with ``content="ignore"``, for a worker that does not reach S3. (default: True)
-    :param content: ``identify`` reads the data before the call, so that changed data at the same URI makes another
-        job; ``ignore`` identifies the data by its URI only, for a caller that may not read it. (default: identify)
+    :param preflight: check before the call that the buckets exist in the job's region. False skips this check together
+        with ``content="ignore"``, for a worker that cannot reach S3. (default: True)
+    :param content: ``identify`` reads the data before the call, so that changed data at the same URI makes another job;
+        ``ignore`` identifies the data by its URI only, for a caller that is not allowed to read it. (default: identify)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, in addition to your own
         tags. (default: True)
     :param max_cost: maximum cost of the job in US dollars. The job is not created if the upper end of its estimate is
-        higher, or unknown; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
+        higher, or unknown; a job that is adopted or reused costs nothing. Requires reading the data. (default: no
         limit) (templated)
-    :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
-        DAG run times out; unless its tags name others that may wait for it. A lost worker or a Clear does not stop it:
-        the next try adopts it. (default: True)
+    :param stop_on_kill: stop the job when the task ends for good: a person marks it failed or successful, or the DAG
+        run times out. A job whose tags name other tasks that may wait for it keeps running. A lost worker or a Clear
+        does not stop it: the next try adopts it. (default: True)
     :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; takes precedence.
-    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
-        on, and a retry adopts it. (default: True)
+    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not retry. With False it keeps
+        running, and a retry adopts it. (default: True)
     :param quota_timeout: maximum seconds to wait for the account's quota of jobs. A task waits for it without a worker
         slot, and tries again when a job has ended. (default: a day)
     :param slot_timeout: the old name of ``quota_timeout``; warns.
@@ -210,7 +208,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         silence_limit: float | None = None,
         **kwargs: Any,
     ) -> None:
-        # Airflow requires that every templated argument is an attribute with its name before anything reads it.
+        # Airflow requires every templated argument to be an attribute of the same name before anything reads it.
         super().__init__(
             stop_on_kill=stop_on_kill if cancel_on_kill is None else cancel_on_kill,
             no_response_timeout=renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout),
@@ -267,7 +265,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         """Render the arguments, and the request's file if there is one.
 
         Airflow calls this for mapped tasks too, but ``render_template_fields`` only for others. ``template_ext`` would
-        take any argument that ends in ``.json`` for a file, an S3 URI too.
+        treat any argument that ends in ``.json`` as a file, even an S3 URI.
         """
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:  # not the content of an argument
@@ -285,7 +283,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return request
 
     def _check_read(self) -> None:
-        """Raise the error with which reading the request's file has failed."""
+        """Raise the error of reading the request's file."""
         if self._unread is not None:
             raise self._unread
 

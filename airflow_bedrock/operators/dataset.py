@@ -84,19 +84,19 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated, but for ``redact`` and the last one.
+    Every parameter except ``redact`` and the last one is templated.
 
-    :param source_uri: one file, on S3 or local, or with a slash at its end every file under it: JSON Lines, a JSON
+    :param source_uri: one file, on S3 or local, or every file under a folder that ends in a slash: JSON Lines, a JSON
         array, CSV, TSV or Parquet, each also as ``.gz`` and ``.zst``; a plain text file only as one file. Files that
         are not read are listed in the log and in the manifest.
     :param source_sql: with ``source_uri``: a query of DuckDB over the files, which are its table ``source``; with
         ``source_conn_id``: a query of that database.
     :param source_conn_id: the Airflow connection of a database; its rows are streamed.
-    :param source_manifests: URIs of ``manifest.json`` of datasets that were prepared earlier, the oldest first; such as
+    :param source_manifests: the ``manifest.json`` URIs of datasets that were prepared earlier, oldest first, such as
         ``prepare_period.output["manifest_uri"]`` of a mapped task.
     :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``, and not where a written file
         would replace the source.
-    :param base_model_id: id or ARN of the base model; says the record format, and the limits to check.
+    :param base_model_id: id or ARN of the base model; it decides the record format and the limits to check.
     :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
     :param record_format: a value of :class:`~airflow_bedrock.datasets.RecordFormat`; needed if the base model is
         unknown to this version or not given.
@@ -109,12 +109,12 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         default records with the same prompt.
     :param validation_fraction: fraction of the records for validation, 0 to 1; 0 writes no such file.
     :param test_fraction: fraction of the records held out for evaluation, 0 to 1; 0 writes no such file.
-    :param seed: a text or a whole number; another seed gives another split and another sample.
+    :param seed: text or a whole number; another seed gives another split and another sample.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
-    :param test_after: hold out the records of this time and later, and none before it; ``test_fraction`` must be 0.
-    :param on_conflict: which record is kept of those with the same question and different answers: ``first``, ``last``,
+    :param test_after: hold out the records of this time and later, and no earlier ones; ``test_fraction`` must be 0.
+    :param on_conflict: which record to keep of those with the same question and different answers: ``first``, ``last``,
         ``majority``; ``drop`` keeps none, ``fail`` fails the task.
-    :param near_duplicate_threshold: similarity, 0 to 1, from which only the first of two questions is kept, by
+    :param near_duplicate_threshold: keep only the first of two questions that are at least this similar, 0 to 1, by
         MinHash over their words; start with 0.8. None keeps both. Needs ``airflow-bedrock[prep]``.
     :param max_records: size of the sample, drawn by a hash of the prompt: the same data gives the same sample.
     :param max_records_per_class: maximum number of records with the same completion.
@@ -243,7 +243,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Prepare the data, and return its URIs.
 
-        :raises BedrockFatalError: no job could be made from the data or the settings.
+        :raises BedrockFatalError: no job can be made from this data or with these settings.
         :raises BedrockError: the storage failed with a transient error.
         """
         made, _ = self.prepare()
@@ -365,8 +365,8 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         with suppress(BedrockFatalError):  # it does not exist
             storage.etag(uri)
             self.log.warning(
-                "%s is not of this preparation: its records may be in the training data now. Delete it unless you "
-                "need it.",
+                "%s is from an earlier preparation: its records may now be in the training data. Delete it unless "
+                "you need it.",
                 uri,
             )
 
@@ -386,11 +386,11 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
                 "Choose another location"
             )
         if any(same(source, join(output, name)) for name in _FILES):
-            yield f"source_uri {source} would be replaced by a file written to output_uri. Name another location"
+            yield f"a file written to output_uri would replace source_uri {source}. Choose another location"
     if {"source_manifests", "output_uri"} <= found.keys():
         manifest = join(found["output_uri"], "manifest.json")
         if any(same(uri, manifest) for uri in found["source_manifests"] or ()):
-            yield f"{manifest} would be replaced by a file written to output_uri. Name another location"
+            yield f"a file written to output_uri would replace {manifest}. Choose another location"
     sources = ("source_uri", "source_conn_id", "source_manifests")
     if {*sources, "source_sql"} <= found.keys():
         if sum(found[name] is not None for name in sources) != 1:
@@ -405,7 +405,7 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_the_records(found: Mapping[str, Any]) -> Iterator[str]:
     if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
-        yield "give base_model_id, or record_format"
+        yield "set base_model_id or record_format"
     if {"validation_fraction", "test_fraction"} <= found.keys():
         try:
             check_fractions(found["validation_fraction"], found["test_fraction"])
@@ -414,7 +414,7 @@ def _of_the_records(found: Mapping[str, Any]) -> Iterator[str]:
     if {"time_field", "test_after"} <= found.keys() and (found["time_field"] is None) != (found["test_after"] is None):
         yield "time_field and test_after must be given together"
     if {"test_after", "test_fraction"} <= found.keys() and found["test_after"] and found["test_fraction"]:
-        yield "test_after says what is held out: set test_fraction to 0"
+        yield "test_after decides what is held out: set test_fraction to 0"
 
 
 def _settings(arguments: Mapping[str, Any]) -> Settings:
@@ -423,7 +423,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         rules = datasets.rules_for(base_model_id, arguments["customization_type"]) if base_model_id else None
     except DatasetError as error:
         if record_format is None:
-            raise DatasetError(f"{error}, or name the format that is to be written (record_format)") from error
+            raise DatasetError(f"{error}, or set record_format to the format to write") from error
         rules = None
     if rules and record_format is not None and rules.method.format != record_format:
         rules = None  # the user knows better what the model accepts
@@ -463,7 +463,7 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
     """Fetch the files of the manifests, in order; return them, and their entries for the manifest.
 
     :raises DatasetError: an object is not a manifest, or its preparation had other parameters.
-    :raises BedrockFatalError: a manifest does not exist, or may not be read.
+    :raises BedrockFatalError: a manifest does not exist, or cannot be read.
     :raises BedrockError: a file does not match its manifest: it is being prepared again.
     """
     from airflow_bedrock.datasets.manifest import Manifest  # here, since a DAG file does not need it
@@ -478,8 +478,8 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
             raise DatasetError(f"{uri}: {error}") from error
         if different := manifest.differences(parameters):
             raise DatasetError(
-                f"{uri} was prepared with a different {', '.join(different)} than this task has: prepare it again with "
-                "the same"
+                f"{uri} was prepared with a different {', '.join(different)}: prepare it again with the values of this "
+                "task"
             )
         facts.append({"uri": uri, "digest": manifest.digest, "sha256": hashlib.sha256(raw).hexdigest()})
         files += [(uri, split, manifest.files[split]) for split in Split if split in manifest.files]
@@ -489,15 +489,15 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
     for (uri, _, file), path in zip(files, paths, strict=True):
         if _described(path) != {"bytes": file.bytes, "sha256": file.sha256}:
             raise BedrockError(
-                f"{file.uri} is not what {uri} says. Nothing was written. Its period was being prepared again, or "
-                "somebody changed the file: another try reads both again; prepare the period again if it fails as well."
+                f"{file.uri} does not match {uri}. Nothing was written. Its period was being prepared again, or "
+                "somebody changed the file. A retry reads both again; if it fails too, prepare the period again."
             )
     found = [datasets.Source(file.uri, path, split) for (_, split, file), path in zip(files, paths, strict=True)]
     return found, {"sources": facts, "not_read": []}
 
 
 def _fetched(storage: Storage, uris: Sequence[str], folder: Path, *, listed: bool) -> list[Path]:
-    """Copy objects, several at once; the first alone, which makes the client that threads may share."""
+    """Copy objects in parallel, after the first one, which makes the client that the threads share."""
     from concurrent.futures import ThreadPoolExecutor
 
     copies = [folder / str(number) for number in range(len(uris))]

@@ -1,4 +1,4 @@
-"""Check training data in a task, for what a customization job would fail on, before it is paid for."""
+"""Check training data in a task for what would fail a customization job, before one is paid for."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NAMED = 5  # number of problems in the error
 def _file(value: Any) -> str:
     uri = file_uri(value)
     if uri.endswith("/"):
-        raise ValueError("must be one file, as a customization job takes it")
+        raise ValueError("must be one file, since a customization job takes one")
     return uri
 
 
 def _config(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError("must be a mapping, as invocationLogsConfig in the request")
+        raise ValueError("must be a mapping, like invocationLogsConfig in the request")
     return value
 
 
@@ -41,18 +41,18 @@ class BedrockDatasetCheckOperator(BedrockOperator):
     A problem fails the task without a retry, before a job is paid for. Duplicates, conflicts and overlaps are only
     counted. Record texts are neither logged nor pushed.
 
-    Returns (XCom) a mapping: ``ok``, ``records`` (of the training data), ``problems`` (their number by rule; those of
-    the dataset as a whole are ``dataset``), ``tokens_low`` and ``tokens_high`` (the estimated tokens of the training
-    data), ``duplicates``, ``conflicts``, ``overlaps``, and ``near_overlaps`` (None if they were not counted). The
-    XCom ``report`` has the report in Markdown, even if the task fails.
+    Returns (XCom) a mapping: ``ok``, ``records`` (of the training data), ``problems`` (their number by rule; under
+    ``dataset`` those of the dataset as a whole), ``tokens_low`` and ``tokens_high`` (the estimated tokens of the
+    training data), ``duplicates``, ``conflicts``, ``overlaps``, and ``near_overlaps`` (None if they were not counted).
+    The XCom ``report`` has the report in Markdown, even if the task fails.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated, but for the last one.
+    Every parameter except the last one is templated.
 
-    :param training_data_uri: one JSON Lines file, on S3 or local, or a folder, with a slash at its end, of model
-        invocation logs.
-    :param base_model_id: id or ARN of the base model; says the record format and the limits.
+    :param training_data_uri: one JSON Lines file, on S3 or local, or a folder of model invocation logs, ending in a
+        slash.
+    :param base_model_id: id or ARN of the base model; it decides the record format and the limits.
     :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
     :param validation_data_uri: the validation data, which counts towards the same limits.
     :param test_data_uri: held-out data; overlaps with the training data are counted.
@@ -61,8 +61,8 @@ class BedrockDatasetCheckOperator(BedrockOperator):
     :param near_overlap_threshold: count validation and test questions that are at least this similar, 0 to 1, to a
         training question; start with 0.8. None counts none. Needs ``airflow-bedrock[prep]``.
     :param media_sizes: ask S3 for the size of each image, video and document. (default: False)
-    :param fail_on_problems: False only reports.
-    :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
+    :param fail_on_problems: False only reports problems.
+    :param multiple_outputs: also push each value of the mapping as its own XCom. (default: True)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {

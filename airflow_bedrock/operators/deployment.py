@@ -53,9 +53,9 @@ def _replacing(value: Any) -> bool:
 class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     """Deploy a custom model for on-demand inference, once, however often the task runs.
 
-    A deployment that already has the name and the same model is adopted. A deployment costs nothing while it is not
-    called, but its stored model does. So neither the end of the task nor ``execution_timeout`` deletes it: a retry
-    adopts it.
+    A deployment that already has the name and the same model is adopted. A deployment costs nothing while nobody calls
+    it, but its stored model does. So neither the end of the task nor ``execution_timeout`` deletes it: a retry adopts
+    it.
 
     Returns (XCom) the deployment's ARN, which Converse and InvokeModel take as ``modelId``.
 
@@ -65,10 +65,9 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: the deployment's description. (templated)
     :param replace_model: if the deployment of that name serves another model, change it to this one: its ARN stays, and
-        the former model answers until then. Waits in a worker. (default: fail)
+        the former model answers until the change. Waits in a worker. (default: fail)
     :param waiter_delay: seconds between two polls, more than 0.
-    :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried
-        again.
+    :param waiter_max_attempts: maximum number of polls, at least 1; after these the task fails, and may be retried.
     """
 
     kind = "airflow_bedrock.jobs.resources.deployment:DEPLOYMENT"
@@ -142,7 +141,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
 
     @contextmanager
     def _may_be_gone(self) -> Iterator[None]:
-        yield  # unknown who made it: perhaps this task, whose retries cannot make another with the same token
+        yield  # perhaps this task made it, whose retries cannot make another with the same token
 
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):
@@ -165,7 +164,7 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
     :param deployment_arn: the deployment's ARN or name. A deployment named None needs its ARN, since a template that
         finds nothing renders None. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
-    :param waiter_max_attempts: maximum number of polls, both while it cannot be deleted yet and until it is gone.
+    :param waiter_max_attempts: maximum number of polls until it can be deleted, and as many until it is gone.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
@@ -184,7 +183,7 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
         """Delete the deployment.
 
         :raises BedrockFatalError: the service rejected it.
-        :raises BedrockError: it was not gone in time, or a transient error occurred.
+        :raises BedrockError: it was not deleted in time, or a transient error occurred.
         """
         self._checked()
         deployments = jobs.service.Service(jobs.deployment.DEPLOYMENT, self.hook)

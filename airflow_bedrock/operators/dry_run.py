@@ -124,7 +124,7 @@ class DryRun:
         ways, way = details.get("customizationsSupported", []), request.get("customizationType", "FINE_TUNING")
         status = details.get("modelLifecycle", {}).get("status", "ACTIVE")
         if ways and way not in ways:
-            yield "warning", f"Bedrock lists {', '.join(ways)} for it in {self._region}, and not {way}"
+            yield "warning", f"Bedrock lists {', '.join(ways)} for it in {self._region}, but not {way}"
         yield ("ok" if status == "ACTIVE" else "warning"), f"{status} in {self._region}"
 
     def _locations(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
@@ -156,22 +156,22 @@ class DryRun:
         try:
             found = denied(self.service.hook, request, self._region)
         except ValueError as error:
-            yield "unknown", f"{error}, so that its policies cannot be simulated"
+            yield "unknown", f"{error}, so its policies cannot be simulated"
             return
         except CALL_ERRORS as error:
-            yield "unknown", f"Allow iam:SimulatePrincipalPolicy and iam:GetRole to have them checked: {error}"
+            yield "unknown", f"allow iam:SimulatePrincipalPolicy and iam:GetRole to check them: {error}"
             return
         for principal, needed in found.items():
             if needed:
                 named = [f"{one.action} on {one.resource}" for one in needed]
-                yield "problem", f"{principal} may not: {'; '.join(named)}. Allow it."
+                yield "problem", f"{principal} is not allowed: {'; '.join(named)}. Allow it."
             else:
-                yield "ok", f"{principal} may do what the job needs, by its own policies"
+                yield "ok", f"the policies of {principal} allow what the job needs"
 
     def _quota(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         running, quota = active_jobs(self.service), self._known_quota()
         if running is None:
-            yield "unknown", "allow bedrock:ListModelCustomizationJobs to count the jobs that run"
+            yield "unknown", "allow bedrock:ListModelCustomizationJobs to count the running jobs"
         elif quota is None:
             yield "ok", f"{running} jobs are running or stopping; the quota is unknown"
         else:
@@ -200,7 +200,7 @@ class DryRun:
             records = [json.loads(line) for line in lines]
             samples = graded_samples(records)
         except (AttributeError, KeyError, TypeError, ValueError):
-            yield "unknown", "not called, since the first records are not valid"
+            yield "unknown", "not called, since the first records are invalid"
             return
         with closing(client_of(self.service.hook, "lambda")) as client:
             response = client.invoke(FunctionName=arn, Payload=json.dumps(samples).encode())
@@ -246,7 +246,7 @@ def of_paid(
     cost: Callable[[], Cost],
     budget: Callable[[], Budget | None],
 ) -> list[Line]:
-    """Run every check for another resource than a customization job; a failed one stops no other.
+    """Run every check for a resource other than a customization job; a failed one stops no other.
 
     :param ask: returns the submission, which changes nothing, but may read data.
     :param cost: returns its maximum cost.
@@ -313,7 +313,7 @@ def _of_budget(find: Callable[[], Budget | None], noun: str, *, creates: bool) -
     if not creates:
         yield "ok", f"{line}; the {noun} would cost nothing more"
     elif cost.usd is None:
-        yield "problem", f"{line}, but the cost of the {noun} is unknown: give expected_cost. {cost.unknown}"
+        yield "problem", f"{line}, but the cost of the {noun} is unknown: set expected_cost. {cost.unknown}"
     elif cost.usd > remaining:
         yield "problem", f"{line}; the {noun} may cost {dollars(cost.usd)}, {dollars(cost.usd - remaining)} more"
     else:
@@ -341,7 +341,7 @@ def graded(records: int, body: bytes) -> Iterator[tuple[Verdict, str]]:
         rewards = {one["id"]: float(one["aggregate_reward_score"]) for one in json.loads(body)}
         pairs = [(rewards[f"{number}-reference"], rewards[f"{number}-empty"]) for number in range(records)]
     except (KeyError, TypeError, ValueError) as error:
-        yield "problem", f"it must return a list with id and aggregate_reward_score of each sample: {error!r}"
+        yield "problem", f"it must return a list with id and aggregate_reward_score for each sample: {error!r}"
         return
     rewarded = "; ".join(f"record {number}: {good:g} and {none:g}" for number, (good, none) in enumerate(pairs, 1))
     better = any(good > none for good, none in pairs)

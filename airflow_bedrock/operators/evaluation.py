@@ -1,4 +1,4 @@
-"""Evaluate in a task whether the customized model is better than the one that it would replace."""
+"""Evaluate in a task whether the customized model is better than the one it would replace."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _losses(value: Any) -> list[Mapping[str, Any]]:
 class BedrockModelEvaluationOperator(QuestionsOperator):
     """Ask models the same held-out questions, and report which one is better, by how much, and how certain that is.
 
-    Each question is paid for once, by tokens: answers are kept under ``answers_uri``, by the model itself, the question
-    and the parameters. Another try, another run, and another candidate against the same baseline ask only the questions
+    Each question is paid for once, by tokens: answers are kept under ``answers_uri`` for the model itself, the question
+    and the parameters. A retry, another run, and another candidate against the same baseline ask only the questions
     that have no answer yet. Throttling slows the task down, but does not fail it. See docs/evaluation.md.
 
     Writes under ``output_uri``: ``candidate.jsonl`` and ``baseline.jsonl``, the answers in the form that a Bedrock
@@ -85,7 +85,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-evaluation-prompt-datasets-judge.html
 
-    Every parameter is templated, but for ``metrics`` and the last one.
+    Every parameter except ``metrics`` and the last one is templated.
 
     :param test_data_uri: the held-out records, on S3 or local, in the training format, e.g. the ``test_data_uri`` of
         :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`.
@@ -109,7 +109,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         result.
     :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
         most.
-    :param no_response_timeout: seconds without any answer of a model, also of one that is not ready yet, after which to
+    :param no_response_timeout: seconds without a response from a model, even one that is not ready yet, after which to
         give up; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param multiple_outputs: also push each value of the mapping as its own XCom, so that
         ``task.output["verdict"]`` works. (default: True)
@@ -179,10 +179,10 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
             source, output = found["test_data_uri"], found["output_uri"]
             roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
             if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), *_REPORTS)):
-                yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another location"
+                yield f"a file written to output_uri would replace test_data_uri {source}. Choose another location"
         pairwise = any(isinstance(one, Mapping) and one.get("pairwise") for one in found.get("metrics", ()))
         if pairwise and found.get("other_models"):
-            yield "a pairwise judge compares only candidate and baseline: leave other_models out"
+            yield "a pairwise judge compares only candidate and baseline: remove other_models"
         if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
             yield "max_slice_loss needs slice_by, which names the slices"
 
@@ -211,7 +211,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 if arguments["is_dry_run"]:
                     self._dry_run(context, cost, missing)
                 settle = self._reserve(context, evaluation, cost, missing)
-            with self._explained("What was answered is billed and kept: another try asks only the rest."):
+            with self._explained("Answers received so far are billed and kept: a retry asks only the rest."):
                 evaluation.ask()
                 with ExitStack() as files:
                     roles = _roles(arguments)
@@ -284,8 +284,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         task_key, budget = task_key_of(context), self._evaluation_budget(context, cost)
         if budget is None:
             return lambda usd: None
-        # A try takes over the rest of an earlier try's reservation, except in the next month, and except if each may
-        # spend max_cost or expected_cost: then what the earlier try may have spent stays reserved.
+        # A try takes over the rest of an earlier try's reservation, unless the month has changed or each try may spend
+        # max_cost or expected_cost: then what the earlier try may have spent stays reserved.
         parts = (task_key.task_id, task_key.ask_digest, spend.ledger.month_of(budget.now()))
         each = evaluation.asks_metrics or self.expected_cost is not None
         name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)
@@ -357,7 +357,7 @@ def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> 
     usd = arguments["max_cost"] if evaluation.asks_metrics else most
     if usd is None:
         return spend.ledger.Cost(
-            usd=None, unknown="The cost of a metric that calls a model is not known before the answers. Give max_cost."
+            usd=None, unknown="The cost of a metric that calls a model is not known in advance. Set max_cost."
         )
     return spend.ledger.Cost(usd=Decimal(str(usd)))
 

@@ -1,4 +1,4 @@
-"""Report resources that cost money and are not used, and models that serve on a base model that ends soon."""
+"""Report unused resources that cost money, and models in service whose base model ends soon."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     These are provisioned throughput, deployments and imported models without calls, and custom models without a
     deployment or throughput. The calls are Amazon CloudWatch's metric ``Invocations``. Resources younger than ``days``
-    are not checked. It also reports what serves on a base model near its end of life: from that day on neither can be
-    called.
+    are not checked. It also reports models in service whose base model is near its end of life: from that day on
+    neither can be called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
     the most expensive first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those without a known price;
@@ -43,12 +43,11 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
-    Every parameter is templated, but for ``notifiers``.
+    Every parameter except ``notifiers`` is templated.
 
     :param regions: a region or several. (default: that of the connection)
     :param days: number of days without a call after which a resource counts as idle.
-    :param end_of_life_days: number of days before the end of life of its base model from which a serving model is
-        reported.
+    :param end_of_life_days: report a model in service this number of days before its base model's end of life.
     :param notifiers: Airflow notifiers that are called if something is idle or near its end of life.
     """
 
@@ -104,7 +103,7 @@ def text(result: Mapping[str, Any]) -> str:
     """Return the report as text."""
     lines = [
         (
-            f"- {one['kind']} {one['name']} in {one['region']} cannot be called from {one['ends']} on: its base model "
+            f"- {one['kind']} {one['name']} in {one['region']} cannot be called as of {one['ends']}: its base model "
             f"{one['base']} reaches its end of life. Train a model on another base model. "
             f"{customization.console.resource_url(one['model_arn'])}"
         ).rstrip()
@@ -112,9 +111,9 @@ def text(result: Mapping[str, Any]) -> str:
     ]
     lines += [f"- {sentence}" for sentence in result["unread"]]
     if not result["idle"]:
-        return "\n".join(["Nothing that costs money is unused.", *lines])
+        return "\n".join(["No unused resource costs money.", *lines])
     unknown = len(result["without_price"])
-    besides = f", besides {unknown} without a known price" if unknown else ""
+    besides = f", plus {unknown} without a known price" if unknown else ""
     unused = [f"Unused: {dollars(result['usd_a_month'])} USD a month{besides}.", *map(_line, result["idle"])]
     return "\n".join([*unused, *lines])
 

@@ -1,4 +1,4 @@
-"""Import a model that was trained elsewhere from S3, or make a custom model of a Nova checkpoint, once."""
+"""Import a model trained elsewhere from S3, or make a custom model from a Nova checkpoint, once."""
 
 from __future__ import annotations
 
@@ -44,9 +44,8 @@ _COMMON: Mapping[str, Rule] = {"model_data_uri": named(_folder), "content": CONT
 class BedrockModelImportOperator(StoredModelOperator):
     """Import a model, once, from its files in S3 (Custom Model Import).
 
-    An import job costs nothing, and cannot be stopped: if the task is ended meanwhile, the log says that it goes on.
-    The imported model is billed for its storage each month until DeleteImportedModel, and for the time in which it
-    answers.
+    An import job costs nothing and cannot be stopped: if the task ends first, the log says that the job continues. The
+    imported model is billed for its storage each month until DeleteImportedModel, and for the time in which it answers.
 
     Returns (XCom) the ARN of the imported model; with ``wait_for_completion=False`` that of the job. Pushes ``result``:
     ``{job_arn, imported_model_arn, imported_model_name}``.
@@ -55,14 +54,14 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     Every parameter is templated.
 
-    :param job_name: the start of the job's name.
-    :param imported_model_name: the start of the model's name.
-    :param role_arn: the role that Bedrock assumes, to read the files.
+    :param job_name: the prefix of the job's name.
+    :param imported_model_name: the prefix of the model's name.
+    :param role_arn: the role that Bedrock assumes to read the files.
     :param model_data_uri: the folder on S3 with the model's files.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts the imported model.
     :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``.
-    :param content: ``identify`` the model by the content of its files, so that other files in the same location are
-        another model; or ``ignore`` the content, if the connection may not read the files.
+    :param content: ``identify`` the model by the content of its files, so that changed files in the same location are
+        another model; or ``ignore`` the content, if the connection is not allowed to read the files.
     :param custom_model_units: the maximum number of custom model units of a copy of the model: with a budget, a month
         of their storage is reserved. Bedrock reports the number when it has imported the model.
     """
@@ -122,7 +121,7 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (units := arguments["custom_model_units"]):
-            raise LookupError("The number of custom model units is not known in advance. Give custom_model_units.")
+            raise LookupError("The number of custom model units is not known in advance. Set custom_model_units.")
         return "imported-model", "imported_storage", units
 
     def _result(self, found: Seen, context: Context) -> str | None:
@@ -149,10 +148,10 @@ class BedrockModelImportOperator(StoredModelOperator):
 
 
 class BedrockCustomModelOperator(StoredModelOperator):
-    """Make a custom model, once, from a Nova checkpoint in S3, such as SageMaker AI writes (CreateCustomModel).
+    """Make a custom model, once, from a Nova checkpoint in S3, such as one from SageMaker AI (CreateCustomModel).
 
-    It cannot be stopped while it is being created: if the task is ended meanwhile, the log says that it goes on. The
-    storage of the model is billed each month until
+    The creation cannot be stopped: if the task ends first, the log says that the creation continues. The storage of the
+    model is billed each month until
     :class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator` deletes it.
 
     Returns (XCom) the ARN of the model. Pushes ``result``: ``{custom_model_arn, custom_model_name}``.
@@ -161,7 +160,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
     Every parameter is templated.
 
-    :param model_name: the start of the model's name.
+    :param model_name: the prefix of the model's name.
     :param model_data_uri: the folder on S3 with the checkpoint.
     :param role_arn: the role that Bedrock assumes, to read the files.
     :param kms_key_arn: the ARN of the KMS key that encrypts the model.
@@ -215,7 +214,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (base := arguments["base_model_id"]):
-            raise LookupError("The base model of the checkpoint is not known in advance. Give base_model_id.")
+            raise LookupError("The base model of the checkpoint is not known in advance. Set base_model_id.")
         return base, "storage", 1
 
     def _result(self, found: Seen, context: Context) -> str:
@@ -230,7 +229,7 @@ def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any
 
     :param known_by: ``identify`` by its content, or ``ignore`` the content: only the URI counts, and nothing is read.
     :raises BedrockFatalError: the folder is empty.
-    :raises BedrockError: it could not be read.
+    :raises BedrockError: it cannot be read.
     """
     if known_by == "ignore":
         return []
@@ -238,4 +237,4 @@ def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any
         with nothing_spent(f"Reading {folder}"):
             return jobs.s3.describe_data(s3, [folder], folders=[folder])
     except jobs.s3.LocationError as error:
-        raise BedrockFatalError(f"{error}. This try made nothing, and nothing was spent for it.") from error
+        raise BedrockFatalError(f"{error}. This try made nothing and spent nothing.") from error

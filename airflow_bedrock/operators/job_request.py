@@ -79,8 +79,8 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
         return environment.get_template(request).render(context)
     except TemplateNotFound as error:
         raise BedrockFatalError(
-            f"There is no file {error.name}. The path in request= is relative to the folder of the DAG file or to one "
-            f"of the DAG's template_searchpath, and never absolute. {_NOTHING_SPENT}"
+            f"File {error.name} does not exist. The path in request= must be relative to the DAG file's folder or to "
+            f"a folder in the DAG's template_searchpath. {_NOTHING_SPENT}"
         ) from error
     except UnicodeDecodeError as error:
         raise BedrockFatalError(
@@ -94,7 +94,7 @@ def check_when_parsed(args: Arguments) -> None:
     """Check the request when the DAG is parsed.
 
     The service model of the installed botocore is read only for a request that the oldest supported one does not
-    accept: that takes a tenth of the time of the whole parse.
+    accept: reading it takes a tenth of the time of the whole parse.
 
     :raises ArgumentError: lists each mistake, or a resource has too many tags.
     """
@@ -124,7 +124,7 @@ def _is_here(value: object) -> bool:
 def request_of(args: Arguments) -> dict[str, Any]:
     """Return the request, from rendered arguments.
 
-    :raises RequestError: an argument is no mapping, or a member is given twice.
+    :raises RequestError: an argument is not a mapping, or a member is given twice.
     """
     return _request(args, args.request, args.customization_job_kwargs)
 
@@ -168,7 +168,7 @@ def identity_of(args: Arguments, request: Mapping[str, Any], task_key: TaskKey, 
 
     :param s3: reads the data; without it, the identity only serves to find the task's own jobs, whatever their request.
     :raises RequestError: the request names no job, or no model.
-    :raises BedrockFatalError: a location does not exist, is in another region, or may not be read.
+    :raises BedrockFatalError: a location does not exist, is in another region, or cannot be read.
     :raises BedrockError: S3 did not respond.
     """
     if missing := {"jobName", "customModelName"} - request.keys():

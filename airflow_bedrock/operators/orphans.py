@@ -34,11 +34,11 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
         stops, found = self._checked()["stop"], []
         for one in jobs.orphans.running_jobs(self.hook, configuration.environment(), jobs.task_state.state_of_waiter):
             arn, resource = one.job.arn, one.service.resource
-            runs_on = f"{resource.noun.capitalize()} {arn} runs on and {resource.billed}"
+            still_runs = f"{resource.noun.capitalize()} {arn} still runs and {resource.billed}"
             if one.kept:
-                self.log.info("%s: %s.", runs_on, one.kept)
+                self.log.info("%s: %s.", still_runs, one.kept)
                 continue
-            outcome = jobs.stopping.stop_job(one.service, arn) if stops else f"{runs_on}: no task waits for it."
+            outcome = jobs.stopping.stop_job(one.service, arn) if stops else f"{still_runs}: no task waits for it."
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

@@ -1,6 +1,6 @@
-"""The base of the operators that create what is paid for: one thing once, then they wait, in a worker or the triggerer.
+"""The base of the operators that create a paid resource once and wait for it, in a worker or the triggerer.
 
-If the task is ended for good or times out, at any moment, they stop what they made. A subclass declares its kind
+If the task ends for good or times out at any moment, they stop what they made. A subclass declares its kind
 (:mod:`airflow_bedrock.jobs.resources`), its request, its cost and its result.
 """
 
@@ -34,11 +34,11 @@ _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date,
 
 
 class PaidOperator(SpendingOperator):
-    """An operator that makes a job or a resource once, waits for it, and stops it when no task waits for it any more.
+    """An operator that makes a job or a resource once, waits for it, and stops it once no task waits for it.
 
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
-    :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
+    :param waiter_max_attempts: maximum number of polls, at least 1; after these the task fails, and may be retried.
         (default: no limit)
     :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
         (default: ``[bedrock] no_response_timeout``)
@@ -167,7 +167,7 @@ class PaidOperator(SpendingOperator):
             request = self._request(arguments, task_key)
         except BedrockError as error:
             return of_earlier_try(error)
-        # Not in a try: if the connection leads elsewhere now, what an earlier try made is not found there.
+        # Outside a try block: if the connection now leads elsewhere, it does not find what an earlier try made.
         note = jobs.request_note.note_of(context, task_key, self._service, request.get("roleArn"))
         try:
             return ask(request=request, identity=self._identity(task_key, request), note=note)
@@ -191,9 +191,9 @@ class PaidOperator(SpendingOperator):
             return submission.find_or_create()
         except jobs.submission.NoSlotError as error:
             if jobs.quota.is_zero(str(error)):
-                raise BedrockFatalError(f"{error} Ask for a higher quota in Service Quotas.") from error
+                raise BedrockFatalError(f"{error} Request a higher quota in Service Quotas.") from error
             raise BedrockError(
-                f"{error} Delete one that is not needed, or ask for a higher quota; a retry then makes it."
+                f"{error} Delete one that is not needed, or request a higher quota; a retry then makes it."
             ) from error
 
     def _finish(self, found: Seen, context: Context) -> Any:
@@ -221,7 +221,7 @@ class PaidOperator(SpendingOperator):
         try:
             with self._killable(context) as kill:
                 yield kill
-        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create, and in a kill
+        except AirflowTaskTimeout as error:  # wherever it is raised: before, inside and after Create, and in a kill
             raise self._timed_out(task_key_of(context)) from error
         except KeyboardInterrupt:  # Ctrl-C in a terminal that runs the DAG by itself: nothing else waits for the job
             if self.stop_on_kill:
@@ -285,7 +285,7 @@ class PaidOperator(SpendingOperator):
     def _wait_for_end(self, error: jobs.submission.NoTagError) -> NoReturn:
         """Wait for a job that cannot be adopted, even with ``deferrable=False``; then request it again.
 
-        :raises NoTagError: it has no end.
+        :raises NoTagError: it is of a kind that does not end.
         """
         if self._resource.lasts:
             raise error
@@ -407,7 +407,7 @@ class PaidOperator(SpendingOperator):
         try:
             made = jobs.own_jobs.with_retries(self._service, partial(self._own_jobs, task_key))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
-            outcome = f"A {noun} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
+            outcome = f"A {noun} of this task may still run and be billed. Stop it in the AWS console if not needed"
             return kind(f"{after} {outcome}: {error}.")
         if not made:
             return kind(f"{after} {self._nothing_spent(task_key)}")

@@ -2,7 +2,7 @@
 
 It does what BedrockDatasetPreparationOperator does, and writes the same files with the same manifest. It needs no
 running Airflow. It reads and writes S3 with boto3's own credentials. The exit code is 0 if the files are written, 1 if
-the data must not be trained on, and 2 if it cannot be read or an option is wrong; then nothing is written.
+the data is not fit for training, and 2 if it cannot be read or an option is wrong; then nothing is written.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _OPTIONS = {
     "seed": ("TEXT", "another seed gives another split and another sample"),
     "time-field": ("NAME", "with --test-after: the field with a record's time"),
     "test-after": ("TIME", "hold out the records of this time and later; --test-fraction must be 0"),
-    "near-duplicate-threshold": ("X", "similarity, 0 to 1, from which only the first of two questions is kept"),
+    "near-duplicate-threshold": ("X", "keep only the first of two questions at least this similar, 0 to 1"),
     "max-records": ("N", "size of the sample"),
     "max-records-per-class": ("N", "maximum number of records with the same completion"),
     "max-records-per-group": ("N", "maximum number of records of the same group"),
     "min-characters": ("N", "minimum length of prompt and completion together"),
     "max-characters": ("N", "maximum length of prompt and completion together"),
-    "max-dropped-fraction": ("X", "fraction of unusable records above which it fails (default: 0.05)"),
+    "max-dropped-fraction": ("X", "fail if a larger fraction of the records is unusable (default: 0.05)"),
     "kms-key-id": ("KEY", "KMS key for what is written to S3 (default: the bucket's)"),
 }
 """The parameters that the operator gets as they are; it checks them."""
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "source_uri", nargs="?", metavar="PATH|s3://…", help="one file, or a folder with a slash at its end"
+        "source_uri", nargs="?", metavar="PATH|s3://…", help="one file, or a folder that ends in a slash"
     )
     source.add_argument(
         "--source-manifests",
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-conflict",
         choices=[one.value for one in OnConflict],
-        help="which record is kept of those with the same question and different answers (default: first)",
+        help="which record to keep of those with the same question and different answers (default: first)",
     )
     parser.add_argument(
         "--part",
@@ -114,9 +114,9 @@ def _function(name: str) -> Callable[[str], str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepare, say what became of the records, and return the exit code."""
+    """Prepare the data, print what became of the records, and return the exit code."""
     if not (arguments.base_model_id or arguments.record_format):
-        sys.stderr.write("Give --model, or --record-format. Nothing was read.\n")
+        sys.stderr.write("Set --model or --record-format. Nothing was read.\n")
         return 2
     options = {name: value for name, value in vars(arguments).items() if value is not None and name != "format"}
     try:
@@ -142,7 +142,7 @@ def _text(made: dict[str, Any], report: PreparationReport) -> str:
         **report.dropped,
         "the same question and answer as another record": report.duplicates,
         "another answer to the same question": report.conflicts,
-        "much the same question as an earlier record": report.near_duplicates,
+        "nearly the same question as an earlier record": report.near_duplicates,
         "more than the sample needs": report.not_chosen,
     }
     left_out = [(rule, f"{count:,}") for rule, count in lost.items() if count]

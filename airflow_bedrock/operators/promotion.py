@@ -46,11 +46,11 @@ def _smoke_test(value: Any) -> Mapping[str, str]:
 class BedrockPromoteModelOperator(RegistryOperator):
     """Put a custom model behind a stable deployment, in place of the champion.
 
-    The task writes its intent to the registry, lets the deployment serve the model (UpdateCustomModelDeployment, or a
+    The task writes its intent to the registry, makes the deployment serve the model (UpdateCustomModelDeployment, or a
     new deployment if botocore does not have that), runs the smoke test, and writes the result to the registry. If the
     model fails its smoke test, the champion is restored. If the task is killed at any point, one model serves, and the
-    next try goes on. The task is skipped if the champion's period is newer, if another champion serves now than the
-    model was compared with, or if the model was rolled back or has failed its smoke test before.
+    next try continues. The task is skipped if the champion's period is newer, if the champion is no longer the model
+    that this one was compared with, or if this model was rolled back or has failed its smoke test before.
 
     Returns (XCom) a mapping: ``deployment_arn`` and ``model_arn`` of what serves, ``replaced``, the ARN of the model
     that served before, and ``period``. The task's outlets get the same as the extra of their asset events.
@@ -67,7 +67,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
     :param smoke_test: ``prompt``, and optionally ``expect``, a regular expression that the answer must match somewhere,
         and ``system``.
     :param job_arn: the customization job that made the model, for the registry.
-    :param dataset: the URI of its dataset's manifest, and ``#`` with the digest, or one of them, for the registry.
+    :param dataset: the URI of its dataset's manifest, ``#`` and the digest, or one of the two, for the registry.
     :param evaluation: the URI of its evaluation, for the registry.
     :param approved_by: the approver of the promotion, for the registry and the model's tags.
     """

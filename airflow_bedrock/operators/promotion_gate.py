@@ -49,7 +49,7 @@ def _approvers(value: Any) -> list[dict[str, str]]:
 
 
 class BedrockPromotionGate(BedrockOperator):
-    """Let a challenger pass by the report of its evaluation, and optionally by the decision of a person.
+    """Let a challenger pass if the report of its evaluation meets the rules and, optionally, a person approves.
 
     If the report lacks a figure that a rule needs, or a price is unknown, the challenger does not pass. That is not an
     error: the task and its downstream tasks are skipped.
@@ -60,17 +60,17 @@ class BedrockPromotionGate(BedrockOperator):
 
     Returns (XCom) a mapping: ``approved_by``, the person's name or None, and ``report_uri``.
 
-    Every parameter is templated, but for ``notifiers`` and the last one.
+    Every parameter except ``notifiers`` and the last one is templated.
 
     :param report_uri: ``report.json`` of :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`:
         ``evaluate.output["report_uri"]``.
     :param model_arn: the challenger's ARN: a report about another model, which another run may have written there, does
-        not pass; None does not check that. While a person is asked, the model has the tag
-        ``airflow-bedrock/candidate-until``, with which retirement keeps it (bedrock:TagResource).
+        not pass; None skips this check. While a person is asked, the model has the tag
+        ``airflow-bedrock/candidate-until``, so that retirement keeps it (bedrock:TagResource).
     :param metric: the metric whose difference counts; None takes the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference must lie above it.
     :param max_slice_loss: the maximum loss of the candidate on any slice.
-    :param max_latency_ms: the maximum latency of 9 of 10 of the candidate's answers, in milliseconds.
+    :param max_latency_ms: the maximum latency of 90 % of the candidate's answers, in milliseconds.
     :param max_cost: the maximum cost of 1,000 answers of the candidate, in US dollars, by the evaluation's tokens and
         the on-demand price of custom models of ``base_model_id``.
     :param base_model_id: the candidate's base model; needed for ``max_cost``.
@@ -83,7 +83,7 @@ class BedrockPromotionGate(BedrockOperator):
     :param notifiers: Airflow notifiers that are called when the question is asked.
     :param registry_uri: the S3 prefix of the registry, where question and answer are kept before Airflow 3.1.
         (default: ``[bedrock] registry_uri``)
-    :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
+    :param multiple_outputs: also push each value of the mapping as its own XCom. (default: True)
     """
 
     operator_extra_links = (EvaluationReportLink(),)
@@ -187,7 +187,7 @@ class BedrockPromotionGate(BedrockOperator):
         if not by and self.on_timeout != APPROVE:
             raise AirflowSkipException("The candidate is not promoted: the approval does not name the approver")
         if by and allowed and by.get("id") not in allowed:
-            raise AirflowSkipException(f"The candidate is not promoted: {by.get('name')} may not approve it")
+            raise AirflowSkipException(f"The candidate is not promoted: {by.get('name')} is not an approver")
         return self._passed(by.get("name") or by.get("id"))
 
     def _passed(self, approved_by: str | None) -> dict[str, Any]:
@@ -228,8 +228,8 @@ class BedrockPromotionGate(BedrockOperator):
         ti: Any = context["task_instance"]
         if _shown(ti.id, question) != question["body"]:
             raise BedrockFatalError(
-                "Airflow asks about an earlier report, or other approvers: it keeps the question that this task asked "
-                "before its Clear. Nothing was promoted. Trigger a new run, which asks about this report."
+                "Airflow still shows the question that this task asked before it was cleared, about an earlier report "
+                "or to other approvers. Nothing was promoted. Trigger a new run to ask about this report."
             )
         self._keep_candidate(given)
         HITLOperator(

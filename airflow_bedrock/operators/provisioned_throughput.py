@@ -52,7 +52,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
     """Make provisioned throughput for a model, once, however often the task runs.
 
     Throughput that already has the name, the same model units and the same model is adopted. It is billed by the hour
-    from Create until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes it, even if it is not called; the
+    from Create until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes it, even if nobody calls it; the
     log has the bill so far. There is no commitment unless you set one.
 
     If a person ends the task, or ``execution_timeout`` runs out, before the throughput is in service, it is deleted,
@@ -67,10 +67,10 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
     :param provisioned_model_name: 1 to 63 letters and digits, with single dashes or underscores between them.
         (templated)
     :param model_id: the id of a base model, or the ARN of a custom model. (templated)
-    :param commitment_duration: ``OneMonth`` or ``SixMonths``: cheaper by the hour, and billed to the end, since it
-        cannot be deleted before. (default: none; templated)
-    :param replace_model: if throughput of that name serves another model, change it to this one: its ARN stays, and
-        the former model answers until then. (default: fail)
+    :param commitment_duration: ``OneMonth`` or ``SixMonths``: cheaper by the hour, but billed to its end, since the
+        throughput cannot be deleted earlier. (default: none; templated)
+    :param replace_model: if throughput of that name serves another model, change it to this one: its ARN stays, and the
+        former model answers until the change. (default: fail)
     """
 
     kind = "airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT"
@@ -166,8 +166,8 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
     :param provisioned_model_id: the throughput's ARN or name. Throughput named None needs its ARN, since a template
         that finds nothing renders None. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
-    :param waiter_max_attempts: maximum number of polls, at least 1, both while it cannot be deleted yet and until it
-        is gone.
+    :param waiter_max_attempts: maximum number of polls, at least 1, until it can be deleted, and as many until it is
+        gone.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {"provisioned_model_id": named(_IDENTIFIER), **POLLS}
@@ -191,7 +191,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         """Delete the throughput, and return what it has cost.
 
         :raises BedrockFatalError: it is committed, or the service rejected it.
-        :raises BedrockError: it was not gone in time, or a transient error occurred.
+        :raises BedrockError: it was not deleted in time, or a transient error occurred.
         """
         self._checked()
         service = jobs.service.Service(jobs.provisioned_throughput.PROVISIONED_THROUGHPUT, self.hook)

@@ -49,8 +49,8 @@ class QuestionsOperator(SpendingOperator):
     :param answers_days: days after which an answer is no longer used, and is deleted.
     :param max_records: maximum number of records to ask, chosen by their hash: the same file gives the same ones. None
         asks all.
-    :param max_tokens: maximum tokens of an answer; a longer one is cut off, and counted by its stop reason in the
-        report.
+    :param max_tokens: maximum tokens of an answer; a longer one is cut off, and the report counts it by its stop
+        reason.
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
     :param inference_config: other members of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
     :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
@@ -74,7 +74,7 @@ class QuestionsOperator(SpendingOperator):
     }
     template_fields: Sequence[str] = (*SpendingOperator.template_fields, *rules)
     _in_batches: ClassVar[bool] = False
-    """Whether the models answer in batch inference jobs, which have prices of their own."""
+    """Whether the models answer in batch inference jobs, which have their own prices."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class QuestionsOperator(SpendingOperator):
                 f"max_cost cannot be enforced: no price is known for {unpriced[0]}. {HOW_TO_GIVE_ONE}"
             )
         if spent + most > max_cost:
-            besides = f", and {spent:.4f} USD are spent" if spent else ""
+            besides = f" in addition to {spent:.4f} USD already spent" if spent else ""
             raise BedrockFatalError(
                 f"{questions} questions may cost up to about {most:.4f} USD{besides}, more than max_cost, "
                 f"{max_cost:g} USD. Raise max_cost, or lower max_records or max_tokens."

@@ -1,4 +1,4 @@
-"""The base of the registry's operators: a line of models, the location of its register, and how to wait."""
+"""The base of the registry's operators: a line of models, the location of its register, and the settings of waits."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
 
     It considers only models that a task of the DAG has made under the name, by their tags (``tag_resources=True``). It
     keeps the champion, a model that is being promoted, the models that a rollback needs, the newest ones, young ones,
-    those about which a gate has asked a person, those with the tag ``airflow-bedrock/keep``, and those used by a
+    those for which a gate has asked for approval, those with the tag ``airflow-bedrock/keep``, and those used by a
     deployment or provisioned throughput that was not made for them. It deletes the others, each after its own
     deployments and provisioned throughput. If no model has been promoted, it deletes none.
 
@@ -40,7 +40,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
         ``deployment_name``)
     :param models_dag_id: the DAG that makes the models. (default: this DAG)
     :param keep_last: number of the newest models to keep.
-    :param keep_rollbacks: number of models that served before to keep, at least 1.
+    :param keep_rollbacks: number of former champions to keep, at least 1.
     :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
         may be evaluating them. (default: 4 days, a day more than the gate's ``approval_timeout``)
     :param delete: delete them; False is a dry run, which only lists them. (default: False)
@@ -80,8 +80,8 @@ class BedrockRetireModelsOperator(RegistryOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Retire the models, or list those that would be retired.
 
-        :raises BedrockError: another task has changed the registry meanwhile, some model could not be deleted, or a
-            transient error occurred; another try continues.
+        :raises BedrockError: another task changed the registry, some model could not be deleted, or a transient error
+            occurred; a retry continues.
         :raises BedrockFatalError: the service rejected a call.
         """
         given = self._checked()
@@ -114,7 +114,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
             len(plan.retired),
             "would be retired" if dry_run else "were retired",
             saved,
-            f", and what has no known price: {', '.join(unknown)}" if unknown else "",
+            f", plus what has no known price: {', '.join(unknown)}" if unknown else "",
         )
         return {
             "retired": [{"model_arn": model.arn, "name": model.name} for model in plan.retired],

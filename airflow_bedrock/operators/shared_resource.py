@@ -30,8 +30,8 @@ class SharedResourceOperator(PaidOperator):
     """Make one paid resource, once; wait for it; stop it when no task waits for it any more.
 
     :param tags: tags of the resource: key → value. (templated)
-    :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, without
-        deferring, even with ``deferrable=True``.
+    :param wait_for_completion: wait until it is done; with False, return as soon as it is requested, without deferring,
+        even with ``deferrable=True``.
     """
 
     template_fields: Sequence[str] = (*PaidOperator.template_fields, "tags")
@@ -66,7 +66,7 @@ class SharedResourceOperator(PaidOperator):
 
     @contextmanager
     def _may_be_gone(self) -> Iterator[None]:
-        """Let a retry make another one if the adopted one was deleted meanwhile."""
+        """Let a retry make another one if the adopted one was deleted."""
         try:
             yield
         except jobs.waiting.MissingError as error:
@@ -99,8 +99,8 @@ class StoredModelOperator(SharedResourceOperator):
     :param reuse: which earlier ones count, as for
         :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`: ``run``, ``dag`` or ``never``.
         (templated)
-    :param ensure_unique_name: add a digest of the task and its request to the names. With False they are used as they
-        are, and a name that is used up fails the task.
+    :param ensure_unique_name: add a digest of the task and its request to the names. With False they are used
+        unchanged, and a name that is used up fails the task.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {"reuse": REUSE, "ensure_unique_name": flag}

@@ -111,7 +111,7 @@ class SpendingOperator(AwsOperator):
         except spend.budget.BudgetError as error:
             if (self.over_budget or configuration.over_budget()) == "fail" or budget.retry_at is None:
                 raise type(error)(
-                    f"{error} Raise the budget, ask for less, or set over_budget='wait', and clear this task."
+                    f"{error} Raise the budget, request less, or set over_budget='wait', and clear this task."
                 ) from error
             waits = type(error)(f"{error} Waiting in the triggerer until {budget.retry_at:%Y-%m-%d %H:%M} UTC.")
             self.log.warning("%s", waits)
@@ -142,7 +142,7 @@ class SpendingOperator(AwsOperator):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raise an error of the configuration as one that says that nothing was spent."""
+    """Turn an error of the configuration into one that says that nothing was spent."""
     try:
         yield
     except ValueError as error:

@@ -247,6 +247,6 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         if not identifier:
             raise BedrockFatalError(
                 f"job_identifier names no job: {given!r}; give an ARN, a name or an operator's output. A job that the "
-                "operator has made runs on and is billed."
+                "operator has made still runs and is billed."
             )
         return str(identifier)

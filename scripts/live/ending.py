@@ -44,7 +44,7 @@ def two_runs_share_a_job(stage: Stage) -> None:
     first.mark_failed()
     first.until("failed")
     time.sleep(10)  # for a stop that comes late
-    check(len(stage.in_progress()) == 1, "the job runs on")
+    check(len(stage.in_progress()) == 1, "the job keeps running")
     stage.end_jobs()
     second.until_success()
 

@@ -253,7 +253,7 @@ def test_superseded_may_keep_the_running_job_or_fail(airflow: Airflow, choice: s
     if choice == "keep":
         airflow.ask(CLEAR, **changed)
     else:
-        with pytest.raises(BedrockFatalError, match="runs on and is billed"):
+        with pytest.raises(BedrockFatalError, match="still runs and is billed"):
             airflow.ask(CLEAR, **changed)
     assert airflow.statuses()[earlier] == "InProgress"
     assert len(airflow.statuses()) == (2 if choice == "keep" else 1)
@@ -363,7 +363,7 @@ def test_an_exact_name_s_job_is_not_stopped_for_one_that_cannot_be_made(airflow:
         "ensure_unique_job_name": False,
     }
     arn = airflow.ask(**exact)
-    with pytest.raises(BedrockFatalError, match=r"used up.*runs on and is billed"):
+    with pytest.raises(BedrockFatalError, match=r"used up.*still runs and is billed"):
         airflow.ask(CLEAR, hyperparameters={"epochCount": "3"}, **exact)
     assert airflow.statuses() == {arn: "InProgress"}
 
@@ -430,7 +430,7 @@ def test_a_sensor_stops_the_job_of_its_run_and_nothing_else(airflow: Airflow) ->
     """An operator that does not wait, and a sensor behind it."""
     arn = airflow.ask()
     stranger = airflow.mark_failed(arn, "run-2", own_run_only=True)
-    assert "runs on and is billed: this DAG run did not request it" in stranger
+    assert "still runs and is billed: this DAG run did not request it" in stranger
     assert "is being stopped" in airflow.mark_failed(arn, own_run_only=True)
 
 
@@ -456,7 +456,7 @@ def test_a_sensor_stops_no_job_without_tags(airflow: Airflow) -> None:
     """Its log does not say that somebody else has asked for it."""
     arn = airflow.ask(tag_resources=False)
     said = airflow.mark_failed(arn, whole_run=True, own_run_only=True)
-    assert "runs on and is billed: no tag says that this DAG run requested it" in said
+    assert "still runs and is billed: no tag says that this DAG run requested it" in said
 
 
 def test_tags_that_cannot_be_read_keep_the_job(airflow: Airflow) -> None:
@@ -527,7 +527,7 @@ def test_a_timeout_while_reading_the_data_stops_the_job_of_an_earlier_try(
         raise AirflowTaskTimeout
 
     monkeypatch.setattr(job_request, "_content", too_long)
-    with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained until then are billed"):
+    with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained so far are billed"):
         airflow.ask(RETRY, reuse=reuse, **changed)
     assert airflow.statuses() == {arn: "Stopping"}
 
@@ -541,7 +541,7 @@ def test_a_timeout_names_the_job_that_it_cannot_search_for(airflow: Airflow, mon
 
     monkeypatch.setattr(job_request, "_content", too_long)
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
-    with pytest.raises(BedrockFatalError, match="may run on and be billed"):
+    with pytest.raises(BedrockFatalError, match="may still run and be billed"):
         airflow.ask(RETRY)
 
 
@@ -577,7 +577,7 @@ def test_a_retry_whose_request_file_was_deleted_takes_up_its_own_job(
     task.deferrable = False
     assert task.execute(airflow.context(retry=1)) == arn
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException", times=None)
-    with pytest.raises(BedrockFatalError, match=r"There is no file gone\.json.*This try made no job and spent nothing"):
+    with pytest.raises(BedrockFatalError, match=r"gone\.json does not exist.*This try made no job and spent nothing"):
         task.execute(airflow.context(retry=1))
     airflow.local.faults.clear()
     airflow.local.clock.advance(600)
@@ -612,7 +612,7 @@ def test_a_retry_under_a_wrong_configuration_names_the_job_of_its_first_try(
     """It was edited between the two tries; it is not retried, so the job runs on for nobody."""
     arn = airflow.ask()
     monkeypatch.setenv(f"AIRFLOW__BEDROCK__{option}", value)
-    with pytest.raises(BedrockFatalError, match=rf"{said}.*Job {arn} of an earlier try runs on and is billed\."):
+    with pytest.raises(BedrockFatalError, match=rf"{said}.*Job {arn} of an earlier try still runs and is billed\."):
         airflow.ask(RETRY)
     assert list(airflow.statuses()) == [arn]
 
@@ -626,7 +626,7 @@ def test_a_retry_with_a_wrong_argument_names_the_job_of_its_first_try(
     monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "5")
     task = airflow.task()
     setattr(task, argument, "perhaps")
-    with pytest.raises(BedrockFatalError, match=rf"{argument} must be .*Job {arn} of an earlier try runs on and is"):
+    with pytest.raises(BedrockFatalError, match=rf"{argument} must be .*Job {arn} of an earlier try still runs and is"):
         task.execute(airflow.context(retry=1))
     assert list(airflow.statuses()) == [arn]
 
@@ -665,7 +665,7 @@ def test_a_retry_that_cannot_read_the_data_takes_up_its_own_job_or_names_it(airf
     arn = airflow.ask(reuse="dag")
     airflow.local.faults.fail("HeadObject", "403", status=403, times=2)
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
-    with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try runs on and is billed"):
+    with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try still runs and is billed"):
         airflow.ask(RETRY, reuse="dag")
     assert airflow.ask({"retry": 2}, reuse="dag") == arn
     assert airflow.ask({"retry": 3}, reuse="dag") == arn
@@ -675,7 +675,7 @@ def test_a_retry_without_access_to_its_job_says_that_it_may_run(airflow: Airflow
     """Get is denied: whether the earlier try has made a job is not known."""
     airflow.ask()
     airflow.local.faults.fail("GetModelCustomizationJob", "AccessDeniedException", times=2)
-    with pytest.raises(BedrockFatalError, match="A job that an earlier try has made may run on and be billed"):
+    with pytest.raises(BedrockFatalError, match="A job that an earlier try has made may still run and be billed"):
         airflow.ask(RETRY)
     with pytest.raises(BedrockFatalError) as caught:
         airflow.ask()
@@ -704,7 +704,7 @@ def test_a_timeout_inside_create_stops_the_job(airflow: Airflow, monkeypatch: py
         raise AirflowTaskTimeout
 
     monkeypatch.setattr(Service, "create", too_long)
-    with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained until then are billed"):
+    with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained so far are billed"):
         airflow.ask()
     assert list(airflow.statuses().values()) == ["Stopping"]
 
@@ -755,7 +755,7 @@ def test_a_retry_in_another_region_makes_no_other_job(
         airflow.edit_connection(monkeypatch, **more)
         more = {}
     said = (
-        "requested job .* region us-east-1, but .* region eu-west-1.* may run on"
+        "requested job .* region us-east-1, but .* region eu-west-1.* may still run"
         if stored
         else "would run in eu-west-1"
     )
@@ -771,7 +771,7 @@ def test_a_retry_elsewhere_with_its_data_makes_no_other_job(airflow: Airflow) ->
     airflow.keep_state()
     arn = airflow.ask()
     moved = {"region_name": "eu-west-1", **airflow.move("eu-west-1")}
-    with pytest.raises(BedrockFatalError, match=r"may run on and be billed; this try made none and spent nothing"):
+    with pytest.raises(BedrockFatalError, match=r"may still run and be billed; this try made none and spent nothing"):
         airflow.ask(RETRY, **moved)
     there = airflow.local.client("bedrock", "eu-west-1")
     assert there.list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
@@ -794,7 +794,7 @@ def test_a_clear_in_another_region_makes_a_job_there_and_stops_none_here(
     assert ":us-west-2:" in other
     assert airflow.ask({"clear": 1, "retry": 1}, **moved) == other
     assert airflow.statuses() == {arn: "InProgress"}
-    assert any("region us-east-1" in message and "may run on" in message for message in caplog.messages) == stored
+    assert any("region us-east-1" in message and "may still run" in message for message in caplog.messages) == stored
 
 
 def test_a_job_is_waited_for_and_stopped_in_its_own_region(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -845,7 +845,7 @@ def test_a_job_that_the_connection_no_longer_shows_may_be_billed(
         airflow.mark_failed(arn)
     assert f"Job {arn} was NOT stopped, and may run and be billed on" in not_stopped.value.final
     event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}
-    with pytest.raises(BedrockFatalError, match="leads to another account by now, it may run there and be billed"):
+    with pytest.raises(BedrockFatalError, match="now leads to another account, it may run there and be billed"):
         airflow.task().execute_complete(airflow.context(), event)
 
 
@@ -858,7 +858,7 @@ def test_a_retry_in_another_environment_makes_no_other_job(
     monkeypatch.setenv(option, "https://airflow.example.com")
     arn = airflow.ask()
     monkeypatch.setenv(option, "https://airflow.example.org")
-    with pytest.raises(BedrockFatalError, match=r"example\.com'.*example\.org'.*may run on and be billed; this try"):
+    with pytest.raises(BedrockFatalError, match=r"example\.com'.*example\.org'.*may still run and be billed; this try"):
         airflow.ask(RETRY)
     monkeypatch.setenv(option, "https://airflow.example.com")
     assert airflow.ask(RETRY) == arn
@@ -1014,7 +1014,7 @@ def test_a_model_name_in_use_is_reported_as_such(airflow: Airflow) -> None:
     exact: dict[str, Any] = {"custom_model_name": airflow.folder, "ensure_unique_job_name": False}
     arn = airflow.ask(job_name=f"{airflow.folder}-1", **exact)
     airflow.local.clock.advance(600)
-    with pytest.raises(BedrockFatalError, match=r"The custom model name for job .* is in use, by another model"):
+    with pytest.raises(BedrockFatalError, match=r"The custom model name for job .* is in use by another model"):
         airflow.ask({"run": "run-2"}, job_name=f"{airflow.folder}-2", **exact)
     assert list(airflow.statuses()) == [arn]
 

@@ -231,7 +231,7 @@ def test_a_task_that_takes_too_long_stops_its_job(
     if where == "before it knows":
         monkeypatch.setattr(BedrockBatchAnswersOperator, "_held_out", too_long)
     goes_on = partial(task.resume_execution, "__fail__", {"error": "Trigger timeout"}) if where == "deferred" else None
-    with pytest.raises(BedrockFatalError, match="is being stopped; the records answered until then are billed"):
+    with pytest.raises(BedrockFatalError, match="is being stopped; the records answered so far are billed"):
         (goes_on or task.execute)(context)
     assert list(airflow.jobs().values()) == ["Stopping"]
 
@@ -250,7 +250,7 @@ def test_a_timeout_says_when_it_cannot_stop(airflow: Airflow) -> None:
     with pytest.raises(TaskDeferred):
         airflow.task(deferrable=True).execute(airflow.context())
     airflow.local.faults.fail("ListModelInvocationJobs", "AccessDeniedException", times=None)
-    with pytest.raises(BedrockFatalError, match=r"may run on and be billed\. Stop it in the AWS console"):
+    with pytest.raises(BedrockFatalError, match=r"may still run and be billed\. Stop it in the AWS console"):
         airflow.task().resume_execution("__fail__", {"error": "Trigger timeout"}, airflow.context())
 
 
@@ -377,7 +377,7 @@ def test_what_a_job_answered_before_it_ended_badly_is_kept(airflow: Airflow) -> 
         airflow.local.clock.advance(600)
 
     airflow.while_waiting = stopped
-    with pytest.raises(BedrockFatalError, match=r"is Stopped: .* What the jobs have answered is kept"):
+    with pytest.raises(BedrockFatalError, match=r"is Stopped: .* Answers received so far are kept"):
         airflow.task().execute(airflow.context())
     airflow.put(160)
     airflow.while_waiting = lambda: airflow.local.clock.advance(600)
@@ -460,7 +460,7 @@ def test_a_retry_that_fails_early_names_the_running_job(airflow: Airflow) -> Non
         airflow.task(deferrable=True).execute(airflow.context())
     airflow.s3.put_object(Bucket=airflow.local.bucket, Key=f"{airflow.name}/test.jsonl", Body=b"{")
     [arn] = airflow.jobs()
-    with pytest.raises(BedrockFatalError, match=f"Batch job {arn} of an earlier try runs on and is billed for each"):
+    with pytest.raises(BedrockFatalError, match=f"Batch job {arn} of an earlier try still runs and is billed for each"):
         airflow.task().execute(airflow.context(2))
 
 

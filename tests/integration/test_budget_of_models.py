@@ -127,8 +127,8 @@ def test_a_month_of_storage_is_reserved_before_create_and_settled(
     ("kind", "said"),
     [
         (COPY, "No price is known for storage of a custom model of amazon.nova-micro"),
-        (IMPORT, "The number of custom model units is not known in advance. Give custom_model_units"),
-        (MODEL, "The base model of the checkpoint is not known in advance. Give base_model_id"),
+        (IMPORT, "The number of custom model units is not known in advance. Set custom_model_units"),
+        (MODEL, "The base model of the checkpoint is not known in advance. Set base_model_id"),
     ],
     ids=lambda one: getattr(one, "word", ""),
 )

@@ -101,7 +101,7 @@ def test_a_retry_names_and_no_longer_shares_the_model_that_was_copied(
 def test_what_is_not_shared_is_not_copied(world: World, local: LocalBedrock) -> None:
     """No model is found; nothing was made, and the error says what to do."""
     said = (
-        rf"nothing was created or spent.*is in account {OURS}, and the copy goes to {THEIRS}\. Give source_aws_conn_id"
+        rf"nothing was created or spent.*is in account {OURS}, and the copy goes to {THEIRS}\. Set source_aws_conn_id"
     )
     with pytest.raises(BedrockFatalError, match=said):
         copy(context("b", {}), source_model_arn=world.models[0], source_aws_conn_id=None)
@@ -109,7 +109,7 @@ def test_what_is_not_shared_is_not_copied(world: World, local: LocalBedrock) -> 
 
 def test_a_copy_within_the_account_is_not_shared(world: World, local: LocalBedrock) -> None:
     """The author has taken one connection for two."""
-    with pytest.raises(BedrockFatalError, match="belongs to the account in which model"):
+    with pytest.raises(BedrockFatalError, match="belongs to the account of model"):
         copy(context("c", {}), source_model_arn=world.models[0], aws_conn_id="aws_default")
 
 

@@ -283,9 +283,9 @@ def test_what_aws_does_not_say_is_unknown(
     for fault in denials:
         local.faults.remove(fault)
     assert found["base model"][-1][0] == "unknown"
-    assert found["quota"][0] == ("unknown", "allow bedrock:ListModelCustomizationJobs to count the jobs that run")
+    assert found["quota"][0] == ("unknown", "allow bedrock:ListModelCustomizationJobs to count the running jobs")
     assert found["permissions"][0][0] == "unknown"
-    assert "Allow iam:SimulatePrincipalPolicy" in found["permissions"][0][1]
+    assert "allow iam:SimulatePrincipalPolicy" in found["permissions"][0][1]
 
 
 @pytest.mark.skipif(not hasattr(BaseOperator, "dry_run"), reason="Airflow < 3.1: operators have no such method")
@@ -304,7 +304,7 @@ def test_airflows_own_dry_run_stays(account: Account, local: LocalBedrock) -> No
             "a.model",
             {"customizationsSupported": ["DISTILLATION"]},
             [
-                ("warning", "Bedrock lists DISTILLATION for it in us-east-1, and not FINE_TUNING"),
+                ("warning", "Bedrock lists DISTILLATION for it in us-east-1, but not FINE_TUNING"),
                 ("ok", "ACTIVE in us-east-1"),
             ],
         ),
@@ -367,7 +367,7 @@ def test_the_reward_function_is_not_called_on_what_is_no_record(line: str) -> No
     grader = {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}}}
     request = {"trainingDataConfig": {"s3Uri": "s3://b/k"}, "customizationConfig": {"rftConfig": grader}}
     [(verdict, said)] = dry_run_module.DryRun._reward(checked, request)  # type: ignore[arg-type]  # no more is used
-    assert (verdict, "records are not valid" in said) == ("unknown", True)
+    assert (verdict, "records are invalid" in said) == ("unknown", True)
 
 
 def scores(**by_id: float) -> str:

@@ -232,7 +232,7 @@ def test_results_that_cannot_be_written(data: dict[str, Any], tmp_path: Path) ->
         max_records="2",
         metrics="exact_match",
     )
-    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* is billed and kept: another try"):
+    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* are billed and kept: a retry"):
         operator.execute(context())
 
 

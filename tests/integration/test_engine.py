@@ -108,7 +108,7 @@ def test_the_engine_says_that_it_cannot_be_stopped(copies: Copies) -> None:
     arn = submission.find_or_create().arn
     said = stop_unless_others_wait(copies.service, arn, submission.waiter)
     assert said == (
-        f"Copy job {arn} runs on and {COPY_JOB.billed}: Bedrock has no operation that stops a model copy job."
+        f"Copy job {arn} still runs and {COPY_JOB.billed}: Bedrock has no operation that stops a model copy job."
     )
 
 

@@ -120,7 +120,7 @@ def test_unused_resources_are_reported_with_price_and_date(
     assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730 + 1.95)
     assert result["without_price"] == [served["model 1"]]
     [told] = Telling.told
-    for part in ("forgotten in us-east-1: 88,330.00 USD a month", "2026-09-01", "an unknown sum", "besides 1 without"):
+    for part in ("forgotten in us-east-1: 88,330.00 USD a month", "2026-09-01", "an unknown sum", "plus 1 without"):
         assert part in told
 
 
@@ -201,7 +201,7 @@ def test_what_serves_on_a_base_model_that_ends_soon_is_reported(
     assert {one["arn"] for one in result["ending"]} == {served[name] for name in ("throughput", "called", "uncalled")}
     assert {one["ends"] for one in result["ending"]} == {ends.isoformat()}
     [told] = Telling.told
-    ends_soon = f"cannot be called from {ends} on: its base model Nova Micro reaches its end of life."
+    ends_soon = f"cannot be called as of {ends}: its base model Nova Micro reaches its end of life."
     assert f"deployment called in us-east-1 {ends_soon}" in told
     assert "https://us-east-1.console.aws.amazon.com/bedrock" in told
     assert BedrockIdleCostOperator(**more, end_of_life_days=99).execute(context())["ending"] == []

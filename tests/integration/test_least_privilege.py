@@ -511,5 +511,5 @@ def test_a_dry_run_names_what_is_not_allowed(tasks: Tasks) -> None:
     finally:
         deployed.allow()
     assert (caller["verdict"], role["verdict"]) == ("problem", "problem")
-    assert "user/airflow may not: bedrock:CreateModelCustomizationJob on arn:aws:bedrock" in caller["said"]
-    assert f"{deployed.role_arn} may not: s3:PutObject on arn:aws:s3:::" in role["said"]
+    assert "user/airflow is not allowed: bedrock:CreateModelCustomizationJob on arn:aws:bedrock" in caller["said"]
+    assert f"{deployed.role_arn} is not allowed: s3:PutObject on arn:aws:s3:::" in role["said"]

@@ -129,7 +129,7 @@ def test_a_job_with_copied_tags_is_kept(jobs: Jobs, hook: BedrockHook) -> None:
     copied = jobs.add("copied", tags, by_hand=True)
     found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
     assert found[ours] is None
-    assert "somebody has copied the tags" in str(found[copied])
+    assert "its tags were copied from another job" in str(found[copied])
     jobs.local.faults.fail("GetModelCustomizationJob", "AccessDeniedException", times=None)
     found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
     assert "its token, which says who made it, could not be read" in str(found[ours])
@@ -187,7 +187,7 @@ def test_every_declared_kind_is_searched(
     assert {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)} == {arn: None, job: None}
     assert main(["jobs", "--orphans", "--stop", "--airflow-url", airflow_url]) == 0
     printed = capsys.readouterr().out
-    assert f"Batch job {arn} is being stopped; the records answered until then are billed." in printed
+    assert f"Batch job {arn} is being stopped; the records answered so far are billed." in printed
     assert f"Job {job} is being stopped" in printed
 
 
@@ -237,7 +237,7 @@ def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str
     (found,) = operator.execute({})
     operator.hook.conn.close()
     assert found["job_arn"] == ended
-    assert ("is being stopped" if stop is True else "runs on and is billed") in found["outcome"]
+    assert ("is being stopped" if stop is True else "still runs and is billed") in found["outcome"]
     assert jobs.status(ended) == ("Stopping" if stop is True else "InProgress")
     assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
 

@@ -103,7 +103,7 @@ def test_throughput_with_all_of_its_tags_is_not_waited_for(world: World) -> None
     with world.client() as bedrock:
         has = bedrock.list_tags_for_resource(resourceARN=arn)["tags"]
         bedrock.tag_resource(resourceARN=arn, tags=[{"key": f"k{n}", "value": "x"} for n in range(50 - len(has))])
-    with pytest.raises(BedrockError, match=r"as many tags as Bedrock allows.*spent nothing\. Give fewer tags"):
+    with pytest.raises(BedrockError, match=r"as many tags as Bedrock allows.*spent nothing\. Set fewer tags"):
         provide(world, "without a tag")
 
 
@@ -185,7 +185,7 @@ def test_what_somebody_changes_before_it_is_given_another_model_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Service, "update", late)
-        with pytest.raises(BedrockError, match="another try reads it again") as raised:
+        with pytest.raises(BedrockError, match="a retry reads it again") as raised:
             provide(world, f"later {change}", model=1, replace_model=True)
     assert not isinstance(raised.value, BedrockFatalError)
     provide(world, f"later {change}", model=1, replace_model=True)

@@ -160,10 +160,7 @@ async def test_a_job_is_stopped_although_airflow_does_not_come_to_call_on_kill(
     finally:
         may_end.set()
     assert server.counts()["stop"] == 1
-    assert (
-        f"Job {job.arn} will be stopped if no task waits for it any more. If the outcome is not logged below"
-        in caplog.text
-    )
+    assert f"Job {job.arn} will be stopped if no task waits for it. If the outcome is not logged below" in caplog.text
 
 
 @pytest.mark.parametrize(("runs", "stops"), [(0, 1), (1, 0)])

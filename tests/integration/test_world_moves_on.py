@@ -37,8 +37,8 @@ from tests.faults.paid import (
 
 Act = Callable[[Task], None]
 _PHASES = {COPY: "copy", MODEL: "creation", IMPORT: "import", JOB: "training"}
-_RUNS_ON = re.compile(r"COULD NOT BE STOPPED|NOT stopped| runs on ")
-_ENDED = re.compile(r"had ended already|Completed")
+_RUNS_ON = re.compile(r"COULD NOT BE STOPPED|NOT stopped| still runs ")
+_ENDED = re.compile(r"had already ended|Completed")
 
 
 def made(task: Task) -> None:

@@ -1,4 +1,4 @@
-"""The declaration of a kind of resource for the engine. Each kind has a file of its own."""
+"""The declaration of a kind of resource for the engine. Each kind has its own file."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Resource:
         return [self.read(summary) for summary in found]
 
     def failure_message(self, found: Seen) -> str:
-        """Return the message for one that did not succeed: what happened, the bill, and what to do."""
+        """Return the message for one that did not succeed: what happened, what is billed, and what to do."""
         if self.describe_failure is not None:
             return self.describe_failure(found)
         if found.outcome is Outcome.UNKNOWN:

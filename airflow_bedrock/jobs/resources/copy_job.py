@@ -1,7 +1,7 @@
 """A model copy job: it copies a custom model into the region and the account in which it is created.
 
-It has no name of its own, only that of the model that it makes; it is described by its ARN alone; and it cannot be
-stopped. Its ARN takes no tags: those in its request become the copy's, and it shows them.
+It has no name, only that of the model that it makes; Get accepts only its ARN; and it cannot be stopped. Its ARN takes
+no tags: those in its request become the copy's, and it shows them.
 """
 
 from __future__ import annotations

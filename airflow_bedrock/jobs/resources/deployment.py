@@ -62,7 +62,7 @@ DEPLOYMENT = Resource(
     read=_read,
     failed="Deployment {name} cannot be used, it is {status}: {reason}. Fix the cause, delete the deployment "
     "(BedrockDeleteCustomModelDeploymentOperator), and clear this task. {arn}",
-    billed="costs nothing while it is not called",
-    name_taken="Deploy the model under a name of its own, or delete that deployment first "
+    billed="costs nothing while nobody calls it",
+    name_taken="Choose another deployment_name, or delete that deployment first "
     "(BedrockDeleteCustomModelDeploymentOperator).",
 )

@@ -1,4 +1,4 @@
-"""A model import job: it imports a model that was trained elsewhere from its files in S3. It cannot be stopped."""
+"""A model import job: it imports a model trained elsewhere from its files in S3. It cannot be stopped."""
 
 from __future__ import annotations
 

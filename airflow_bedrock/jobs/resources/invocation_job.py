@@ -37,10 +37,10 @@ INVOCATION_JOB = Resource(
         failure_message="message",
         model="modelId",
     ),
-    failed="Batch inference job {name} is {status}: {reason}. The records that were answered until then are billed. "
+    failed="Batch inference job {name} is {status}: {reason}. The records answered so far are billed. "
     "Fix the cause, and clear this task to make another job. {arn}",
     billed="is billed for each record that it answers",
-    stopped="the records answered until then are billed",
+    stopped="the records answered so far are billed",
     name_taken="A job's name cannot be used again: choose another job_name.",
     missing="Check the region and the account of the connection.",
 )

@@ -83,6 +83,6 @@ PROVISIONED_THROUGHPUT = Resource(
     "deleted: delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
     billed="is billed by the hour until it is deleted",
     stopping="is deleted",
-    stopped="the time until now is billed",
+    stopped="the time so far is billed",
     name_taken="Choose another name, or delete it first (BedrockDeleteProvisionedModelThroughputOperator).",
 )

@@ -168,7 +168,7 @@ def test_throttling_is_waited_out(service: Any, refused: Any, tmp_path: Path) ->
 def test_what_was_answered_is_not_asked_again(service: Any, refused: Any, tmp_path: Path) -> None:
     """After a failure at question 30 of 40, the retry asks those that have no answer; after that, nobody is asked."""
     service.answers(*[answer("yes")] * 60, refused(403, "AccessDeniedException"))
-    with pytest.raises(BedrockFatalError, match=r"is billed and kept: another try asks only the rest\.$"):
+    with pytest.raises(BedrockFatalError, match=r"are billed and kept: a retry asks only the rest\.$"):
         evaluate(tmp_path, count=40)
     answered = 60
     service.requests.clear()

@@ -690,7 +690,7 @@ def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
     [job] = machine.service.jobs
     task, event = machine.task(one), {"kind": "ended", "job_identifier": job.arn, "message": "it has ended"}
     machine.service.calls, machine.service.strikes = 0, {1: strike("act before", machine.time_out)}
-    with pytest.raises(BedrockFatalError, match=f"execution_timeout.*{job.arn} had ended already: Completed"):
+    with pytest.raises(BedrockFatalError, match=f"execution_timeout.*{job.arn} had already ended: Completed"):
         task.execute_complete(one.context, event)
 
 
@@ -700,12 +700,12 @@ def test_the_last_log_line_of_an_ended_task_is_correct(caplog: pytest.LogCapture
     machine, maker, adopter, job = shared()
     ended_by_a_person(machine, maker)
     waits = f"d.t.{adopter.index}. in run {adopter.run} may wait for it"
-    kept = f"ended for good. Job {job.arn} runs on and is billed: {waits}"
+    kept = f"ended for good. Job {job.arn} still runs and is billed: {waits}"
     assert job.runs
     assert re.search(kept, caplog.messages[-1])
     ended_by_a_person(machine, adopter)
     assert not job.runs
-    assert f"ended for good. Job {job.arn} is being stopped; the tokens trained until" in caplog.messages[-1]
+    assert f"ended for good. Job {job.arn} is being stopped; the tokens trained so far" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(
@@ -733,7 +733,7 @@ def test_the_last_log_line_of_a_task_whose_job_has_ended_is_correct(
         else:
             with pytest.raises(BedrockFatalError, match=f"is {status}.*{said}.*{job.arn}"):
                 task.execute_complete(one.context, event)
-    assert not any("runs on" in message or "was left running" in message for message in caplog.messages)
+    assert not any("still runs" in message or "was left running" in message for message in caplog.messages)
 
 
 def test_a_retry_does_not_read_its_siblings_tags_in_vain() -> None:

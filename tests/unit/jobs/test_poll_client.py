@@ -127,7 +127,7 @@ async def test_a_response_that_never_ends_is_no_response(monkeypatch: pytest.Mon
     polls = PollClient(Connection.of(aws_conn_id=None, region_name=None, verify=None, config=None))
     try:
         for _ in range(CALLS_AT_ONCE + 1):  # each leaves a thread, until none is free
-            with pytest.raises(TimeoutError, match=r"no whole response within 0.05 s") as caught:
+            with pytest.raises(TimeoutError, match=r"no complete response within 0.05 s") as caught:
                 await polls.send(CUSTOMIZATION_JOB, LIST)
             assert trouble_of(caught.value, LIST) is Trouble.NO_ANSWER
     finally:

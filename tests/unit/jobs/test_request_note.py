@@ -66,7 +66,7 @@ def test_another_region_fails_a_retry_and_is_reported_to_a_clear(caplog: pytest.
     store = Store(NOTE)
     RequestNote(store, TASK_KEY, HERE).check_place()
     with pytest.raises(
-        BedrockFatalError, match=f"router-1 in {HERE}, but .* lead to {THERE}.*may run on and be billed"
+        BedrockFatalError, match=f"router-1 in {HERE}, but .* lead to {THERE}.*may still run and be billed"
     ):
         RequestNote(store, TASK_KEY, THERE).check_place()
     assert not caplog.messages

@@ -79,7 +79,7 @@ def test_it_is_shared_once_and_waited_for(
 def test_a_share_that_takes_too_long_is_left_to_the_next_try(lead_to: Any, slept: list[float]) -> None:
     """A minute, and nothing is billed."""
     lead_to(Ram("ASSOCIATING"))
-    with pytest.raises(BedrockError, match=r"takes longer than 60 s\. No copy was made; another try") as failed:
+    with pytest.raises(BedrockError, match=r"takes longer than 60 s\. No copy was made; a retry") as failed:
         share()
     assert not isinstance(failed.value, BedrockFatalError)
     assert sum(slept) == 60

@@ -95,7 +95,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     [
         ("", False, "is being stopped"),
         ("stop", False, "is being stopped"),
-        ("stop", True, "had ended already: Stopped"),
+        ("stop", True, "had already ended: Stopped"),
     ],
 )
 def test_what_passes_by_itself_leaves_no_job(

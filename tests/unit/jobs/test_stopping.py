@@ -108,7 +108,7 @@ def test_a_refused_stop_is_reported_where_nothing_else_is_known(look: Exception)
 def test_what_is_being_made_is_stopped_when_it_has_been_made(slept: list[float], look: Any) -> None:
     """Also if a read of it gets no response: it is billed from now on."""
     throughput, calls = units(BEING_MADE, BEING_MADE, {}, looks=(look,))
-    assert stop_job(throughput, UNITS) == (f"Provisioned throughput {UNITS} is deleted; the time until now is billed.")
+    assert stop_job(throughput, UNITS) == (f"Provisioned throughput {UNITS} is deleted; the time so far is billed.")
     assert slept == [5.0, 5.0]
     assert calls.asked.count("delete_provisioned_model_throughput") == 3
 
@@ -161,7 +161,7 @@ def test_a_deletion_is_repeated_until_it_is_accepted_and_then_waited_for(slept: 
     ("deletions", "looks", "said"),
     [
         ((SILENT,), (CREATING,), "was not deleted"),
-        (({},), (CREATING, SILENT), "is being deleted, but whether it is gone could not be read"),
+        (({},), (CREATING, SILENT), "is being deleted, but could not be checked"),
     ],
     ids=["not begun", "begun"],
 )
@@ -170,7 +170,7 @@ def test_a_deletion_without_a_response_says_what_is_billed(
 ) -> None:
     """And that another try goes on."""
     throughput, _ = units(*deletions, looks=looks)
-    rest = "It is billed by the hour until it is deleted; another try continues the deletion: Could not connect"
+    rest = "It is billed by the hour until it is deleted; a retry continues the deletion: Could not connect"
     with pytest.raises(BedrockError, match=rf"{said}\. {rest}"):
         delete(throughput, UNITS, delay=7, max_polls=5)
 

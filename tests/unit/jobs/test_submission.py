@@ -170,7 +170,7 @@ def test_a_name_that_an_earlier_ask_takes_at_the_same_moment_is_retried(account:
         return work()
 
     account.strike(rival)
-    with pytest.raises(BedrockError, match=r"is used up.*for another request\. It runs on and is billed") as failed:
+    with pytest.raises(BedrockError, match=r"is used up.*for another request\. It still runs and is billed") as failed:
         account.ask(clears=1)
     assert not isinstance(failed.value, BedrockFatalError)
     assert "currently in use" in str(failed.value)
@@ -361,7 +361,7 @@ def test_without_tag_resources_no_tag_is_left_on_a_shared_job(
     account.ask(index=0, clears=1, epochs=2, tagged=False)
     assert account.waiting(made) == [1]
     assert len(account.jobs.by_arn(made).tags) == 1
-    assert f"{made} runs on and is billed: d.t[1] in run r may wait for it" in caplog.text
+    assert f"{made} still runs and is billed: d.t[1] in run r may wait for it" in caplog.text
 
 
 def test_a_role_that_was_just_made_is_waited_for_a_minute(account: Account, slept: list[float]) -> None:

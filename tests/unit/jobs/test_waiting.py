@@ -119,7 +119,7 @@ def test_an_end_that_cannot_be_confirmed_is_reported_after_five_polls(slept: lis
     """Triggerer and worker get different states: what became of the job is unknown. It is not stopped."""
     event = {"kind": "ended", "job_identifier": ARN, "message": "job router is Completed"}
     bedrock: Any = Bedrock(None)
-    with pytest.raises(BedrockError, match=r"job router is Completed, the worker that it is InProgress.*not stopped"):
+    with pytest.raises(BedrockError, match=r"router is Completed, but the worker reads that it is InProgress.*not st"):
         waiting.job_of_event(bedrock, event, 3600)
     assert bedrock.looks == 6
     assert slept == [1.0, 2.0, 4.0, 8.0, 8.0]

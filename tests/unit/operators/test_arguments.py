@@ -121,6 +121,6 @@ def test_every_mistake_is_reported_at_once() -> None:
     assert isinstance(caught.value, BedrockFatalError)
     assert isinstance(caught.value, ValueError)
     assert str(caught.value) == (
-        "Task t cannot run: name must be text, and not empty; got ''. size must be a whole number, 1 or more; got 0. "
-        "prompt must be text, and not empty; got a tuple. Nothing was done and nothing was spent."
+        "Task t cannot run: name must be non-empty text; got ''. size must be a whole number, 1 or more; got 0. "
+        "prompt must be non-empty text; got a tuple. Nothing was done and nothing was spent."
     )

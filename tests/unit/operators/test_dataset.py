@@ -110,10 +110,10 @@ def test_a_split_of_an_earlier_preparation_is_named(
     """Its records are in the training data now: a model that is tested on them would look better than it is."""
     write_source(tmp_path / "in.jsonl")
     earlier = prepare(tmp_path)
-    assert "is not of this preparation" not in capfd.readouterr().out
+    assert "is from an earlier preparation" not in capfd.readouterr().out
     prepare(tmp_path, validation_fraction=0, test_fraction=0)
     said = caplog.text + "".join(capfd.readouterr())  # where Airflow logs differs by its version
-    assert all(f"{earlier[f'{split}_data_uri']} is not of this preparation" in said for split in ("validation", "test"))
+    assert all(f"{earlier[f'{split}_data_uri']} is from an earlier" in said for split in ("validation", "test"))
 
 
 def test_no_split_without_a_fraction(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (5, {"validation_fraction": 0, "test_fraction": 0}, "must be between 8 and"),
         (100, {"prompt_field": "question"}, "100 of 100 records cannot be used"),
         (100, {"base_model_id": "nobody.knows"}, "record_format"),
-        (100, {"base_model_id": None}, "give base_model_id, or record_format"),
+        (100, {"base_model_id": None}, "set base_model_id or record_format"),
         (100, {"record_format": "yaml"}, "one of bedrock-conversation-2024, .*; got 'yaml'"),
         (100, {"test_fraction": "a lot"}, "test_fraction must be a number, from 0 to 1; got 'a lot'"),
         (100, {"max_dropped_fraction": "a lot"}, "max_dropped_fraction must be a number"),
@@ -144,9 +144,9 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (100, {"max_dropped_fraction": 5}, "from 0 to 1; got 5"),
         (100, {"max_dropped_fraction": "nan"}, "from 0 to 1; got 'nan'"),
         (100, {"seed": 0.5}, "seed must be text, or a whole number; got 0.5"),
-        (100, {"prompt_field": ""}, "prompt_field must be text"),
-        (100, {"group_field": ""}, "group_field must be text"),
-        (100, {"system_prompt": ["a secret"]}, "system_prompt must be text, and not empty; got a list"),
+        (100, {"prompt_field": ""}, "prompt_field must be non-empty text"),
+        (100, {"group_field": ""}, "group_field must be non-empty text"),
+        (100, {"system_prompt": ["a secret"]}, "system_prompt must be non-empty text; got a list"),
         (
             100,
             {"source_uri": "gs://bucket/in.jsonl"},
@@ -193,7 +193,7 @@ def test_the_source_is_not_overwritten(tmp_path: Path, name: str, form: str) -> 
     """A source that has the name of a file to write keeps its content, however the folder is written."""
     write_source(tmp_path / name)
     before = (tmp_path / name).read_bytes()
-    with pytest.raises(BedrockFatalError, match=r"source_uri .* would be replaced"):
+    with pytest.raises(BedrockFatalError, match="would replace source_uri"):
         prepare(tmp_path, source_uri=str(tmp_path / name), output_uri=form.format(tmp_path))
     assert (tmp_path / name).read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

@@ -232,7 +232,7 @@ def test_not_active_in_time(stubbed: Any) -> None:
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
-    with pytest.raises(BedrockError, match=r"still Creating.*another try of this task adopts it") as caught:
+    with pytest.raises(BedrockError, match=r"still Creating.*a retry of this task adopts it") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
 
@@ -317,7 +317,7 @@ def test_a_dry_run_makes_nothing(stubbed: Any) -> None:
     said = [tuple(line.values()) for line in pushed["dry_run"]["lines"]]
     assert ("deployment", "ok", "router would be created") in said
     assert ("price", "ok", "at most 0.00 USD: the deployment itself") in said
-    assert ("price", "ok", "it costs nothing while it is not called") in said
+    assert ("price", "ok", "it costs nothing while nobody calls it") in said
 
 
 def test_defer_for_ever(stubbed: Any) -> None:
@@ -356,7 +356,7 @@ def test_the_resource_of_an_event_is_read(stubbed: Any, kind: str, status: str, 
     [
         ("refused", "Allow bedrock:GetCustomModelDeployment"),
         ("silent", "so it is"),
-        ("late", "another try of this task adopts it and waits again"),
+        ("late", "a retry of this task adopts it and waits again"),
     ],
 )
 def test_events_without_an_end(stubbed: Any, kind: str, message: str) -> None:
@@ -409,7 +409,7 @@ def test_delete_refused(stubbed: Any) -> None:
     task = delete(stubbed)
     task.answer(GET, deployment())
     task.refuse(DELETE, "AccessDeniedException", status=403)
-    bill = "costs nothing while it is not called; delete it in the AWS console: .*AccessDenied"
+    bill = "costs nothing while nobody calls it; delete it in the AWS console: .*AccessDenied"
     with pytest.raises(BedrockFatalError, match=rf"was not deleted\. It {bill}"):
         task.execute(context())
 

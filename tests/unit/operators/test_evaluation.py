@@ -116,9 +116,9 @@ def test_an_output_that_cannot_be_written_is_found_before_the_first_question(
 
 def test_the_held_out_file_is_not_overwritten(tmp_path: Path) -> None:
     """Held-out records that have the name of a file of answers, in the folder of the answers, are kept."""
-    with pytest.raises(ValueError, match=r"test_data_uri .* would be replaced"):
+    with pytest.raises(ValueError, match="would replace test_data_uri"):
         evaluation(tmp_path, test_data_uri=f"{tmp_path}/candidate.jsonl", output_uri=str(tmp_path))
-    with pytest.raises(ValueError, match=r"test_data_uri .* would be replaced"):
+    with pytest.raises(ValueError, match="would replace test_data_uri"):
         evaluation(
             tmp_path,
             test_data_uri=f"{tmp_path}/former.jsonl",

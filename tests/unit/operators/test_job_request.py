@@ -335,7 +335,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with DAG("dag", template_searchpath=str(tmp_path)):
         task = operator(request=file)
     task.render_template_fields({})
-    with pytest.raises(BedrockFatalError, match=f"There is no file {file}.*relative to the folder of the DAG file"):
+    with pytest.raises(BedrockFatalError, match=f"File {file} does not exist.*relative to the DAG file's folder"):
         task.execute(first_try())
 
 

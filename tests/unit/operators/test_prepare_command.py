@@ -58,7 +58,7 @@ def test_parts_are_put_together(source: str, tmp_path: Path, capsys: pytest.Capt
     assert main(arguments(source, tmp_path / "part", "--part")) == 0
     more = ["--source-manifests", str(tmp_path / "part" / "manifest.json"), "--model", MICRO]
     assert main(["prepare", "--output", str(tmp_path / "whole"), *more, "--seed", "7"]) == 2
-    assert "was prepared with a different seed than this task has" in capsys.readouterr().err
+    assert "was prepared with a different seed" in capsys.readouterr().err
     assert main(["prepare", "--output", str(tmp_path / "whole"), *more]) == 0
     assert (tmp_path / "whole" / "train.jsonl").read_bytes() == (tmp_path / "part" / "train.jsonl").read_bytes()
 
@@ -89,7 +89,7 @@ def test_what_is_said(source: str, tmp_path: Path, capsys: pytest.CaptureFixture
         (["--max-records", "few"], 2, "max_records must be a whole number"),
         (["--model", "nobody.knows"], 2, "unknown base model"),
         (["--time-field", "day"], 2, "must be given together"),
-        (["--output", "."], 2, "would be replaced"),
+        (["--output", "."], 2, "would replace source_uri"),
     ],
 )
 def test_what_is_wrong(
@@ -103,7 +103,7 @@ def test_what_is_wrong(
 ) -> None:
     """It is said in a line, and nothing is written: 1 for data that must not be trained on, 2 for all else."""
     monkeypatch.chdir(tmp_path)
-    if said == "would be replaced":
+    if said == "would replace source_uri":
         source = str(Path(source).rename(tmp_path / "train.jsonl"))
     assert main(arguments(source, tmp_path / "out", *more)) == code
     assert said in capsys.readouterr().err

@@ -276,7 +276,7 @@ class TestPerson:
         self.ask(gated)
         told: list[Any] = []
         for given in ({"without": ("models", "candidate", "n")}, {"approvers": ["ann", "bob"]}):
-            with pytest.raises(BedrockFatalError, match="Trigger a new run, which asks about this report"):
+            with pytest.raises(BedrockFatalError, match="Trigger a new run to ask about this report"):
                 gated(**{"ask_approval": True, "approvers": ["ann"], "notifiers": [told.append], **given})
         assert not told
 
@@ -304,7 +304,7 @@ class TestPerson:
         [
             ({"chosen_options": ["Reject"], "responded_by_user": {"id": "ann", "name": "Ann"}}, "Ann rejected it"),
             ({"chosen_options": ["Reject"], "responded_by_user": None, "timedout": True}, "the time limit rejected"),
-            ({"chosen_options": ["Approve"], "responded_by_user": {"id": "bob", "name": "Bob"}}, "Bob may not"),
+            ({"chosen_options": ["Approve"], "responded_by_user": {"id": "bob", "name": "Bob"}}, "Bob is not"),
             ({"chosen_options": ["Approve"], "responded_by_user": None}, "does not name the approver"),
             ({"chosen_options": ["Approve", "Reject"], "responded_by_user": {"id": "ann", "name": "Ann"}}, "rejected"),
             ({"error": "no row", "error_type": "unknown"}, "the question could not be asked"),

@@ -116,7 +116,7 @@ def test_a_deployment_that_is_never_ready_ends_the_task(line: Line) -> None:
     line.promote("m1", 1)
     [deployment] = line.world.deployments.values()
     deployment["status"] = "Creating"
-    with pytest.raises(BedrockError, match=r"is still Creating after 3 polls.*costs nothing while it is not called"):
+    with pytest.raises(BedrockError, match=r"is still Creating after 3 polls.*costs nothing while nobody calls it"):
         line.deployments().serving(line.register)
 
 
