@@ -18,9 +18,9 @@ _NETWORK_ERRORS = (
     TimeoutError,
 )
 
-# In addition to throttling and every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html.
-# A token that has expired is refreshed by the next call's credentials, and a request that took too long to arrive, or
-# was signed by a clock that was wrong for a while, is signed again.
+# In addition to throttling and every HTTP 5xx:
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html. The next call refreshes an expired token,
+# and signs again a request that took too long to arrive or was signed while the clock was wrong.
 _TRANSIENT_CODES = frozenset(
     {
         "ExpiredToken",
@@ -65,7 +65,7 @@ _CREDENTIAL_ERRORS = (
 
 
 class UnreadableResponseError(exceptions.HTTPClientError):
-    """A response that says that the call succeeded, and is not the service's: of a proxy, or cut off.
+    """A successful response that is not the service's: it comes from a proxy, or is cut off.
 
     botocore would read it as a response without members: as an empty list, for example.
     """
@@ -98,7 +98,7 @@ def is_throttled(error: BaseException) -> bool:
 
 
 def is_about_credentials(error: BaseException) -> bool:
-    """Whether the credentials are invalid: expired, being refreshed, replaced or missing; not what they may do."""
+    """Whether the credentials are invalid: expired, being refreshed, replaced or missing; not their permissions."""
     return isinstance(error, _CREDENTIAL_ERRORS) or error_code(error) in _CREDENTIAL_CODES
 
 

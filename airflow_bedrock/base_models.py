@@ -129,10 +129,10 @@ class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param methods: how it can be customized, by customizationType; empty if it cannot.
     :param context: the context length that is added to the id for customization, such as ``128k``.
     :param on_demand: whether a custom model of it can be deployed on demand.
-    :param input: what it takes: TEXT, IMAGE, VIDEO.
-    :param output: what it gives: TEXT, IMAGE, EMBEDDING.
-    :param legacy: the day from which it is Legacy; None if none is known.
-    :param ends: the day of its end: from then on neither it nor a model customized from it can be used.
+    :param input: its input: TEXT, IMAGE, VIDEO.
+    :param output: its output: TEXT, IMAGE, EMBEDDING.
+    :param legacy: the day from which it is Legacy; None if unknown.
+    :param ends: the day of its end of life: from then on neither it nor a model customized from it can be used.
     """
 
     id: str
@@ -201,8 +201,8 @@ class Script(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Characters with their own number of characters per token.
 
     :param name: such as ``Chinese, Japanese, Korean``.
-    :param first_bytes: with which its characters begin in UTF-8, in hexadecimal.
-    :param characters_per_token: the fewest, for limits and for the upper end of an estimate.
+    :param first_bytes: the first bytes of its characters in UTF-8, in hexadecimal.
+    :param characters_per_token: the minimum, for limits and for the upper end of an estimate.
     :param most_characters_per_token: for the lower end of an estimate.
     """
 
@@ -237,8 +237,8 @@ _DOCUMENT = decoder(Document)
 @cache
 def document() -> Document:
     """Return what ``base_models.toml`` holds."""
-    # scripts/base_models.py makes the JSON file from the TOML file. Reading it takes a tenth of the time; it says of
-    # each model what the TOML file says of its family.
+    # scripts/base_models.py makes the JSON file from the TOML file. Reading it takes a tenth of the time; it has for
+    # each model what the TOML file has for its family.
     return _DOCUMENT.decode(Path(__file__).with_suffix(".json").read_bytes())
 
 
@@ -252,7 +252,7 @@ def by_script(data: bytes, characters: int) -> list[int]:
     """
     kinds, table, others, number = _first_bytes()
     script, width, written = kinds.get(data.lstrip(_ASCII)[:1], (0, 2, _ASCII))
-    if not data.translate(None, written):  # besides ASCII, one script: the number of characters follows from the sizes
+    if not data.translate(None, written):  # ASCII and one script: the number of characters follows from the sizes
         counts = [0] * number
         counts[script] = beyond = (len(data) - characters) // (width - 1)
         counts[0] += characters - beyond
@@ -263,11 +263,11 @@ def by_script(data: bytes, characters: int) -> list[int]:
 
 @cache
 def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes, int]:
-    """Return what the first byte of a character beyond ASCII says, a table of the scripts' numbers, the other bytes,
-    and how many numbers there are.
+    """Return the meaning of the first byte of a character beyond ASCII, a table of the scripts' numbers, the other
+    bytes, and how many numbers there are.
 
-    A first byte says the number of the script, 0 for Latin and others; how many bytes the character has; and all bytes
-    of a text that, besides ASCII, has only characters of that script and size.
+    A first byte gives the number of the script, 0 for Latin and others; how many bytes the character has; and all bytes
+    of a text that, apart from ASCII, has only characters of that script and size.
     """
     scripts = {first: n for n, one in enumerate(document().scripts, 1) for first in bytes.fromhex(one.first_bytes)}
     alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)

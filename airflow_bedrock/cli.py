@@ -1,4 +1,4 @@
-"""The ``airflow-bedrock`` command. It finds the subcommand, which has a module of its own."""
+"""The ``airflow-bedrock`` command. It finds the subcommand, which has its own module."""
 
 from __future__ import annotations
 
@@ -76,21 +76,21 @@ def _run(argv: Sequence[str] | None) -> int:
     if parsed.command is None:
         parser.print_help(sys.stderr)
         return 2
-    if argv is None:  # Airflow and botocore log each client that they make; what is wrong they log as a warning
+    if argv is None:  # Airflow and botocore log each client that they make; they log problems as warnings
         os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
     with _logs_to_stderr():
         module = _load(parsed.command)
     command = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
     module.add_arguments(command)
     if any(map(_is_empty, parsed.arguments)):
-        command.error("arguments must not be empty: a variable of the shell may not be set")
+        command.error("arguments must not be empty: a shell variable may be unset")
     arguments = command.parse_args(parsed.arguments)
     try:
         with _logs_to_stderr():
             if (conn_id := getattr(arguments, "aws_conn_id", None)) and not _is_known(conn_id):
                 command.error(
                     f"argument --aws-conn-id: Airflow has no connection {conn_id!r} in the environment, the secrets "
-                    "backend or the metadata database that this shell's settings of Airflow lead to"
+                    "backend or the metadata database of this shell's Airflow configuration"
                 )
             code: int = module.run(arguments)
             results().flush()
@@ -162,14 +162,14 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 
 
 def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
-    """Declare the options that lead to AWS, or to Local Bedrock.
+    """Declare the options for the connection to AWS, or to Local Bedrock.
 
-    :param region_of: what the region is of, for the help.
+    :param region_of: the things in the region, for the help.
     """
     parser.add_argument(
         "--aws-conn-id",
         metavar="ID",
-        help="a connection that Airflow has (default: boto3's own credentials)",
+        help="an Airflow connection (default: boto3's own credentials)",
     )
     parser.add_argument("--region", help=f"AWS region of {region_of} (default: the connection's, or boto3's)")
 

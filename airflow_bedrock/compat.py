@@ -72,7 +72,7 @@ def outputs(result: dict[str, Any], version: str = airflow_version) -> dict[str,
 def renamed(old: str, given: Any, new: str, value: Any, default: Any = None) -> Any:
     """Return the value of the new argument, or that of the old one with a warning.
 
-    :param old: works until the next release.
+    :param old: the old name, which works until the next release.
     :param default: the new argument's default: ``default_args`` may still have the old name.
     """
     if given is None:

@@ -113,7 +113,7 @@ def _dollars(name: str, value: object) -> Decimal | None:
 
 
 def dollars(value: object) -> Decimal | None:
-    """Return an amount of US dollars; None if it is not set, or a template that finds nothing has rendered None.
+    """Return an amount of US dollars; None if it is not set, or if a template that finds nothing rendered None.
 
     :raises ValueError: it is not a number, not finite, or less than 0.
     """

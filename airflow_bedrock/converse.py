@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _MAY_QUOTE_THE_PROMPT = frozenset({"ModelErrorException", "ValidationException"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two calls of a model that is not ready
 _NOT_ON_DEMAND = (
-    "It is not served on demand: give an inference profile (us.…) or the ARN of its provisioned throughput."
+    "It is not available on demand: use an inference profile (us.…) or the ARN of its provisioned throughput."
 )
 _ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoint/")
 """Parts of ARNs behind which the model may change without notice."""
@@ -38,7 +38,7 @@ _ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoi
 class ConverseModel:
     """A model that answers one question per call; several threads may use it at once.
 
-    :param runtime: a bedrock-runtime client without retries: the caller retries, and so finds the model's rate.
+    :param runtime: a bedrock-runtime client without retries: the caller retries, and so finds the model's rate limit.
     :param bedrock: a bedrock client, to read the model behind a deployment or provisioned throughput.
     :param model_id: as for Converse: a base model's id, or the ARN of a deployment, provisioned or imported model.
     """
@@ -91,7 +91,7 @@ class ConverseModel:
         return BedrockError(f"The model behind {self.model_id} is being replaced. Try again when that is done.")
 
     def ask(self, request: Mapping[str, Any], key: str = "") -> Answer:
-        """Return the answer to a Converse request that has everything but the model.
+        """Return the answer to a Converse request that lacks only the model.
 
         :param key: the key of an evaluation's question, written to the request's metadata, so that a distillation from
             the invocation log can leave evaluations out.

@@ -14,6 +14,6 @@ def decoder(kind: type[T], *, strict: bool = True) -> msgspec.json.Decoder[T]:
 
     msgspec 0.22 crashes if two threads use a type for the first time at once; making the decoder uses it.
 
-    :param strict: reject a text in the place of a number.
+    :param strict: reject text in place of a number.
     """
     return msgspec.json.Decoder(kind, strict=strict)

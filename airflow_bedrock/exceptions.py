@@ -4,7 +4,7 @@
 
     AirflowException
     └── BedrockError            the task failed; a retry may help
-        └── BedrockFatalError   a retry cannot help; also an AirflowFailException, so Airflow does not try again
+        └── BedrockFatalError   a retry cannot help; also an AirflowFailException, so Airflow does not retry
             └── ArgumentError   invalid arguments; also a ValueError
 """
 
@@ -17,7 +17,7 @@ from airflow_bedrock.compat import AirflowException, AirflowFailException
 
 
 class BedrockError(AirflowException):
-    """Something failed that another try may fix: throttling, a lost connection, a fault of the service."""
+    """Something failed that a retry may fix: throttling, a lost connection, a fault of the service."""
 
 
 class BedrockFatalError(BedrockError, AirflowFailException):
@@ -40,7 +40,7 @@ def kind_of(error: BaseException) -> type[BedrockError]:
 
 @contextmanager
 def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False, allow: str = "") -> Iterator[None]:
-    """Return the message for an AWS error before anything was requested: nothing was made.
+    """Return the message for an AWS error that came before any request: nothing was made.
 
     :param what: the failed step, as the beginning of a sentence.
     :param noun: the noun for the resource, such as ``job``.

@@ -1,4 +1,4 @@
-"""The Params of a DAG's form, and a check of the conf that a run is given: for the example DAGs, and for yours.
+"""The Params of a DAG's form, and a check of a run's conf: for the example DAGs, and for yours.
 
 Airflow accepts any key in a run's conf. A misspelled key would leave a paid job at the form's default.
 """
@@ -19,20 +19,20 @@ log = logging.getLogger(__name__)
 
 
 def refuse_unknown_params(context: Mapping[str, Any]) -> None:
-    """Fail the task if its run was given a key that is not a param of the DAG. Use it as ``pre_execute``.
+    """Fail the task if the conf of its run has a key that is not a param of the DAG. Use it as ``pre_execute``.
 
     In ``default_args`` it applies to each task, so that the first one fails, before anything is paid for::
 
         DAG(..., default_args={"pre_execute": refuse_unknown_params})
 
     :param context: the task's.
-    :raises BedrockFatalError: the run has such keys; the message names them and the params.
+    :raises BedrockFatalError: the conf has such keys; the message names them and the params.
     """
     known = {*context["dag"].params, *context["task"].params}
     given = context["dag_run"].conf or {}
     if unknown := sorted(given.keys() - known):
         raise BedrockFatalError(
-            f"Run {context['dag_run'].run_id} was given {', '.join(unknown)}, but the params of "
+            f"The conf of run {context['dag_run'].run_id} has {', '.join(unknown)}, but the params of "
             f"{context['dag'].dag_id} are {', '.join(sorted(known))}. Nothing was done and nothing was spent. Trigger "
             "the DAG again with these params."
         )
@@ -49,7 +49,7 @@ def refuse_unavailable(
 
     :param base_model_id: the model to customize; if ``base_models.toml`` does not have its regions, a warning says that
         the region was not checked.
-    :param source_uri: the data, on S3 or local: a file, or with a slash at its end a folder.
+    :param source_uri: the data, on S3 or local: a file, or a folder that ends in a slash.
     :param customization_type: the type of customization.
     :param aws_conn_id: the Airflow connection of the later tasks.
     :raises BedrockFatalError: the model cannot be customized in the region of the connection, or there is no such data.
@@ -64,8 +64,8 @@ def refuse_unavailable(
     method = model.methods.get(customization_type) if model else None
     if method is None:
         log.warning(
-            "base_models.toml does not know where %s can be customized by %s: %s is not checked, and Bedrock may "
-            "refuse the job there",
+            "base_models.toml does not list the regions where %s can be customized by %s: %s is not checked, and "
+            "Bedrock may refuse the job there",
             *(base_model_id, customization_type, region),
         )
     elif region not in method.regions:
@@ -88,7 +88,7 @@ def text_models(
     validation: bool = True,
     on_demand: bool = True,
 ) -> dict[str, str]:
-    """Return the base models that a form can offer: their ids for customization, and their names.
+    """Return the base models for a form: their ids for customization, and their names.
 
     They are the text models in ``base_models.toml`` that have not reached their end of life. Use ``enum=list(models)``
     and ``values_display=models`` in a Param.
@@ -142,7 +142,7 @@ def epochs_param(most: int = 5) -> Param:
 
 
 def held_out_param() -> Param:
-    """Return the Param of the number of held-out records that an evaluation asks."""
+    """Return the Param of the number of held-out records for an evaluation."""
     return Param(
         300,
         type="integer",

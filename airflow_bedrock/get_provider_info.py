@@ -60,7 +60,7 @@ _OPTIONS = {
         since="0.1.0",
     ),
     "live_aws_conn_id": _option(
-        "Airflow connection with which the API server reads the present state of a running job each time its page is "
+        "Airflow connection with which the API server reads the current state of a running job each time its page is "
         "opened. It needs bedrock:GetModelCustomizationJob. Empty: the API server does not call AWS.",
         example="aws_read_only",
     ),
@@ -70,7 +70,7 @@ _OPTIONS = {
         since="0.1.0",
     ),
     "monthly_budget": _option(
-        "Monthly limit in US dollars for everything that costs money, by UTC. The cost of a job is reserved in a "
+        "Limit in US dollars for each month (UTC) for everything that costs money. The cost of a job is reserved in a "
         "ledger on S3 before the job is made. Empty for no limit.",
         example="500",
     ),

@@ -46,8 +46,8 @@ class JsonStore(Generic[Kept]):
     ) -> None:
         if not bucket_of(uri):
             raise BedrockFatalError(
-                f"{setting} must be s3://bucket/prefix; got {uri!r}. Give it (to a command, as "
-                f"--{setting.removesuffix('_uri')}), or set [bedrock] {setting} in Airflow's configuration. "
+                f"{setting} must be s3://bucket/prefix; got {uri!r}. Set it (in a command, "
+                f"--{setting.removesuffix('_uri')}), or [bedrock] {setting} in Airflow's configuration. "
                 "Nothing was changed."
             )
         self._kind, self._noun = kind, noun
@@ -61,7 +61,7 @@ class JsonStore(Generic[Kept]):
     def read(self, name: str) -> tuple[Kept | None, str | None]:
         """Return the value under the name and its ETag; None for both before the first write.
 
-        :raises BedrockFatalError: it may not be read, or this version does not understand it.
+        :raises BedrockFatalError: it cannot be read, or this version does not understand it.
         :raises BedrockError: reading failed with a transient error.
         """
         try:
@@ -94,7 +94,7 @@ class JsonStore(Generic[Kept]):
                 **where, Body=body, ContentType="application/json", **condition, **self._encryption
             )
         except CALL_ERRORS as error:
-            # With If-Match, S3 responds with 404 if the object was deleted meanwhile.
+            # With If-Match, S3 responds with 404 if the object has been deleted.
             in_conflict = _CONFLICTS | (_MISSING if etag else frozenset())
             if error_code(error) not in in_conflict:
                 raise self._explained("write", name, error) from error
@@ -103,7 +103,7 @@ class JsonStore(Generic[Kept]):
                 return current  # this call wrote it, and its first response was lost
             raise ConflictError(
                 f"{self._uri(name)} was changed by another task since it was read. A retry of this task "
-                "starts from its present content."
+                "starts from its current content."
             ) from error
         etag_now: str = written["ETag"]
         return etag_now

@@ -107,7 +107,7 @@ class PaidResourceLink(BaseOperatorLink):
 
 
 class EvaluationReportLink(BaseOperatorLink):
-    """The report, in the AWS console, for people who may read the bucket; on Local Bedrock the file itself.
+    """The report, in the AWS console, for people with access to the bucket; on Local Bedrock the file itself.
 
     It is on the task that made the report, and on those that use it.
     """

@@ -37,7 +37,7 @@ class BedrockNotifier(BaseNotifier):
 
     It is a callback of a task (``on_success_callback``, ``on_failure_callback``, ``on_retry_callback``) or of all tasks
     in ``default_args``, and one of the ``notifiers`` of :class:`~airflow_bedrock.operators.BedrockPromotionGate`. Each
-    of its notifiers is called with ``bedrock_subject`` and ``bedrock_text`` in its context besides Airflow's own::
+    of its notifiers is called with ``bedrock_subject`` and ``bedrock_text`` added to Airflow's context::
 
         BedrockNotifier(SlackNotifier(text="{{ bedrock_text }}", channel="#models"))
 
@@ -102,7 +102,7 @@ def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, lis
             *_reason_and_bill({**gate.report, "report_uri": gate.report_uri}),
             *_answer(ti),
         ]
-    return f"{where} has ended", []  # its worker may have been lost, then nothing is known
+    return f"{where} has ended", []  # its worker may have been lost; then nothing is known
 
 
 def _answer(ti: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The prices of Amazon Bedrock, each with its date and source.
 
-The figures are in ``prices.toml``; a file of the user's replaces or adds some. A missing price is reported as unknown,
+The figures are in ``prices.toml``; the user's own file replaces or adds some. A missing price is reported as unknown,
 never counted as zero. Pure: no network, no Airflow.
 """
 
@@ -41,8 +41,8 @@ Figure = Literal[
 """What is paid for; ``prices.toml`` explains each."""
 
 HOW_TO_GIVE_ONE = (
-    "Give the price in a TOML file of your own, as docs/cost.md shows, and name the file in [bedrock] prices in "
-    "Airflow's configuration, or in --prices of the command."
+    "Add the price to your own TOML file, as docs/cost.md shows, and set [bedrock] prices in Airflow's configuration, "
+    "or --prices of the command, to its path."
 )
 
 
@@ -83,7 +83,7 @@ MODEL_UNITS: dict[str | None, Figure] = {
     "OneMonth": "model_unit_1_month",
     "SixMonths": "model_unit_6_months",
 }
-"""What a model unit of provisioned throughput is paid for as, by its commitmentDuration."""
+"""The figure for the price of a model unit of provisioned throughput, by its commitmentDuration."""
 
 _HIGHEST = 1_000_000_000  # US dollars: a typing error such as 1e308 would exceed the digits of a sum
 
@@ -92,7 +92,7 @@ HOURS_A_MONTH = 730
 
 
 class NoPriceError(LookupError):
-    """The price is unknown; the message says how to give one."""
+    """The price is unknown; the message says how to add it."""
 
 
 class PriceFileError(ValueError):
@@ -242,12 +242,12 @@ def _prices(document: _Document, name: str) -> Iterator[Price]:
     for group in document.prices:
         source = document.sources.get(group.source)
         if source is None:
-            raise PriceFileError(f"{name} names the source {group.source!r}, which it does not have")
+            raise PriceFileError(f"{name} names the source {group.source!r}, which it does not define")
         for model, figures in group.models.items():
             for figure, usd in figures.items():
                 if not (usd.is_finite() and 0 < usd < _HIGHEST):
                     raise PriceFileError(
-                        f"{name} gives {figure} of {model} as {usd}: a price is above 0, and below {_HIGHEST:,}"
+                        f"{name} gives {figure} of {model} as {usd}: a price must be above 0 and below {_HIGHEST:,}"
                     )
                 for region in group.regions or (None,):
                     yield Price(model_id(model), figure, usd, region, source.date, source.name, source.url)

@@ -30,7 +30,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     :param path: the member, in the form the service uses (``trainingDataConfig.s3Uri``, ``jobTags.1.member.key``);
         empty for the value itself.
-    :param value: what was found there; None when a required member is missing.
+    :param value: the value there; None if a required member is missing.
     :param rule: the broken rule, in the service's words where they are known.
     """
 
@@ -97,7 +97,7 @@ def input_shape(service: str, operation: str, *, oldest: bool = False) -> Shape:
 
 
 class _ServiceModel(msgspec.Struct):
-    """Of hundreds of operations and shapes, a check reads a dozen: only those are decoded."""
+    """A check reads a dozen of hundreds of operations and shapes: only those are decoded."""
 
     operations: dict[str, msgspec.Raw]
     shapes: dict[str, msgspec.Raw]
@@ -111,7 +111,7 @@ def _oldest_models() -> dict[str, _ServiceModel]:
 
 
 def missing_in_botocore(name: str, installed: str | None = None) -> str:
-    """Return a sentence on what the installed botocore does not know and a newer one does; empty if that is not it.
+    """Return a sentence on what only a newer botocore knows; empty if that is not the reason.
 
     :param name: an operation, a member of its request (``Operation.member.member``) or a value (``….member=VALUE``).
     """
@@ -174,7 +174,7 @@ def describe(found: Sequence[Problem]) -> str:
 
 @functools.cache
 def safe_pattern(pattern: str) -> re.Pattern[str] | None:
-    """Compile a pattern of the service model so that it matches in sane time.
+    """Compile a pattern of the service model so that it matches in reasonable time.
 
     :return: None if the pattern uses syntax that Python's ``re`` does not have, such as Unicode classes;
         such a pattern is not checked.

@@ -106,7 +106,7 @@ def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str, end
 
     :param line: the name of the line of models.
     :param model_arn: the model that serves again.
-    :param replaced: the model that served until then; None if unknown.
+    :param replaced: the model that served before; None if unknown.
     :param by: the user who rolled back.
     :param endpoint_url: the client's endpoint, which shows whether it is Local Bedrock.
     """

@@ -2,7 +2,7 @@
 
 S3 is called through boto3 with the client of an Airflow hook, so the operator's connection, region, endpoint,
 ``verify`` and ``botocore_config`` all apply. Airflow's ObjectStoragePath would be shorter, but it passes on only the
-connection, uses a second HTTP stack, and runs an event loop of its own in a thread.
+connection, uses a second HTTP stack, and runs its own event loop in a thread.
 
 An object is copied to a temporary file before it is read, because S3 closes a stream that stays open for the hours of
 an evaluation. So one file at a time is on disk, and none in memory.
@@ -53,7 +53,7 @@ class Storage:
     def files(self, uri: str) -> list[str]:
         """Return the one file that ``uri`` names, or every file under it if it ends with a slash, sorted.
 
-        :raises BedrockFatalError: it does not exist, or it is a folder without a slash at its end.
+        :raises BedrockFatalError: it does not exist, or it is a folder that does not end in a slash.
         """
         if not uri.endswith("/"):
             if not is_s3(uri) and local_path(uri).is_dir():
@@ -79,7 +79,7 @@ class Storage:
     def read(self, uri: str) -> Iterator[BinaryIO]:
         """Open a file for reading.
 
-        :raises BedrockFatalError: it does not exist, or may not be read.
+        :raises BedrockFatalError: it does not exist, or cannot be read.
         :raises BedrockError: reading failed with a transient error.
         """
         if is_s3(uri):
@@ -98,9 +98,9 @@ class Storage:
     def fetch(self, uri: str, copy: Path, *, listed: bool = False) -> Path:
         """Return the local file that ``uri`` names, or ``copy`` with the content of the object on S3.
 
-        :param listed: whether the file was found in a folder or a manifest, which another try reads again.
-        :raises BedrockFatalError: it does not exist, or may not be read.
-        :raises BedrockError: reading failed with a transient error, or a listed file does not exist any more.
+        :param listed: whether the file was found in a folder or a manifest, which a retry reads again.
+        :raises BedrockFatalError: it does not exist, or cannot be read.
+        :raises BedrockError: reading failed with a transient error, or a listed file no longer exists.
         """
         try:
             with _explained("read", uri):
@@ -112,11 +112,11 @@ class Storage:
                 return copy
         except BedrockFatalError as error:
             if listed and _is_missing(error.__cause__):
-                raise BedrockError(f"{uri} was deleted after it was listed. Another try lists anew.") from error
+                raise BedrockError(f"{uri} was deleted after it was listed. A retry lists the files again.") from error
             raise
 
     def check_folder(self, uri: str) -> None:
-        """Check, without writing, as far as possible that files can be written to the folder.
+        """Check, as far as possible without writing, that files can be written to the folder.
 
         On S3, this checks that the bucket exists, if the connection has access to it; on disk, that the folder is
         writable or can be created.
@@ -134,7 +134,7 @@ class Storage:
         is identified by the SHA-256 that this method writes to the object's metadata; an object without it, or without
         the key's encryption, is written again.
 
-        :raises BedrockFatalError: it may not be written.
+        :raises BedrockFatalError: it cannot be written.
         :raises BedrockError: writing failed with a transient error.
         """
         with _explained("write", uri):
@@ -147,7 +147,7 @@ class Storage:
     def etag(self, uri: str) -> str:
         """Return what identifies a file's content: on S3 its ETag, on disk its digest.
 
-        :raises BedrockFatalError: it does not exist, or may not be read.
+        :raises BedrockFatalError: it does not exist, or cannot be read.
         """
         with _explained("read", uri):
             if not is_s3(uri):
@@ -167,7 +167,7 @@ class Storage:
     def objects(self, uri: str) -> Iterator[str]:
         """Yield the URIs of the objects on S3 that begin with ``uri``.
 
-        :raises BedrockFatalError: the bucket does not exist, or may not be listed.
+        :raises BedrockFatalError: the bucket does not exist, or cannot be listed.
         """
         bucket, prefix = bucket_and_key(uri)
         with _explained("list", uri):
@@ -187,7 +187,7 @@ class Storage:
         return True
 
     def _known(self, bucket: str, key: str) -> tuple[str | None, int] | None:
-        """Return the digest and the size of an object; None if it does not exist in that form, or may not be read."""
+        """Return the digest and the size of an object; None if it does not exist in that form, or cannot be read."""
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -310,7 +310,7 @@ def _check_folder(folder: Path) -> None:
     if not nearest.is_dir():
         raise NotADirectoryError(f"{nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"{nearest} may not be written to")
+        raise PermissionError(f"{nearest} is not writable")
 
 
 def _write_local(file: Path, target: Path) -> bool:

@@ -30,7 +30,7 @@ class MissingRegionError(NoRegionError):
 
 
 def _check_readable(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
-    """Raise UnreadableResponseError if the call succeeded and the body is not the JSON object that it should be."""
+    """Raise UnreadableResponseError if the call succeeded but the body is not a JSON object."""
     shape = operation_model.output_shape
     empty = shape is None or not shape.members
     if response_dict["status_code"] >= 300 or empty or operation_model.has_streaming_output:
@@ -80,7 +80,7 @@ class BedrockHook(_ServiceHook["BedrockClient"]):
     client_type = "bedrock"
 
     def forget_client(self) -> None:
-        """Create a new client for the next call, with the Airflow connection as it is then."""
+        """Make the next call use a new client, with the Airflow connection as it is then."""
         for cached in ("conn", "conn_config", "_client", "_elsewhere"):
             vars(self).pop(cached, None)
 
@@ -89,7 +89,7 @@ class BedrockHook(_ServiceHook["BedrockClient"]):
         return {}
 
     def at(self, arn: str) -> BedrockHook:
-        """Return the hook for the region of a resource: the connection may lead to another one since it was made.
+        """Return the hook for the region of a resource: the connection may have another region since it was made.
 
         :param arn: its ARN; for a name, this hook is returned.
         """

@@ -1,4 +1,4 @@
-"""The hook of the model registry: it reads which model serves and who promoted it, over an AWS connection."""
+"""The hook for the model registry: it reads which model serves and who promoted it, through an AWS connection."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BedrockModelRegistryHook(BedrockHook):
         uri = registry_uri or configuration.registry_uri()
         self._store = RegisterStore(uri, self._s3, kms_key_id)
         self.approvals = Approvals(uri, self._s3, kms_key_id)
-        """The questions to people about promotions, for an Airflow that cannot ask them itself."""
+        """The questions about promotions, for an Airflow that cannot ask a person itself."""
 
     def names(self) -> list[str]:
         """Return the sorted names of all lines of models."""
@@ -91,7 +91,7 @@ class BedrockModelRegistryHook(BedrockHook):
         return register
 
     def retirer(self, *, dag_id: str, model_name: str, keep: Keep, delay: float = 30, max_polls: int = 120) -> Retirer:
-        """Return what finds the models of a line that nobody needs, and deletes them."""
+        """Return the object that finds the models of a line that nobody needs, and deletes them."""
         return Retirer(
             store=self._store,
             hook=self,
@@ -128,7 +128,7 @@ class BedrockModelRegistryHook(BedrockHook):
         }
         answer = model.ask_when_ready(question, _READY_SECONDS)
         if not re.search(smoke_test.get("expect", r"\S"), answer.text):
-            raise SmokeTestError("Its answer to the smoke test does not match what is expected.")
+            raise SmokeTestError("Its answer to the smoke test does not match the expected pattern.")
 
     def _tag(self, register: Register) -> None:
         """Tag the models: which one serves, and until when the one before it served."""
@@ -149,7 +149,7 @@ class BedrockModelRegistryHook(BedrockHook):
             )
         except CALL_ERRORS as error:
             self.log.warning(
-                "Could not tag %s with %s: %s. The registry records it all the same; allow bedrock:TagResource.",
+                "Could not tag %s with %s: %s. The registry still records it. Allow bedrock:TagResource.",
                 model_arn,
                 ", ".join(tags.values()),
                 error,

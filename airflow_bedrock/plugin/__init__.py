@@ -29,7 +29,7 @@ class Views:
 
 
 def _application() -> ASGIApp:
-    # The first import in a thread, so that the server handles other requests meanwhile.
+    # The first import runs in a thread, so that the server can handle other requests.
     from airflow_bedrock.plugin.web import application
 
     return application

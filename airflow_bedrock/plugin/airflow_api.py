@@ -30,7 +30,7 @@ class RefusedError(Exception):
     """
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"Airflow answered {status}")
+        super().__init__(f"Airflow returned HTTP {status}")
         self.status = status
 
 
@@ -182,7 +182,7 @@ class AirflowApi:
             async with self._turns:
                 found = await self.get(path, map_index=entry.map_index, stringify="false")
         except RefusedError:
-            return None  # it was deleted meanwhile, or may be listed but not read
+            return None  # it has been deleted, or the caller can list but not read it
         self._values[entry] = found["value"]
         while len(self._values) > _KEPT:
             self._values.popitem(last=False)

@@ -1,6 +1,6 @@
 """Read the current state of a job from Amazon Bedrock, over the connection ``[bedrock] live_aws_conn_id``.
 
-It runs in threads of its own, so that neither the API server's event loop nor its other threads wait for it. The first
+It runs in its own threads, so that neither the API server's event loop nor its other threads wait for it. The first
 call imports boto3; without that option the server never does.
 """
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 async def seen_now(job_arn: str, aws_conn_id: str) -> dict[str, Any]:
-    """Return the job from GetModelCustomizationJob, and under ``live`` a sentence about that, or about the error.
+    """Return the job from GetModelCustomizationJob, and under ``live`` a sentence about its source, or the error.
 
     :param job_arn: the ARN that a task pushed.
     :param aws_conn_id: the Airflow connection for the call.
@@ -50,7 +50,7 @@ def _seen_now(job_arn: str, aws_conn_id: str) -> dict[str, Any]:
         return _unknown(job_arn, code or type(error).__name__, error)
     values = {**job.result(), "failure_message": job.failure_message}
     known = {name: value for name, value in values.items() if value not in (None, [], {})}
-    return {**(checked(shown.JOB, known) or {}), "live": "As Amazon Bedrock describes the job now."}
+    return {**(checked(shown.JOB, known) or {}), "live": "Current state, read from Amazon Bedrock."}
 
 
 def _get(job_arn: str, aws_conn_id: str) -> Job:
@@ -69,5 +69,5 @@ def _get(job_arn: str, aws_conn_id: str) -> Job:
 
 
 def _unknown(job_arn: str, why: str, error: object) -> dict[str, Any]:
-    log.warning("The page of job %s does not show its present state: %s", job_arn, error)
+    log.warning("The page of job %s does not show its current state: %s", job_arn, error)
     return {"live": f"Could not read this job from Amazon Bedrock ({why}). The page shows its last known state."}

@@ -245,7 +245,7 @@ def _elapsed(row: Mapping[str, Any]) -> str | None:
 
 
 def _address(page: Callable[..., str], *arguments: Any) -> str:
-    """Return the page of what is known; empty if something is not."""
+    """Return the address of the page; empty if a part of it is unknown."""
     return page(*arguments) if all(arguments) else ""
 
 

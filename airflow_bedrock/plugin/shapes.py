@@ -1,4 +1,4 @@
-"""The types of what tasks push. A DAG's author can push anything; what does not match its type is not shown."""
+"""The types of what tasks push. A DAG's author can push anything; a value that does not match its type is not shown."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _COMPARED = 2
 _REFUSED = {
     401: "Sign in to Airflow to see this.",
     403: "Airflow does not let you see this. Ask an administrator for access to the runs and XComs of the DAG.",
-    404: "Airflow knows no such DAG, run or task, or does not let you see it.",
+    404: "This DAG, run or task does not exist, or Airflow does not let you see it.",
 }
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; frame-ancestors 'self'",
@@ -145,7 +145,7 @@ def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 async def _refused(request: Request, error: Any) -> Response:
     status = error.status if error.status in _REFUSED else 502
-    message = _REFUSED.get(status, f"Airflow's REST API answered {error.status}. See the API server's log.")
+    message = _REFUSED.get(status, f"Airflow's REST API returned HTTP {error.status}. See the API server's log.")
     return _page("refused.html", status, message=message)
 
 

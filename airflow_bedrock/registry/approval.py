@@ -1,7 +1,7 @@
 """Questions about a promotion and their answers, stored with the registry, for an Airflow that cannot ask a person.
 
-The gate writes a question as an object; ``airflow-bedrock approve`` writes the answer as another one, once. A caller
-who may write answers may approve, which an IAM policy controls (docs/retraining.md).
+The gate writes a question as an object; ``airflow-bedrock approve`` writes the answer as another one, once. Any caller
+who can write answers can approve; an IAM policy controls that (docs/retraining.md).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def may_answer(arn: str, approvers: Collection[str]) -> bool:
-    """Whether an AWS caller is one of the approvers, or everybody may answer.
+    """Whether an AWS caller is one of the approvers, or everybody is allowed to answer.
 
     An approver is an ARN, the name of an IAM user, or the ARN of an assumed role without its session name, since each
     caller chooses that.
@@ -94,7 +94,7 @@ class Approvals:
     def answer(self, question: Question, answer: Answer) -> None:
         """Write the answer.
 
-        :raises BedrockFatalError: the time is over, the caller may not answer, or there is an answer already.
+        :raises BedrockFatalError: the time is over, the caller is not an approver, or there is already an answer.
         """
         if not _in_time(question, answer):
             raise BedrockFatalError(
@@ -103,13 +103,13 @@ class Approvals:
             )
         if not may_answer(answer.by, question.approvers):
             raise BedrockFatalError(
-                f"{answer.by} may not answer {question.id}: ask one of {', '.join(question.approvers)}. Nothing was "
+                f"{answer.by} is not an approver of {question.id}; ask {' or '.join(question.approvers)}. Nothing was "
                 "changed."
             )
         try:
             self._answers.put(question.id, answer, None)
         except ConflictError as error:
-            raise BedrockFatalError(f"{question.id} has an answer already. Nothing was changed.") from error
+            raise BedrockFatalError(f"{question.id} already has an answer. Nothing was changed.") from error
 
     def answered(self, question: Question) -> Answer | None:
         """Return the valid answer: in time, by an approver."""

@@ -1,4 +1,4 @@
-"""Decide by the report of its evaluation whether a challenger may be promoted. Pure: missing data counts against it."""
+"""Decide from the evaluation's report whether a challenger may be promoted. Pure: missing data counts against it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reasons_against(
     :param metric: the metric whose difference counts; None for the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference lies above it.
     :param max_slice_loss: the maximum loss of the candidate on any slice.
-    :param max_latency_ms: the maximum latency of 9 of 10 answers, in milliseconds.
+    :param max_latency_ms: the maximum latency of 90 % of the answers, in milliseconds.
     :param max_cost: the maximum cost of 1,000 answers in US dollars, by the tokens of this evaluation.
     """
     about = at(report, "models", "candidate", "answered_by")
@@ -48,7 +48,7 @@ def reasons_against(
         latency = _number(report, "models", "candidate", "latency_ms", "p90")
         yield from _most("its latency (p90, in milliseconds)", latency, max_latency_ms)
     if max_cost is not None:
-        yield from _most("what 1,000 answers cost, in USD,", cost_of_1000(report, cost_of), max_cost)
+        yield from _most("the cost of 1,000 answers, in USD,", cost_of_1000(report, cost_of), max_cost)
 
 
 def _slices(report: Mapping[str, Any], most: float) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _most(what: str, value: float | None, most: float) -> Iterator[str]:
 
 
 def _doubt(report: Any, *path: Any) -> float:
-    """Return by how much unreadable replies of a judge could lower a difference."""
+    """Return how much unreadable replies of a judge could lower a difference."""
     return max(0.0, _number(report, *path, "doubt") or 0.0)
 
 

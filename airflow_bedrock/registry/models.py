@@ -1,4 +1,4 @@
-"""List the lines of models in the registry: which model serves, since when, who promoted it, and what served before.
+"""List the lines of models in the registry: which model serves, since when, who promoted it, and which served before.
 
 The deployment itself says which model serves; the registry says why.
 """
@@ -67,7 +67,7 @@ def described(registry: BedrockModelRegistryHook, name: str) -> dict[str, Any]:
 def _version(register: Register, version: ModelVersion) -> dict[str, Any]:
     role = "before"
     if register.promotion and version is register.promotion.version:
-        role = "promotion under way"
+        role = "promotion in progress"
     elif register.champion and version is register.champion:
         role = "champion"
     elif version.model_arn in register.retired:
@@ -83,13 +83,13 @@ def _state(register: Register, serving: str | None) -> str:
     if register.champion and register.champion.model_arn == serving:
         return "champion serves"
     if register.promotion and register.promotion.version.model_arn == serving:
-        return "promotion under way"
-    return f"{serving} serves, which the registry did not put there"
+        return "promotion in progress"
+    return f"{serving} serves, but not by this registry"
 
 
 def _rows(line: dict[str, Any]) -> list[list[str]]:
     members = ("role", "period", "promoted_at", "promoted_by", "approved_by", "model_arn")
     found = [[line["name"], *(str(one.get(member) or "") for member in members)] for one in line["versions"]]
-    if line["state"] not in ("champion serves", "promotion under way"):
+    if line["state"] not in ("champion serves", "promotion in progress"):
         found.append([line["name"], line["state"], "", "", "", "", line["serving"] or ""])
     return found

@@ -1,7 +1,7 @@
 """Promote and roll back, in an order in which a crash at any call leaves one model serving.
 
 First the intent is written with If-Match. Then the deployment changes, and the smoke test calls it. Then the result is
-written, again with If-Match. A try that finds an intent of its own continues where the earlier one ended.
+written, again with If-Match. A try that finds its own intent continues where the earlier try ended.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Promoter:
         :param compared_with: the ARN of the model that it was compared with; None if it was not compared.
         :raises NotPromotedError: the champion stays, because its period is newer, or it is not the model that the
             version was compared with, or because the version was rejected.
-        :raises BedrockFatalError: it failed its smoke test, and the champion serves again; or the service refused.
+        :raises BedrockFatalError: it failed its smoke test, and the champion serves again; or the service refused it.
         :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
         register, etag = self._read(name)
@@ -91,7 +91,7 @@ class Promoter:
         return fact
 
     def _write_or_yield(self, register: Register, etag: str) -> None:
-        """Write the register; if another promotion has replaced this one meanwhile, serve its model."""
+        """Write the register; if another promotion has replaced this one, serve its model."""
         try:
             self.store.write(register, etag)
         except ConflictError:
@@ -106,16 +106,16 @@ class Promoter:
         model_arn, champion = intent.candidate.model_arn, intent.champion
         if champion is None:
             self.deployments.remove(intent, model_arn)
-            outcome = "No model has served before it; its deployment was deleted."
+            outcome = "No model served before it; its deployment was deleted."
         else:
             self._settle(rest)
             outcome = f"The champion {champion.model_arn} serves."
         return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {outcome}")
 
     def _settle(self, register: Register) -> Register:
-        """Serve the model that the register names, even if that changes meanwhile; return it."""
+        """Serve the model that the register names, even if that changes; return it."""
         while (due := self.deployments.due(register)) and due != self.deployments.serving(register):
-            log.warning("%s is to serve as %s: putting it behind its deployment", due, register.name)
+            log.warning("%s should serve as %s: putting it behind the deployment", due, register.name)
             deployment_arn = self.deployments.put(register, due)
             register, etag = self.store.read(register.name)
             if register.deployment_arn != deployment_arn and due == self.deployments.due(register):

@@ -15,7 +15,7 @@ import msgspec
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time with its zone: times without a zone cannot be compared."""
+"""A time with a time zone: times without one cannot be compared."""
 
 BY_HAND = "not by this registry"
 """``promoted_by`` of a model that was deployed by hand."""
@@ -110,7 +110,7 @@ def proposed(register: Register, version: ModelVersion, now: datetime, *, compar
     :param compared_with: the model that the version was compared with; None if it was not compared.
     :raises NotPromotedError: the champion's period is newer, or it is not the model that the version was compared with;
         or the version has no period, or was rejected before.
-    :raises BedrockError: another promotion is in progress; a retry may find it done.
+    :raises BedrockError: another promotion is in progress; it may have ended by the next try.
     :raises BedrockFatalError: a period is not a date or time.
     """
     if (reason := _reason_against(register, version, compared_with)) is not None:
@@ -120,7 +120,7 @@ def proposed(register: Register, version: ModelVersion, now: datetime, *, compar
         if now - other.since < LEASE:
             raise BedrockError(
                 f"{other.version.promoted_by} has been promoting {other.version.model_arn} to {register.name} since "
-                f"{other.since:%Y-%m-%d %H:%M} UTC. Nothing was changed; a retry of this task goes on after that."
+                f"{other.since:%Y-%m-%d %H:%M} UTC. Nothing was changed; a retry continues when that has ended."
             )
         unfinished = (*unfinished, other.version.model_arn)
     promotion = Promotion(version=version, since=now)
@@ -167,7 +167,7 @@ def reconciled(register: Register, serving: str | None, now: datetime) -> Regist
 
 
 def rolled_back(register: Register, model_arn: str | None, by: str, now: datetime) -> Register:
-    """Return the register with an earlier version about to serve again, and the present one rejected.
+    """Return the register with an earlier version about to serve again, and the current one rejected.
 
     A promotion in progress is cancelled: then the champion serves again.
 
@@ -197,7 +197,7 @@ def _earlier(register: Register, model_arn: str | None, under_way: bool) -> Mode
             return version
     what = f"{model_arn} has never served as" if model_arn else "No other model can serve as"
     if register.champion and register.champion.model_arn == model_arn:
-        what = f"{model_arn} serves already as"
+        what = f"{model_arn} already serves as"
     if model_arn in register.retired:
         what = f"{model_arn} was retired and no longer serves as"
     raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")
@@ -211,7 +211,7 @@ def kept(register: Register, rollbacks: int) -> set[str]:
 
 
 def retired(register: Register, model_arns: Iterable[str]) -> Register:
-    """Return the register with these models about to be deleted, so that they are not promoted meanwhile."""
+    """Return the register with these models about to be deleted, so that nothing promotes them."""
     return msgspec.structs.replace(register, retired=tuple(dict.fromkeys((*register.retired, *model_arns))))
 
 
@@ -228,14 +228,14 @@ def start_of(period: str) -> datetime:
             continue
         return found.replace(tzinfo=None) if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
     raise BedrockFatalError(
-        f"Period {period!r} is no date or time: cannot tell whether it is newer than the champion's. Nothing was "
-        "changed. Give it in ISO 8601, such as 2026-03 or 2026-03-01T00:00:00."
+        f"Period {period!r} is not a date or time: cannot tell whether it is newer than the champion's. Nothing was "
+        "changed. Use ISO 8601, such as 2026-03 or 2026-03-01T00:00:00."
     )
 
 
 def _reason_against(register: Register, version: ModelVersion, compared_with: str | None) -> str | None:
     if version.model_arn in register.rejected:
-        return "it was rolled back, or failed its smoke test, before"
+        return "it was rolled back or failed its smoke test before"
     if version.model_arn in register.retired:
         return "it was retired, so it is deleted or about to be"
     latest = _latest_period(register)
@@ -246,14 +246,14 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
     serving = [one.model_arn for one in register.serving]
     if compared_with and register.champion and compared_with not in serving:
         return (
-            f"it was compared with {compared_with}, and {register.champion.model_arn} serves now. A new run of its "
-            "period compares it with that one, and does not pay for its job again"
+            f"it was compared with {compared_with}, but {register.champion.model_arn} serves now. A new run of its "
+            "period compares the two, and does not pay for its job again"
         )
     return None
 
 
 def _latest_period(register: Register) -> str | None:
-    """Return the champion's period; if it has none, because it was deployed by hand, that of the champion before it."""
+    """Return the champion's period, or that of the champion before it if this one was deployed by hand without one."""
     for version in (register.champion, *register.previous):
         if version and version.period is not None and version.model_arn not in register.rejected:
             return version.period

@@ -36,7 +36,7 @@ PIN = "airflow-bedrock/keep"
 """The tag, with any value, that keeps a model."""
 
 CANDIDATE_UNTIL = "airflow-bedrock/candidate-until"
-"""The tag by which the gate keeps a model while a person is asked about it; its value is a time in ISO 8601."""
+"""The tag with which the gate keeps a model while a person is asked about it; its value is a time in ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Plan:
     kept: Mapping[str, str]
 
     def savings(self, prices: Prices, region: str) -> tuple[Decimal, list[str]]:
-        """Return the monthly saving in US dollars, and what has no known price."""
+        """Return the monthly savings in US dollars, and what has no known price."""
         total, unknown = Decimal(0), []
         for model in self.retired:
             units = sum(use.found.units for use in model.uses)
@@ -181,10 +181,10 @@ class Retirer:
     def plan(self, name: str) -> tuple[Plan, Register, str | None]:
         """Return the plan, and the register and its ETag on which it is based; nothing is changed.
 
-        :raises BedrockError: something could not be read.
+        :raises BedrockError: a read failed.
         """
         register, etag = self.store.read(name)
-        with explained(f"read what there is of {name}"):
+        with explained(f"read the models and deployments of {name}"):
             models = list(self._models(name))
         others = [
             arn
@@ -198,7 +198,7 @@ class Retirer:
     def retire(self, name: str) -> Plan:
         """Delete the models that nobody needs, after their deployments and provisioned throughput. Return the plan.
 
-        :raises BedrockError: the register was changed meanwhile, and nothing was deleted; or some could not be deleted.
+        :raises BedrockError: the register has changed, and nothing was deleted; or some models could not be deleted.
         """
         plan, register, etag = self.plan(name)
         if not plan.retired:
@@ -215,7 +215,7 @@ class Retirer:
                 failures.append(str(error))
         if failures:
             raise BedrockError(
-                f"{len(failures)} of {len(plan.retired)} models were not deleted, and are still billed; another try "
+                f"{len(failures)} of {len(plan.retired)} models were not deleted, and are still billed; a retry "
                 f"continues: {' '.join(failures)}"
             )
         return plan

@@ -1,7 +1,7 @@
 """Put a model behind the deployment that callers use, and find out which one is there.
 
-If botocore has UpdateCustomModelDeployment, one deployment stays and its model changes. Otherwise each model gets a
-deployment of its own, and the register points to the one that serves.
+If botocore has UpdateCustomModelDeployment, one deployment stays and its model changes. Otherwise each model gets its
+own deployment, and the register points to the one that serves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Deployments:
 
     def due(self, register: Register) -> str | None:
         """Return the ARN of the model that should serve, by the register; None before the first promotion."""
-        promotion = register.promotion if self.in_place else None  # otherwise it has a deployment of its own
+        promotion = register.promotion if self.in_place else None  # otherwise it has its own deployment
         version = promotion.version if promotion else register.champion
         return version.model_arn if version else None
 
@@ -60,8 +60,8 @@ class Deployments:
         if found is None:
             self._delete_failed(name)
             with explained(f"deploy {model_arn} as {name}"):
-                # botocore makes a new clientRequestToken each time: the service ignores a known token, also
-                # for a deployment that was deleted. The name prevents two deployments.
+                # botocore makes a new clientRequestToken each time: the service ignores a known token, even for a
+                # deployment that was deleted. The name prevents two deployments.
                 identifier = self.service.create({"modelDeploymentName": name, "modelArn": model_arn}) or name
         elif getattr(found, "model", None) != model_arn:
             with explained(f"change deployment {found.arn} to {model_arn}"):
@@ -73,7 +73,7 @@ class Deployments:
             raise BedrockError(
                 f"Deployment {identifier} does not serve {model_arn}: "
                 f"{(served and served.failure_message) or 'no reason was given'}. It still serves its former model; "
-                "another try of this task tries again."
+                "a retry of this task tries again."
             )
         return served.arn
 
@@ -86,7 +86,7 @@ class Deployments:
                 self.service.delete(found.arn)
 
     def _delete_failed(self, name: str) -> None:
-        """Delete a deployment whose creation has failed, to free its name; not one that somebody has made since."""
+        """Delete a deployment whose creation has failed, to free its name; but not one that was created since."""
         found = self._settled(name)
         if found is not None and found.outcome is Outcome.FAILED:
             with explained(f"delete deployment {found.arn}"):

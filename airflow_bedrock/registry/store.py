@@ -24,7 +24,7 @@ class RegisterStore(JsonStore[Register]):
     def read(self, name: str) -> tuple[Register, str | None]:
         """Return the line's register and its ETag; for a new line, an empty register and None.
 
-        :raises BedrockFatalError: it may not be read, this version does not understand it, or it is another line's.
+        :raises BedrockFatalError: it cannot be read, this version does not understand it, or it is another line's.
         """
         register, etag = super().read(name)
         if register is None:
@@ -32,7 +32,7 @@ class RegisterStore(JsonStore[Register]):
         if register.name != name:
             raise BedrockFatalError(
                 f"{self._uri(name)} is the register of {register.name}: it was copied or renamed by hand. Nothing was "
-                "changed. Delete the copy; a promotion begins the new line's register."
+                "changed. Delete the copy; a promotion creates the new line's register."
             )
         return register, etag
 

@@ -40,23 +40,23 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     :param job_name: the amazon provider's name for ``job_identifier``.
     :param deferrable: wait in the triggerer, without a worker slot; all waiting tasks share one poll loop.
         (default: True, unless ``mode`` is given: a job takes hours)
-    :param mode: ``poke`` or ``reschedule``: how a worker waits; excludes ``deferrable=True`` if ``reschedule``.
+    :param mode: how a worker waits: ``poke`` or ``reschedule``; the latter excludes ``deferrable=True``.
     :param poke_interval: seconds between two polls. (default: ``[bedrock] poll_interval``)
     :param exponential_backoff: poll less and less often, but at least every ``max_wait`` seconds.
     :param max_wait: maximum seconds between two polls. (default: ``[bedrock] poll_interval_max``)
     :param timeout: seconds after which the task fails, without a retry. The job is left running. Counts by the wall
-        clock, also through a restart of the triggerer.
+        clock, even through a restart of the triggerer.
     :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never.
         With ``mode="reschedule"``, which remembers nothing between two polls, only ``timeout`` limits the wait.
         (default: ``[bedrock] no_response_timeout``)
     :param soft_fail: skip instead of failing if no retry can help, and on ``timeout``; in the triggerer, as in Airflow,
-        however the wait ended.
+        on every error.
     :param never_fail: skip instead of failing, on any error; in a worker, as in Airflow, not on ``timeout``.
     :param silent_fail: on any error of a poll, e.g. no permission or no response, continue to wait until ``timeout``.
         A job that failed, was stopped or does not exist still fails the task.
-    :param stop_on_kill: stop the job when a person marks this task failed or success, or its run is failed or times
-        out; not when it is cleared or its worker evicted, nor while its tags name others that may wait for the job.
-        None stops only a job that this DAG run has made or adopted. True also stops another one; it is refused with
+    :param stop_on_kill: stop the job when a person marks this task failed or successful, or its run fails or times out;
+        not when the task is cleared or its worker evicted, nor while the job's tags name others that may wait for it.
+        None stops only a job that this DAG run has made or adopted. True stops any job; it is refused with
         ``mode="reschedule"``, in which no process runs between two polls. (default: None)
     :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
@@ -90,7 +90,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             **kwargs,
         )
         if (job_identifier is None) == (job_name is None):
-            raise ArgumentError("Give job_identifier (or job_name, its other name), and not both")
+            raise ArgumentError("Set either job_identifier or job_name, its other name")
         if deferrable and mode == "reschedule":
             raise ArgumentError(
                 "mode='reschedule' is a way to wait in workers, deferrable=True waits in the triggerer: remove one "
@@ -101,7 +101,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         if stop_on_kill and mode == "reschedule":
             raise ArgumentError(
                 "stop_on_kill=True cannot apply with mode='reschedule', in which no process runs between two "
-                "polls. Leave mode out to wait in the triggerer, or use mode='poke'"
+                "polls. Remove mode to wait in the triggerer, or set mode='poke'"
             )
         given = renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout)
         try:
@@ -139,7 +139,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         except Exception:
             if not (self.deferrable and self.silent_fail):
                 raise
-            self.log.exception("Could not read job %s; waiting all the same", self._identifier)
+            self.log.exception("Could not read job %s; waiting nevertheless", self._identifier)
         if self.deferrable and not polled:
             self._defer()
         return polled
@@ -246,7 +246,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         identifier = given.get("job_arn") if isinstance(given, Mapping) else given
         if not identifier:
             raise BedrockFatalError(
-                f"job_identifier names no job: {given!r}; give an ARN, a name or an operator's output. A job that the "
+                f"job_identifier names no job: {given!r}; set an ARN, a name or an operator's output. A job that the "
                 "operator has made still runs and is billed."
             )
         return str(identifier)

@@ -1,4 +1,4 @@
-"""Compute what a resource has cost once it has ended: from its own counts if it has some, else as reserved.
+"""Compute what a resource has cost once it has ended: from its own counts if it has any, else as reserved.
 
 GetModelCustomizationJob returns no count of tokens. The metrics files show how many epochs began; the tokens of an
 epoch are the upper end of the estimate.
@@ -44,7 +44,7 @@ class Bill(NamedTuple):
 def bill_of(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill | None:
     """Return the cost of a resource; None while it may cost more.
 
-    :param seen: the resource in its present state.
+    :param seen: the resource in its current state.
     :raises botocore.exceptions.ClientError: the service did not respond.
     """
     if seen.outcome in (Outcome.RUNNING, Outcome.UNKNOWN):
@@ -95,7 +95,7 @@ def _batch(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
             counts = msgspec.json.decode(body.read())
         usd = sum((entry.rates[one] * counts[f"{one}TokenCount"] for one in ("input", "output")), Decimal())
     except Exception as error:
-        log.warning("The bill of %s is taken as reserved: its manifest could not be read: %s", seen.arn, error)
+        log.warning("The bill of %s counts as reserved, since its manifest could not be read: %s", seen.arn, error)
         return Bill(entry.reserved, "the estimate")
     return Bill(usd, "the tokens in its manifest")
 
@@ -113,7 +113,7 @@ def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
     try:
         units = units_of(service.hook.conn, str(seen.model_arn))
     except CALL_ERRORS as error:
-        log.warning("The bill of %s is taken as reserved: Bedrock did not say its units: %s", seen.arn, error)
+        log.warning("The bill of %s counts as reserved, since Bedrock did not return its units: %s", seen.arn, error)
         units = None
     if units is None:
         return _storage(entry, seen, service, s3)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _NAME = "ledger"
-_SECONDS = 300.0  # how long a writer among many may have to wait
+_SECONDS = 300.0  # maximum time that a writer waits for the others
 _PAUSE = 2.0  # seconds between two attempts, at most
 
 
@@ -33,25 +33,25 @@ class Books:
             raise BedrockFatalError(
                 "A budget needs a ledger, and neither [bedrock] ledger_uri nor [bedrock] registry_uri is set. Set "
                 "ledger_uri in Airflow's configuration (AIRFLOW__BEDROCK__LEDGER_URI; in a command, --ledger) to an S3 "
-                "prefix that the tasks' role may read and write, e.g. s3://my-bucket/spend. Nothing was created and "
+                "prefix that the tasks' role can read and write, e.g. s3://my-bucket/spend. Nothing was created and "
                 "nothing was spent."
             )
         self._store = JsonStore(Ledger, "ledger", "ledger_uri", uri, s3, kms_key_id)
 
     def read(self) -> Ledger:
-        """Return the present ledger; empty before the first entry.
+        """Return the current ledger; empty before the first entry.
 
         :raises BedrockError: it could not be read.
         """
         return self._store.read(_NAME)[0] or Ledger()
 
     def month(self, month: str) -> Ledger:
-        """Return the entries of a month, also those in its archive."""
+        """Return the entries of a month, including those in its archive."""
         archived, ledger = self._store.read(month)[0] or Ledger(), self.read()
         return Ledger({**archived.entries, **{one.key: one for one in of_month(ledger, month)}})
 
     def change(self, change: Callable[[Ledger], Ledger], name: str = _NAME) -> Ledger:
-        """Change the ledger, and return it; changes of other writers in between are kept.
+        """Change the ledger, and return it; changes by other writers are kept.
 
         :param change: returns the next ledger; called again if another writer was faster. If it raises, nothing is
             changed.

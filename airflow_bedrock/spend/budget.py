@@ -1,4 +1,4 @@
-"""Reserve the cost of anything paid before it is made."""
+"""Reserve the cost of a paid resource before it is made."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Budget:
 
     :param kind: the kind of the resource.
     :param hook: the hook for the account and region of the resource.
-    :param s3: the task's connection to S3, which may read the output of a job.
+    :param s3: the task's connection to S3, which can read the output of a job.
     :param cost: returns the maximum cost; called right before the resource is created.
     :param backfill: returns the runs of the backfill that have not ended; None if the run is not part of one.
     :param account: the AWS account; by default read from AWS STS.
@@ -123,7 +123,7 @@ class Budget:
         self._note(partial(released, key=self._entries[name].key, holder=self.task_key.instance))
 
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
-        """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
+        """Settle what this try has reserved or taken over: what it spent, and what earlier tries may have spent."""
         mine = self._entries[name]
 
         def change(ledger: Ledger) -> Ledger:
@@ -161,7 +161,7 @@ class Budget:
         if cost.usd is None:
             raise BedrockFatalError(
                 f"A budget is set, but the cost of {self.kind} {name} is unknown. {cost.unknown} "
-                f"{HOW_TO_GIVE_ONE if HOW_TO_GIVE_ONE not in cost.unknown else ''} Or give expected_cost, the US "
+                f"{HOW_TO_GIVE_ONE if HOW_TO_GIVE_ONE not in cost.unknown else ''} Or set expected_cost, the US "
                 f"dollars that it may cost. {_KEPT}".replace("  ", " ")
             )
         region = self.hook.conn_region_name

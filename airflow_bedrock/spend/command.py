@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--settle",
         action="store_true",
-        help="first read the state of reserved jobs from Bedrock, and settle those that have ended",
+        help="first read the status of reserved jobs from Bedrock, and settle those that have ended",
     )
     parser.add_argument("--ledger", metavar="S3_URI", help="the ledger's S3 prefix (default: [bedrock] ledger_uri)")
     add_connection(parser, "what is settled")
@@ -53,7 +53,7 @@ def _month(text: str) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the lines, and return the exit code."""
+    """Print the table, and return the exit code."""
     month = arguments.month or month_of(datetime.now(UTC))
     entries = _books(arguments).month(month).entries.values()
     found = described(month, arguments.by, entries, configuration.monthly_budget())

@@ -1,6 +1,6 @@
 """Find resources that cost money unused: throughput, deployments and imports without calls, and unserved models.
 
-It also finds what serves on a base model near its end of life, after which neither can be called.
+It also finds models in service whose base model is near its end of life, after which neither can be called.
 
 Amazon CloudWatch says whether something was called: ``Invocations`` of ``AWS/Bedrock``, by ``ModelId``.
 https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
@@ -40,13 +40,13 @@ _read_import = reads({}, arn="modelArn", name="modelName", created="creationTime
 def report(
     hooks: Sequence[BedrockHook], prices: Prices, now: datetime, *, days: int, end_of_life_days: int
 ) -> dict[str, Any]:
-    """Return what was unused in each region for ``days``, and what serves there on a base model near its end of life.
+    """Return what was unused in each region for ``days``, and models in service near their base model's end of life.
 
     Custom Model Import is not available in every region: an error in listing its models does not stop the check.
 
     :param hooks: a hook for each region.
-    :param days: minimum age in days of what is checked.
-    :param end_of_life_days: number of days before the base model's end of life from which it is reported.
+    :param days: minimum age in days of the resources to check.
+    :param end_of_life_days: report a model this number of days before its base model's end of life.
     :return: the result of :class:`~airflow_bedrock.operators.BedrockIdleCostOperator`.
     :raises BedrockFatalError: botocore does not know a region.
     :raises BedrockError: Bedrock or CloudWatch did not respond.
@@ -86,7 +86,7 @@ def _check_regions(regions: Iterable[str | None]) -> None:
     if unknown := sorted({one for one in regions if one} - known):
         raise BedrockFatalError(
             f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was "
-            "checked. Correct regions, or upgrade botocore where the region is new."
+            "checked. Correct regions, or upgrade botocore if the region is new."
         )
 
 
@@ -149,7 +149,7 @@ class _Region:
         return self._idle(
             "deployment",
             one,
-            f"not called for {self._days} days; it costs nothing itself, its model is billed for storage",
+            f"not called for {self._days} days; it costs nothing itself, but its model is billed for storage",
             None,
             0,
             "Delete it, and its model, if nobody needs them.",

@@ -17,7 +17,7 @@ import msgspec
 from airflow_bedrock.prices import dollars
 
 KEPT_MONTHS = 2
-"""Number of months before the present one that stay in the ledger; older settled entries move to an archive."""
+"""Number of months before the current one that stay in the ledger; older settled entries move to an archive."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arn: str | None = None
 
     def __post_init__(self) -> None:
-        """Reject entries that no task has written, and that would free money in the budget."""
+        """Reject entries that no task writes and that would free money in the budget."""
         if not all(usd.is_finite() and usd >= 0 for usd in (self.reserved, self.counts, *self.rates.values())):
             raise ValueError("an amount must be a number of US dollars, 0 or more")
 
@@ -86,7 +86,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All entries of the present month and those not long before, by key."""
+    """All entries of the current month and the few before it, by key."""
 
     entries: dict[str, Entry] = {}
 
@@ -105,7 +105,7 @@ class Limits(NamedTuple):
 class OverBudgetError(Exception):
     """The budget does not cover it. The message says by how much.
 
-    :param short: US dollars that are missing.
+    :param short: missing US dollars.
     :param open: US dollars reserved for resources that may have ended, or may not exist.
     """
 
@@ -132,7 +132,7 @@ def next_month(moment: datetime) -> datetime:
 
 
 def committed(ledger: Ledger, month: str, dag_id: str | None = None) -> Decimal:
-    """Return the US dollars of a month that are settled or reserved, in all or for one DAG."""
+    """Return the US dollars of a month that are settled or reserved, in total or for one DAG."""
     return sum(totals(of_month(ledger, month, dag_id)), Decimal())
 
 
@@ -151,8 +151,8 @@ def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entr
 def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
     """Reserve money for a resource that is about to be created, or take over its reservation.
 
-    A reservation whose resource does not exist yet is checked against the present limits: one of an earlier month moves
-    to the present month, and one that is now too low, because the data or the request has changed, is raised. A
+    A reservation whose resource does not exist yet is checked against the current limits: one of an earlier month moves
+    to the current month, and one that is now too low, because the data or the request has changed, is raised. A
     resource that was deleted and settled, and is created again under its name, gets a new entry.
 
     :raises OverBudgetError: settled, reserved and this would exceed a limit.

@@ -39,11 +39,11 @@ def known_prices() -> priced.Prices:
 def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
     """Check the data of a request against the rules of its base model.
 
-    :raises BedrockFatalError: the data or its rules cannot be read.
+    :raises BedrockFatalError: the data cannot be read, or its rules are unknown.
     """
     uris = data_uris(request)
     if log_uris(request) or not uris:
-        raise BedrockFatalError(f"The records of invocation logs are not read before the job. {_KEPT}")
+        raise BedrockFatalError(f"Invocation logs are not read before the job runs. {_KEPT}")
     names = {"training": uris[0], **({"validation": uris[1]} if len(uris) == 2 else {})}  # several do not count
     method = request.get("customizationType", FINE_TUNING)
     try:
@@ -89,7 +89,7 @@ def check_cost(made: Estimate, most: Decimal) -> None:
 
 
 def cost_of(estimate_job: Callable[[], Estimate], model: str) -> Cost:
-    """Return the maximum cost of a job, and the rates by which it is counted when it has ended.
+    """Return the maximum cost of a job, and the rates for its bill when it has ended.
 
     :param estimate_job: reads the data and estimates the job.
     """

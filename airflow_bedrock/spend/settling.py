@@ -1,6 +1,6 @@
 """Settle what has ended: for the task that waited for it, for its earlier tries, and for all open reservations.
 
-It also reports how the month stands.
+It also reports the state of the month's budget.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from airflow_bedrock.uris import Arn
 log = logging.getLogger(__name__)
 
 DEAD_AFTER = timedelta(minutes=30)
-"""Time after which a reservation without a resource is dead: Create follows in minutes, and List in two more."""
+"""Time after which a reservation without a resource is dead: Create follows in minutes, List shows it in two more."""
 
 _FRESH = timedelta(minutes=1)
-"""Time in which no reservation can end, so that a hundred tasks over the budget do not all read Bedrock."""
+"""Age up to which no reservation has ended, so that a hundred tasks over the budget do not all read Bedrock."""
 
 _TO_SETTLE = " Run airflow-bedrock spend --settle."
 
@@ -117,7 +117,7 @@ def settle_open(
         try:
             change, what = _fate(entry, services[entry.kind], s3, now)
         except CALL_ERRORS as error:
-            log.warning("Could not read what became of %s %s: %s", entry.kind, entry.name, error)
+            log.warning("Could not read the outcome of %s %s: %s", entry.kind, entry.name, error)
             continue
         if change is not None:
             books.change(change)

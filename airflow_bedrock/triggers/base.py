@@ -17,11 +17,11 @@ _ENDED_BY_A_PERSON = "__airflow_user_action__"  # Airflow's message when it canc
 
 
 class BedrockTrigger(BaseTrigger):
-    """A trigger that waits for a resource of Bedrock, through an AWS connection of Airflow.
+    """A trigger that waits for a Bedrock resource, through an AWS connection of Airflow.
 
     All triggers of a triggerer with the same connection and region share one loop, whatever they wait for and whatever
-    their intervals (see :mod:`airflow_bedrock.jobs.poll_loop`). Not by a shared stream of Airflow 3.3: that keeps a
-    queue for each trigger, and the loop wakes the right one by itself.
+    their intervals (see :mod:`airflow_bedrock.jobs.poll_loop`). They do not use a shared stream of Airflow 3.3, which
+    keeps a queue for each trigger: the loop itself wakes the right one.
 
     :param aws_conn_id: the Airflow connection used for AWS credentials.
     :param region_name: the AWS region; by default the connection's.
@@ -50,10 +50,10 @@ class BedrockTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event when the wait is over.
 
-        Before Airflow 3.3 nothing says why it is cancelled: a person ended the task or cleared it, or the triggerer
-        ends. So :meth:`on_kill` is called there, which asks whether the task has ended for good. Since 3.3, a message
-        says that a person did, and Airflow calls :meth:`on_kill`, but only after it has written a log line. While many
-        tasks end, the next cancel comes before that, and the call never: so its work begins here.
+        Before Airflow 3.3 a cancel has no reason: a person ended or cleared the task, or the triggerer ends. So
+        :meth:`on_kill` is called here, and reads whether the task has ended for good. Since 3.3, a message says that a
+        person ended it, and Airflow calls :meth:`on_kill`, but only after it has written a log line. While many tasks
+        end, the next cancel comes earlier, and prevents the call: so its work begins here.
         """
         try:
             async with self._watch(loop_for(self.connection)) as watch:
@@ -70,12 +70,12 @@ class BedrockTrigger(BaseTrigger):
         """Do nothing: the resource is left as it is."""
 
     def _begin_on_kill(self) -> asyncio.Future[None] | None:
-        """Begin what :meth:`on_kill` does, unless it has begun; it ends although nobody awaits it."""
+        """Begin the work of :meth:`on_kill`, unless it has begun; it ends even if nobody awaits it."""
         return None
 
     @abstractmethod
     def _watch(self, poll_loop: PollLoop) -> Watch[Any]:
-        """Begin to watch what is waited for."""
+        """Begin the watch."""
 
     @abstractmethod
     async def _wait(self, watch: Watch[Any]) -> dict[str, Any]:

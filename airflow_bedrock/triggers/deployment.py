@@ -36,7 +36,7 @@ class BedrockCustomModelDeploymentTrigger(ResourceTrigger):
             async with asyncio.timeout(self.deadline - time.time()):
                 return await super()._wait(watch)
         except TimeoutError:
-            return self._event("late", "when its time was over")
+            return self._event("late", "at its deadline")
 
     def _own_arguments(self) -> dict[str, Any]:
         return {

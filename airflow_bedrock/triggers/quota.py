@@ -27,7 +27,7 @@ class BedrockQuotaTrigger(BedrockTrigger):
 
     :param task: identifies the task instance.
     :param asked_at: the time of the task's first request, in seconds of the wall clock, as by ``time.time()``. It is
-        the task's place in the queue, also when it is refused again, and through a restart of the triggerer.
+        the task's place in the queue, even if it is refused again or the triggerer restarts.
     :param refused_at: the time of its last refusal, by the same clock.
     :param running: number of running jobs at that time; None if unknown.
     :param deadline: when to give up, by the same clock.

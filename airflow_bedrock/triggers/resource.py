@@ -1,4 +1,4 @@
-"""The trigger that waits for a resource of any kind, by its declaration. It only polls and reports; the worker acts."""
+"""The trigger that waits for any kind of resource, by its declaration. It only polls and reports; the worker acts."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class ResourceTrigger(BedrockTrigger):
     :param poll_interval: seconds between two polls, at the fastest. (default: ``[bedrock] poll_interval``)
     :param poll_interval_max: seconds between two polls, at the slowest: while the service throttles, or with
         ``backoff``. (default: ``[bedrock] poll_interval_max``)
-    :param backoff: poll less and less often, the longer the job has been waited for.
+    :param backoff: poll less and less often as the wait gets longer.
     :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never,
         not even if access is denied. (default: ``[bedrock] no_response_timeout``)
     :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It saves polls,
-        and a "not found" response is then not believed at once.
+        and one "not found" response then does not end the wait.
     :param waiting_since: when the task began to wait. (default: now)
-    :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
-        timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while its tags name others that
-        may wait for it. ``OWN_RUN``: only if the task's DAG run requested the job.
-    :param silence_limit: the name that ``no_response_timeout`` had in 0.1.0, for tasks that have waited since then.
+    :param stop_on_kill: stop the job when the task ends for good: a person marks it failed or successful, or its run
+        fails or times out. Not when it is cleared, nor when the triggerer ends or stalls, nor while the job's tags name
+        others that may wait for it. ``OWN_RUN``: only if the task's DAG run requested the job.
+    :param silence_limit: the name of ``no_response_timeout`` in 0.1.0, for tasks that have waited since then.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
     """
 
     resource: Resource
     exists = False
-    """Whether the resource is known to exist: the service may not show a new one at once."""
+    """Whether the resource is known to exist: the service may take a while to show a new one."""
     _killing: asyncio.Future[None] | None = None
     """The work of on_kill, once it has begun."""
 
@@ -169,7 +169,7 @@ def _time(given: datetime | str | None) -> datetime | None:
 
 
 class BedrockResourceTrigger(ResourceTrigger):
-    """Wait for a resource of any kind, by its declaration alone: a new kind needs no trigger of its own.
+    """Wait for any kind of resource, by its declaration alone: a new kind does not need its own trigger.
 
     :param declaration: the declaration of the kind (:mod:`airflow_bedrock.jobs.resources`): ``module:name``.
     """

@@ -213,7 +213,7 @@ def test_a_model_without_a_price_needs_an_estimate_of_the_users_own(
     budget(100)
     data = account.put("train.jsonl", records())
     more = {"job_name": name, "base_model_id": "amazon.nova-pro-v1:0:300k", "wait_for_completion": False}
-    with pytest.raises(BedrockFatalError, match=r"No price is known.*Or give expected_cost"):
+    with pytest.raises(BedrockFatalError, match=r"No price is known.*Or set expected_cost"):
         operator(account, local, data, **more).execute(context())
     assert ledger() == Ledger()
     operator(account, local, data, expected_cost="12.5", **more).execute(context())
@@ -646,7 +646,7 @@ def test_the_configuration_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MONTHLY_BUDGET", "much", "monthly_budget must be a number of US dollars"),
         ("DAG_BUDGETS", "[1]", "must be a JSON object of DAG ids"),
         ("LEDGER_URI", "", r"A budget needs a ledger.*Set ledger_uri .*AIRFLOW__BEDROCK__LEDGER_URI.* s3://my-bucket"),
-        ("LEDGER_URI", "spend/ledger", r"ledger_uri must be s3://bucket/prefix.* or set \[bedrock\] ledger_uri in"),
+        ("LEDGER_URI", "spend/ledger", r"ledger_uri must be s3://bucket/prefix.* or \[bedrock\] ledger_uri in"),
     ],
 )
 def test_a_budget_that_cannot_be_kept_makes_no_job(

@@ -139,7 +139,7 @@ def test_what_has_no_price_is_not_made(
     name = f"unknown{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", "")
     monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "5")
-    with pytest.raises(BedrockFatalError, match=rf"{said}.*Or give expected_cost.*Nothing was created"):
+    with pytest.raises(BedrockFatalError, match=rf"{said}.*Or set expected_cost.*Nothing was created"):
         run(world, kind, name)
     assert (kind.made(world, name), ledger()) == ([], [])
 

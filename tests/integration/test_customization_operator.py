@@ -202,7 +202,7 @@ def test_a_retired_model_is_made_again(account: Account, local: LocalBedrock, na
     first = context()
     operator(account, local, data, job_name=name).execute(first)
     account.bedrock.delete_custom_model(modelIdentifier=first["ti"].pushed["result"]["custom_model_arn"])
-    with pytest.raises(BedrockFatalError, match="its model is gone"):  # an automatic retry pays for no other
+    with pytest.raises(BedrockFatalError, match="its model no longer exists"):  # an automatic retry pays for no other
         operator(account, local, data, job_name=name).execute(context())
     second = context(clear_number=1)
     operator(account, local, data, job_name=name).execute(second)

@@ -237,7 +237,7 @@ ELSEWHERE = {
     "laptop.md": "live/test_demo.py",
 }
 NOT_HERE = {
-    "laptop.md": "no image was built here",
+    "laptop.md": "no image was built or pulled here",
     "mwaa.md": "None of this was run on AWS",
     "kubernetes.md": "Nothing on this page was installed here",
     "compatibility.md": "`make test-compat` does the same",

@@ -129,7 +129,7 @@ def test_each_task_refuses_a_key_that_the_form_does_not_have(name: str) -> None:
         of = {"dag": dag(name), "task": SimpleNamespace(params={}), "dag_run": SimpleNamespace(run_id="r", conf={})}
         refuse(of)
         of["dag_run"].conf = dict.fromkeys([*dag(name).params, "epoch"])
-        with pytest.raises(BedrockFatalError, match=rf"^Run r was given epoch, but the params of {name} are .* spent"):
+        with pytest.raises(BedrockFatalError, match=rf"^The conf of run r has epoch, but .* of {name} are .* spent"):
             refuse(of)
 
 
@@ -185,8 +185,8 @@ def test_a_model_that_the_file_does_not_know_is_not_said_to_be_there(
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
     refuse_unavailable(model, customization_type=method)
     assert [one.getMessage() for one in caplog.records if one.name == "airflow_bedrock.form"] == [
-        f"base_models.toml does not know where {model} can be customized by {method}: eu-north-1 is not checked, and "
-        "Bedrock may refuse the job there"
+        f"base_models.toml does not list the regions where {model} can be customized by {method}: eu-north-1 is not "
+        "checked, and Bedrock may refuse the job there"
     ]
 
 

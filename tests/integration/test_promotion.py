@@ -185,6 +185,6 @@ def test_a_mistake_breaks_the_dag(argument: str, value: Any, message: str) -> No
 
 def test_a_period_that_is_no_date_changes_nothing(bedrock: Any, models: list[str], line: str, registry: str) -> None:
     """Whether it is newer cannot be decided: the task fails before it writes anything."""
-    with pytest.raises(BedrockFatalError, match="'spring' is no date or time"):
+    with pytest.raises(BedrockFatalError, match="'spring' is not a date or time"):
         promote(line, registry, models[0], "spring")
     assert BedrockModelRegistryHook(registry_uri=registry).names() == []

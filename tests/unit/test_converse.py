@@ -92,7 +92,7 @@ def test_a_model_that_cannot_be_known_is_an_error() -> None:
         (refused("AccessDeniedException", "no", 403), r"\(.*no\)\. Allow bedrock:InvokeModel on it\.$"),
         (refused("ResourceNotFoundException"), "It does not exist: check the id and the region"),
         (refused("ValidationException", "Hi"), r"\(its message is withheld.*\)\. The model id is wrong, or the model"),
-        (refused("ValidationException", "on-demand throughput"), "It is not served on demand: give an inference"),
+        (refused("ValidationException", "on-demand throughput"), "It is not available on demand: use an inference"),
     ],
 )
 def test_a_model_that_refuses_says_what_to_do(error: Exception, advice: str) -> None:

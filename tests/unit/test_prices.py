@@ -89,8 +89,8 @@ def test_every_identifier_leads_to_the_price(identifier: str) -> None:
 @pytest.mark.parametrize(
     ("model", "region", "said"),
     [
-        ("amazon.nova-pro-v1:0:300k", "us-east-1", "training of amazon.nova-pro-v1:0 in us-east-1. Give the price"),
-        (MICRO, "eu-west-1", "training of amazon.nova-micro-v1:0 in eu-west-1, only in us-east-1. Give the price"),
+        ("amazon.nova-pro-v1:0:300k", "us-east-1", "training of amazon.nova-pro-v1:0 in us-east-1. Add the price"),
+        (MICRO, "eu-west-1", "training of amazon.nova-micro-v1:0 in eu-west-1, only in us-east-1. Add the price"),
         ("arn:aws:bedrock:us-east-1:1:custom-model-deployment/abc", "us-east-1", "custom-model-deployment/abc"),
     ],
 )

@@ -296,7 +296,7 @@ def test_a_job_runs_while_a_task_waits_for_it(running: bool) -> None:
     [
         (401, "Sign in to Airflow to see this."),
         (403, "Airflow does not let you see this. Ask an administrator"),
-        (404, "Airflow knows no such DAG, run or task"),
+        (404, "This DAG, run or task does not exist"),
     ],
 )
 def test_where_airflow_refuses_the_page_says_what_to_do(status: int, said: str) -> None:
@@ -402,7 +402,7 @@ def test_a_running_job_is_read_live_only_with_the_option(live: None, monkeypatch
         monkeypatch.setenv("AIRFLOW_CONN_BEDROCK_LIVE", server.connection())
         [job] = server.add(1)
         running = page_of_a_job(job.arn)
-        assert "As Amazon Bedrock describes the job now." in running
+        assert "Current state, read from Amazon Bedrock." in running
         assert "data processing" in running
         server.end([job])
         ended = page_of_a_job(job.arn)

@@ -349,7 +349,7 @@ def test_a_model_that_does_not_answer_on_demand(service: Any, refused: Any, tmp_
     """The error says how it can be asked."""
     said = "Invocation of model ID x with on-demand throughput isn\u2019t supported."
     service.answers(refused(400, "ValidationException", said))
-    with pytest.raises(BedrockFatalError, match="is not served on demand: give an inference profile"):
+    with pytest.raises(BedrockFatalError, match="is not available on demand: use an inference profile"):
         evaluate(tmp_path, count=1)
 
 

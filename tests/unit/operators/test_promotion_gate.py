@@ -147,9 +147,9 @@ def test_what_a_judge_did_not_judge_counts_against_the_candidate(gated: Any, of:
         ("models", "its latency .* is unknown"),
         ("models.candidate.latency_ms", "its latency .* is unknown"),
         ("models.candidate.latency_ms.p90", "its latency .* is unknown"),
-        ("models.candidate.input_tokens", "what 1,000 answers cost, in USD, is unknown"),
-        ("models.candidate.output_tokens", "what 1,000 answers cost, in USD, is unknown"),
-        ("models.candidate.n", "what 1,000 answers cost, in USD, is unknown"),
+        ("models.candidate.input_tokens", "the cost of 1,000 answers, in USD, is unknown"),
+        ("models.candidate.output_tokens", "the cost of 1,000 answers, in USD, is unknown"),
+        ("models.candidate.n", "the cost of 1,000 answers, in USD, is unknown"),
     ],
 )
 def test_whatever_is_missing_fails_closed(gated: Any, missing: str, reason: str) -> None:

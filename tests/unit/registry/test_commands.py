@@ -50,7 +50,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Command:
 def test_a_line_of_models_as_json(command: Command) -> None:
     """By which deployment it serves, and each of its models with what became of it."""
     code, said = command("models", "--format", "json", serving=lambda register: "model-3")
-    roles = {"model-4": "promotion under way", "model-3": "champion", "model-2": "rejected", "model-1": "before"}
+    roles = {"model-4": "promotion in progress", "model-3": "champion", "model-2": "rejected", "model-1": "before"}
     told = {"promoted_by": "retrain", "promoted_at": "2026-01-01T00:00:00Z"}
     versions = [{"role": role, "model_arn": arn, "period": f"2026-0{arn[-1]}", **told} for arn, role in roles.items()]
     line = {"name": "router", "deployment_arn": "deployment", "serving": "model-3", "state": "champion serves"}
@@ -63,7 +63,7 @@ def test_a_line_of_models_as_json(command: Command) -> None:
         ("model-3", None),
         ("model-4", None),
         (None, "router  nothing serves"),
-        ("model-9", "router  model-9 serves, which the registry did not put there  model-9"),
+        ("model-9", "router  model-9 serves, but not by this registry  model-9"),
     ],
 )
 def test_a_row_says_where_neither_champion_nor_candidate_serves(

@@ -65,7 +65,7 @@ def test_twice_goes_back_twice_and_no_further_than_there_are_models(in_place: bo
     assert line.serving == "m3"
     line.retire()
     assert line.world.models.keys() == {"m3"} | kept(line.register, 1)
-    for model, why in (("m2", "was retired"), ("m3", "serves already as")):
+    for model, why in (("m2", "was retired"), ("m3", "already serves as")):
         with pytest.raises(BedrockFatalError, match=f"{model} {why}"):
             roll_back(line, model)
     assert line.serving == "m3"

@@ -126,7 +126,7 @@ def test_a_champion_that_was_written_by_hand_is_not_believed(line: Line) -> None
 def test_an_invalid_period_written_by_hand_is_reported(line: Line) -> None:
     """The error names it, and the champion serves on."""
     edit(line, edited(line, champion={"model_arn": "m1", "period": "spring"}))
-    with pytest.raises(BedrockFatalError, match="Period 'spring' is no date or time"):
+    with pytest.raises(BedrockFatalError, match="Period 'spring' is not a date or time"):
         line.promote("m2", 2)
     assert line.serving == "m1"
 
