@@ -1,6 +1,6 @@
 """The core of model customization: the request, the identity, and the states of a job. No Airflow import, no I/O.
 
-The operators reach through this package what they need only when a task runs; each module is imported on first use.
+The operators reach its modules through this package, which imports each on first use: a DAG file does not need them.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _PAGES = {
 def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
     """Return Local Bedrock's page, at the job if one is given; empty for an endpoint of AWS.
 
-    :param endpoint_url: of the client of Amazon Bedrock. AWS serves HTTPS alone, Local Bedrock HTTP alone.
+    :param endpoint_url: of the client of Amazon Bedrock. AWS serves only HTTPS, Local Bedrock only HTTP.
     """
     if not endpoint_url.startswith("http://"):
         return ""

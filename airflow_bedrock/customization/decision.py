@@ -56,7 +56,7 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
 
 
 def is_foreign(token: Token | None, identity: Identity) -> bool:
-    """Whether a job with another request has the token of this ask, although this is its first try, which made none.
+    """Whether a job with another request has the token of this ask, although this is its first try.
 
     The DAG run was deleted and made again with the same id, or another Airflow has the same environment.
     """
@@ -64,7 +64,7 @@ def is_foreign(token: Token | None, identity: Identity) -> bool:
 
 
 def is_stopped_under(ended: Seen, task_key: TaskKey) -> bool:
-    """Whether a stopped job was adopted from another ask: then this ask requests one of its own."""
+    """Whether a stopped job was adopted from another ask: then this ask requests its own."""
     token = Token.read(ended.token)
     return ended.outcome is Outcome.STOPPED and token is not None and token.ask != task_key.ask_digest
 

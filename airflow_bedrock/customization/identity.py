@@ -3,7 +3,7 @@
 *Who* is the deployment of Airflow, the DAG, the task, the map index, and the partition or else the run. The *ask* is
 the first run of this task, and each Clear of it. *What* is the request and the content of the data. None of them
 contains the try number: two tries, two workers, a killed worker and its successor derive the same names and find each
-other's job, without a store that has to survive between them.
+other's job, and no store has to survive between them.
 
 With ``reuse="run"`` and ``"never"``, the job's name contains who, so that a retry finds its job with Get even if the
 request or the data now differs. With ``"dag"``, it contains what, so that concurrent runs that ask for the same thing
@@ -124,8 +124,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     :param job_prefix: the user's prefix of the job's name.
     :param model_prefix: the user's prefix of the model's name.
     :param exact: use the prefixes as the names themselves, without a digest.
-    :param plain: whether the job's name allows only the characters of a model's name, as the names of models and of
-        what serves them.
+    :param plain: whether the name allows only the characters of a model's name, as for models and what serves them.
     """
 
     task_key: TaskKey
@@ -165,7 +164,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         return _name(prefix, f"{self.family_part}-{own}", generation)
 
     def job_names(self, after: int = 0) -> Iterator[str]:
-        """Yield the job names of the generations that come after so many; an exact name has one generation."""
+        """Yield the job names of the generations after this many; an exact name has one generation."""
         for generation in itertools.count(after + 1):
             yield self.job_name(generation)
             if self.exact:

@@ -19,7 +19,7 @@ class Outcome(Enum):
     FAILED = "failed"
     STOPPED = "stopped"
     UNKNOWN = "unknown"
-    """A status that this version does not know. Never success: it fails closed."""
+    """A status that is unknown to this version. Never success: it fails closed."""
 
 
 NO_STATUS = "(none)"
@@ -148,7 +148,7 @@ class Job(
 
     @property
     def progress(self) -> object:
-        """What a log reports when it changes: the status of the job and of each phase."""
+        """What a log reports on a change: the status of the job and of each phase."""
         return self.status, self.details
 
     @property
@@ -210,11 +210,11 @@ class ResourceState:
 
     @property
     def progress(self) -> str:
-        """What a log reports when it changes: the status."""
+        """What a log reports on a change: the status."""
         return self.status
 
     def hours(self, now: datetime) -> float:
-        """Return the hours since its creation, for which it is billed if it is billed by the hour."""
+        """Return the hours since its creation: those that are billed, if it is billed by the hour."""
         return max(0.0, (now - self.created).total_seconds() / 3600) if self.created else 0.0
 
 
@@ -228,9 +228,9 @@ def artifacts_uri(output_data_uri: str, job_arn: str) -> str:
 
 
 def changes(before: Seen | None, now: Seen, noun: str = "job") -> str:
-    """Say in one line what has changed since the last poll; empty if nothing has, so that a log has no line a poll.
+    """Say in one line what has changed since the last poll; empty if nothing has, so that not every poll is logged.
 
-    One line, since each costs a triggerer that waits for thousands of jobs a tenth of a millisecond.
+    One line, since each costs a triggerer with thousands of jobs a tenth of a millisecond.
 
     :param noun: the noun for the resource, such as ``job``.
     """

@@ -1,7 +1,7 @@
 """Read the two metrics files that a job writes to its output location: training loss by step, and validation loss.
 
 AWS's documentation and its samples put them into different folders, so they are found by the end of their names. A bad
-metrics file is no error: the job has completed and is paid for. A loss that cannot be read is None.
+metrics file is not an error: the job has completed and is paid for. A loss that cannot be read is None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def losses_by_epoch(
 ) -> list[dict[str, float | int | None]]:
     """Return for each epoch its mean training loss and its last validation loss.
 
-    :param training: the lines of ``step_wise_training_metrics.csv``; no lines where there is no such file.
+    :param training: the lines of ``step_wise_training_metrics.csv``; none if there is no such file.
     :param validation: the lines of ``validation_metrics.csv``; likewise.
     :param warn: called with what cannot be read.
     :return: ``[{"epoch": 1, "training_loss": 0.7, "validation_loss": 0.9}, …]``, by epoch; a missing or unreadable loss

@@ -27,7 +27,7 @@ def hyperparameter_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
         path = f"hyperParameters.{name}"
         if name not in method.hyperparameters:
             known = ", ".join(method.hyperparameters) or "none"
-            yield Problem(path, value, f"this base model has no such hyperparameter; it has: {known} ({_SOURCE})")
+            yield Problem(path, value, f"unknown hyperparameter of this base model; allowed: {known} ({_SOURCE})")
         elif isinstance(value, str) and (wrong := method.hyperparameters[name].problem(value)):
             yield Problem(path, value, f"{wrong} ({_SOURCE})")
 

@@ -20,13 +20,13 @@ class Remedy(Enum):
     RETRY = "retry"
     """A transient error: retry the same call later."""
     WAIT_FOR_ROLE = "wait for the role"
-    """A role that was created seconds ago is not known everywhere yet: retry for about two minutes."""
+    """A role that was created seconds ago has not taken effect everywhere: retry for about two minutes."""
     WAIT_FOR_SLOT = "wait for a slot"
     """The quota of jobs has been reached: retry when one has ended."""
     NAME_IN_USE = "name in use"
     """The job's name is in use: Get shows by which job."""
     MODEL_NAME_IN_USE = "model name in use"
-    """The custom model's name is in use, by a model or by a job that will make it: choose another one."""
+    """The custom model's name is in use by a model, or by a job that will make one: choose another name."""
     CREDENTIALS = "credentials"
     """The credentials were refused, and no request was made: retry with the connection's credentials at that time."""
     NONE = "none"
@@ -40,13 +40,13 @@ _REMEDIES = {
     "ResourceInUseException": Remedy.NAME_IN_USE,
 }
 
-# The message of a ValidationException, which is otherwise final: "The provided job name is currently in use."
-# If AWS changed the words, the task would fail without a retry, and pay for nothing.
+# The message of a ValidationException, which is otherwise final: "The provided job name is currently in use." If AWS
+# changed the wording, the task would fail without a retry, and nothing would be paid for.
 _NAME_IN_USE = "currently in use"
 _OF_THE_MODEL = "model name"
 
-# The message for a role that is not yet known, and for one that does not trust Bedrock. Terraform retries
-# for two minutes on this text: https://github.com/hashicorp/terraform-provider-aws (service/bedrock).
+# The message for a role that has not taken effect yet, and for one that does not trust Bedrock. Terraform retries for
+# two minutes on this text: https://github.com/hashicorp/terraform-provider-aws (service/bedrock).
 _ROLE_NOT_KNOWN = "Could not assume provided IAM role"
 
 # Parts of failure messages whose cause is neither the data, nor the permissions, nor the request.
@@ -54,7 +54,7 @@ _FIXABLE_FAILURES = (
     "internal error",
     "internal server error",
     "service unavailable",
-    # A new role: it takes up to some minutes until every part of AWS knows it.
+    # A new role: it may take some minutes to take effect in all of AWS.
     "cannot be assumed",
 )
 # Only as a whole sentence: "try again with …" or "… after …" is not transient.

@@ -103,7 +103,7 @@ def _once(shape: Any, given: Iterable[tuple[str, str, object]]) -> dict[str, obj
             continue
         member = SHORT_NAMES.get(name) or _api_name(shape, name)
         if member in request:
-            raise RequestError(f"{said_by[member]} and {argument} both set {member}: give only one of them. {_UNSENT}")
+            raise RequestError(f"{said_by[member]} and {argument} both set {member}: set only one of them. {_UNSENT}")
         request[member], said_by[member] = value, argument
     return request
 
@@ -196,12 +196,12 @@ def request_problems(
     shape = request_shape(oldest=oldest)
     found = problems(shape, request)
     if (token := request.get("clientRequestToken")) is not None:
-        rule = "leave it out: the operator derives it, so that a retry finds its job instead of paying for another"
+        rule = "remove it: the operator derives it, so that a retry finds its job instead of paying for another"
         found = [Problem("clientRequestToken", token, rule), *found]
     if not whole:
         found = [one for one in found if one.path not in shape.required_members or one.value is not None]
     elif request.get("hyperParameters"):
-        # Here, since a DAG file without hyperparameters does not need what is known of base models.
+        # Here, since a DAG file without hyperparameters does not need the facts about base models.
         from airflow_bedrock.customization.model_rules import hyperparameter_problems
 
         found += hyperparameter_problems(request)
@@ -242,7 +242,7 @@ def refuse(found: Sequence[Problem]) -> None:
 def _shown(problem: Problem) -> str:
     if problem.value is None:
         argument = _ARGUMENTS.get(problem.path)
-        return f"{problem.rule} (give {argument})" if argument else problem.rule
+        return f"{problem.rule} (set {argument})" if argument else problem.rule
     place = f"CreateModelCustomizationJob.{problem.path}"
     if too_new := missing_in_botocore(place) or missing_in_botocore(f"{place}={problem.value}"):
         return too_new
@@ -251,14 +251,14 @@ def _shown(problem: Problem) -> str:
 
 
 def _hint(problem: Problem) -> str:
-    """Name the invalid characters of an S3 URI, which usually come from a run's id."""
+    """Name the invalid characters of an S3 URI, which usually come from a run id."""
     if not problem.path.endswith("s3Uri") or not isinstance(problem.value, str):
         return ""
     foreign = dict.fromkeys(re.findall(_NOT_IN_S3_URIS, problem.value.removeprefix("s3://")))
     if not foreign:
         return ""
     found = f"; Bedrock does not accept {' '.join(map(repr, foreign))} here"
-    run_id = "; for a run's id, write {{ run_id.replace(':', '').replace('+', '') }}"
+    run_id = "; for a run id, write {{ run_id.replace(':', '').replace('+', '') }}"
     return found + run_id if foreign.keys() & {":", "+"} else found
 
 
@@ -300,7 +300,7 @@ def _api_name(shape: Any, name: str) -> str:
 
 
 def _parsed(text: str, kind: str) -> object:
-    """Return a text in the place of a number or a boolean as such; any other text as it is: the check reports it."""
+    """Convert text in place of a number or a boolean; return any other text unchanged: the check reports it."""
     if kind in ("boolean", "integer", "long", "float", "double"):
         with suppress(ValueError):
             return json.loads(text.lower())

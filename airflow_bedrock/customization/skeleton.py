@@ -1,6 +1,6 @@
 """Print a CreateModelCustomizationJob request to fill in, in the form of the AWS CLI's --cli-input-json or -yaml.
 
-The operator takes it as it is: BedrockModelCustomizationOperator(request="job.yaml").
+The operator takes it unchanged: BedrockModelCustomizationOperator(request="job.yaml").
 """
 
 from __future__ import annotations

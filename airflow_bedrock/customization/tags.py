@@ -68,10 +68,10 @@ def tag_value(text: str) -> str:
 def check_count(given: Sequence[object]) -> None:
     """Check that the user's tags leave enough for the automatic ones.
 
-    :raises ValueError: they do not.
+    :raises ValueError: there are too many.
     """
     if len(given) > MAX_USER_TAGS:
-        raise ValueError(f"{len(given)} tags are too many: give at most {MAX_USER_TAGS}, since the service allows 50")
+        raise ValueError(f"{len(given)} tags are too many: set at most {MAX_USER_TAGS}, since the service allows 50")
 
 
 def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:

@@ -84,7 +84,7 @@ def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
 
 
 def was_waited_for(tags: Mapping[str, str]) -> bool:
-    """Whether a job's tags name any task, even one that no longer waits."""
+    """Whether a job's tags name a task, even one that no longer waits."""
     return bool(_values(tags))
 
 

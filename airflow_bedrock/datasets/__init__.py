@@ -1,6 +1,6 @@
-"""Training data: what a good record is, whether a dataset has only such, and making one from what people have.
+"""Training data: what a good record is, whether a dataset has only good ones, and how to make one from any source.
 
-Everything is a stream of lines, each known by its file and number::
+Everything is a stream of lines, each identified by its file and number::
 
     sources      any file, query or folder → JSON Lines
     reading      a record in any shape → a conversation

@@ -1,7 +1,7 @@
 """Cut files into blocks of whole lines, and process them in order, in as many processes as there are CPUs.
 
-A block is an offset and a length, so the process that works on it reads it itself. Processes are spawned, since the
-caller may have threads. If child processes are not allowed, or the file is small, the caller does the work itself.
+A block is an offset and a length; the process that works on it also reads it. Processes are spawned, since the caller
+may have threads. If child processes are not allowed, or the file is small, the caller does the work itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORTH_A_POOL = 32 << 20  # bytes; starting a process takes a tenth of a second
 
 _BOM = b"\xef\xbb\xbf"
 _PACKED = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-"""By the bytes with which a file begins."""
+"""The compression, by the first bytes of a file."""
 
 Named = TypeVar("Named")
 Result = TypeVar("Result")
@@ -92,7 +92,7 @@ def processes(size: int) -> int:
 def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int) -> Iterator[Result]:
     """Yield the result of each block in order, with little more than one block per process in advance.
 
-    :param work: a function that other processes can import, as must be the object it is bound to.
+    :param work: a function that other processes can import, bound to an object that they can import too.
     :raises OSError: one of the processes was killed.
     """
     if workers < 2:

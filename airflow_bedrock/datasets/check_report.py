@@ -11,7 +11,7 @@ _BAR = 30  # length of the longest bar, in characters
 
 
 def markdown(report: CheckReport) -> str:
-    """Return the report as Markdown; it has no text of a record unless that was requested."""
+    """Return the report as Markdown; it has no text of a record unless requested."""
     problems = "\n".join(f"- {_escaped_markdown(one)}" for one in report.dataset_problems)
     tables = [f"### {title}\n\n{_table(columns, rows)}" for title, columns, rows in _tables(report)]
     return "\n\n".join(filter(None, [f"## {verdict(report)}", problems, *tables])) + "\n"

@@ -109,7 +109,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     :param findings: the first of them.
     :param scripts: characters and estimated tokens of the training file, by script.
     :param tokens: the estimated tokens of the training file: the lower and the upper end.
-    :param media: what the records hold besides texts, such as ``image``; the estimate does not include its tokens.
+    :param media: the media in the records, such as ``image``; the estimate does not include their tokens.
     :param lengths: records of the training file by their tokens.
     :param duplicates: the same question and answer came before in the file.
     :param conflicts: the same question came before in the file, with another answer.
@@ -173,7 +173,7 @@ class _BlockResult:
 
         :param listed: maximum number of listed problems.
         """
-        if self.lines:  # a file with nothing but a byte order mark has none
+        if self.lines:  # a file with only a byte order mark has none
             self.bad.add(line)
         self.problems.update(problem.rule for problem in problems)
         self.listed += [(line, problem, text) for problem in problems[: listed - len(self.listed)]]
@@ -198,7 +198,7 @@ def check(
     :param show_text: whether the beginning of a record is listed with its problem.
     :param workers: number of processes; None for one per CPU if the data is large enough.
     :param s3: a client, to read the size of each image, video and document; None reads none.
-    :param near_overlaps: the similarity, 0 to 1, from which two questions nearly overlap; None does not search for
+    :param near_overlaps: the minimum similarity, 0 to 1, of questions that nearly overlap; None does not search for
         them.
     :raises OSError: a file cannot be read.
     :raises DatasetError: a file is compressed, or near overlaps are requested and rensa is not installed.
@@ -214,7 +214,7 @@ def check(
         parts[part].bytes += path.stat().st_size
         if packing_of(path):  # a job does not decompress it
             raise DatasetError(
-                f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
+                f"{name} is compressed. A customization job needs uncompressed JSON Lines: decompress it"
             )
     if workers is None:
         workers = processes(sum(one.bytes for one in parts.values()))
@@ -245,7 +245,7 @@ def check_uris(
     :param method: the customizationType.
     :param fetch: returns the local file of a URI, or a copy that it writes to the given path.
     :param files_in: returns the URIs of the files in a folder, so that the training data may be a folder of invocation
-        logs, with a slash at its end.
+        logs, ending in a slash.
     :param logs_config: for invocation logs, ``invocationLogsConfig`` as in the request.
     :param options: the other arguments of :func:`check`.
     :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files.

@@ -1,4 +1,4 @@
-"""What a task may choose when it prepares data. An operator checks it whenever Airflow parses its DAG file."""
+"""The choices of a task that prepares data. An operator checks them whenever Airflow parses its DAG file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RecordFormat(StrEnum):
     IMAGE = "image"
     """Amazon Nova Canvas, Titan Image Generator and Multimodal Embeddings: an image on S3 and its caption."""
     REINFORCEMENT = "reinforcement"
-    """Amazon Nova 2 Lite, reinforcement fine-tuning: messages, and what the grader is given."""
+    """Amazon Nova 2 Lite, reinforcement fine-tuning: messages, and the grader's fields."""
 
 
 class OnConflict(StrEnum):

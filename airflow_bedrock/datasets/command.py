@@ -38,7 +38,7 @@ examples:
 def add_data_arguments(
     parser: argparse.ArgumentParser, examples: str, data: str = "the training data: one JSON Lines file"
 ) -> None:
-    """Declare the training data and what it is for."""
+    """Declare the training data and its purpose."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = examples
     parser.add_argument("data", metavar="PATH|s3://…", help=data)
@@ -54,7 +54,7 @@ def add_data_arguments(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    data = "the training data: one JSON Lines file, or a folder, with a slash at its end, of invocation logs"
+    data = "the training data: one JSON Lines file, or a folder of invocation logs, ending in a slash"
     add_data_arguments(parser, _EPILOG, data)
     parser.add_argument(
         "--validation", metavar="PATH|s3://…", help="the validation data; it counts towards the same limits"
@@ -173,7 +173,7 @@ def _explained(uri: str = "") -> Iterator[None]:
 def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
-    :param s3: a client; None makes one where it is needed.
+    :param s3: a client; None makes one if needed.
     :raises OSError: it does not exist, or cannot be read.
     """
     try:
@@ -184,7 +184,7 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
         if local_path(uri).is_dir():
             raise DatasetError(
                 f"{uri} is a folder. Name one file, as a customization job requires. airflow-bedrock check reads a "
-                "folder, with a slash at its end, as invocation logs"
+                "folder that ends in a slash as invocation logs"
             )
         if not local_path(uri).exists():
             raise DatasetError(f"there is no file {uri}. Check its path")

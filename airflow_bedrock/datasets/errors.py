@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class DatasetError(ValueError):
-    """The data or the settings are wrong; the message never holds a record's text."""
+    """The data or the settings are wrong; the message never has a record's text."""

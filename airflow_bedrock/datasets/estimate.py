@@ -74,7 +74,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is paid for.
 
     :param quantity: the number of tokens, images, hours or months; None if it is not known in advance.
-    :param price: None if none is known.
+    :param price: its price; None if unknown.
     :param unknown: why the quantity or the price is not known.
     """
 
@@ -201,7 +201,7 @@ class _Estimating:
         return item
 
     def _distillation(self, teacher: str, epochs: Range) -> Iterator[Item]:
-        """The teacher answers each prompt; Bedrock may add prompts of its own, up to the most that a job takes."""
+        """The teacher answers each prompt; Bedrock may add its own prompts, up to the maximum of a job."""
         low, high = self._report.tokens
         records = max(self._records, 1)
         most = max(self._method.max_records or records, records)

@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Estimate, print it, and return the exit code."""
+    """Print the estimate, and return the exit code."""
     try:
         rules = rules_for(arguments.model, arguments.method)
         if arguments.method == "DISTILLATION" and not arguments.teacher:

@@ -22,7 +22,7 @@ _OF_A_RECORD = (
 
 
 class File(msgspec.Struct, frozen=True):
-    """A split's file, as it was written."""
+    """The file of a split."""
 
     uri: str
     bytes: int
@@ -32,9 +32,9 @@ class File(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """What a preparation has written.
 
-    :param parameters: of the preparation.
-    :param files: by split; a split without a record has none.
-    :param digest: of the content.
+    :param parameters: the parameters of the preparation.
+    :param files: the files by split; a split without a record has none.
+    :param digest: the digest of the content.
     """
 
     parameters: dict[str, Any]

@@ -1,8 +1,8 @@
 """Find near duplicates with MinHash: texts that share most of their word sequences.
 
 A text's signature stands for the set of its shingles: three words each, or four characters in scripts that do not
-separate words. Texts that agree in one of sixteen bands of their signatures are compared; of texts that share 0.8 of
-their shingles, 19 in 20 do. They are near duplicates if their whole signatures agree in the requested share.
+separate words. Texts that agree in one of sixteen bands of their signatures are compared: 95 % of the texts that share
+0.8 of their shingles. They are near duplicates if at least the requested share of their signatures agrees.
 """
 
 from __future__ import annotations

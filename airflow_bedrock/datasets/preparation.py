@@ -1,9 +1,9 @@
 """Prepare data: read any shape, check, drop unusable records, remove duplicates, select, split and write.
 
-The source, by now JSON Lines (:mod:`sources`), is cut into blocks. For each record of a block, a process writes the
-line in the base model's format, checks that line against the base model's rules, and stores it on disk with the digests
-of its question and answer. Then duplicates, selection and split are decided, one byte a record. Finally the lines are
-copied to their splits in the order of the source. Memory holds one block for each process, and that byte.
+The source, converted to JSON Lines (:mod:`sources`), is cut into blocks. For each record of a block, a process writes
+the line in the base model's format, checks that line against the base model's rules, and stores it on disk with the
+digests of its question and answer. Then duplicates, selection and split are decided, in one byte per record. Finally
+the lines are copied to their splits in the order of the source. Memory has one block for each process, and these bytes.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Settings:
     :param group_field: records with the same value in this field stay in one split; None for the prompt itself.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
     :param test_after: records of this time or later are for testing, earlier ones are not.
-    :param on_conflict: which record is kept of those with the same question and different answers.
+    :param on_conflict: which record to keep of those with the same question and different answers.
     :param caps: the maximum numbers of records.
-    :param near_duplicates: the similarity, 0 to 1, from which only the first of two questions is kept; None keeps both.
-    :param min_characters, max_characters: of prompt and completion together.
+    :param near_duplicates: keep only the first of two questions at least this similar, 0 to 1; None keeps both.
+    :param min_characters, max_characters: limits of the length of prompt and completion together.
     :param redact: a function that receives each text and returns the text to write. If other processes can import it,
         it runs in one process per CPU.
     :param part: whether this is a part of a dataset that is combined later: then a split may be empty, and the number
@@ -162,12 +162,12 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         if too_many or all_:
             reasons = "; ".join(f"{count}: {rule}" for rule, count in lost.items())
             if any(": missing" in rule for rule in lost):
-                reasons += "; give the names of the fields as prompt_field and completion_field"
+                reasons += "; set prompt_field and completion_field to the names of the fields"
             first = ", ".join(record.record for record in self.dropped_records[:5])
             limit = f", more than the fraction of {max_dropped_fraction} that is allowed" if too_many else ""
             found.append(f"{dropped} of {self.read} records cannot be used{limit} ({reasons}; the first: {first})")
         if self.conflicts and settings.on_conflict is OnConflict.FAIL:
-            found.append(f"{self.conflicts} records answer the same question differently than an earlier record")
+            found.append(f"{self.conflicts} records answer the same question differently from an earlier record")
         train, validation = self.records(Split.TRAIN), self.records(Split.VALIDATION)
         if (
             settings.rules is not None
@@ -186,7 +186,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
             Split.TEST: settings.splitter.test if settings.test_after is None else 1.0,
         }
         found += [
-            f"the {split.value} split has no records: give more records, another fraction, or another seed"
+            f"the {split.value} split has no records: use more records, another fraction, or another seed"
             for split, fraction in fractions.items()
             if fraction > 0 and not self.records(split)
         ]
@@ -339,7 +339,7 @@ class Part(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """A record as it is written, its normalised question and answer, its group, and its split."""
+    """A record as written, its normalised question and answer, its group, and its split."""
 
     line: bytes
     prompt: bytes
@@ -448,7 +448,7 @@ def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
 def moment(value: object, name: str) -> float:
     """Return a time, ISO 8601 or seconds since 1970, in seconds since 1970; a time without a zone is UTC.
 
-    :param name: of the field or the parameter, for the error.
+    :param name: the name of the field or the parameter, for the error.
     :raises DatasetError: it is not a time.
     """
     try:

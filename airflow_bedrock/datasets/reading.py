@@ -33,10 +33,10 @@ _ROLES = {
     "chatbot": "assistant",
 }
 _THINKING = ("nova-2", "bedrock-conversation-2024")
-"""The forms that support reasoning; the second one is of an unknown model."""
+"""The forms that support reasoning; the second one is for an unknown model."""
 
-MORE_FIELDS = "has more fields than the header: put texts with a delimiter or a line end into quotes"
-FEWER_FIELDS = "has fewer fields than the header: put texts with a line end into quotes"
+MORE_FIELDS = "has more fields than the header: quote texts with a delimiter or a line end"
+FEWER_FIELDS = "has fewer fields than the header: quote texts with a line end"
 _BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
 """The only member of the record of a CSV row that cannot be split into its columns."""
 
@@ -52,7 +52,7 @@ Of OpenAI, LLaMA-Factory, ms-swift and axolotl.
 """
 
 _PROMPTS = {"pre-training": "text", "image": "image-ref"}
-"""The default field of the prompt, where it is another than ``prompt``."""
+"""The default field of the prompt, if it is not ``prompt``."""
 
 _NOT_TEXTS = ("image", "video", "document", "reasoningContent", "cachePoint")
 """Members of a block that are read elsewhere, or are nothing to train on."""
@@ -92,7 +92,7 @@ class Conversation(msgspec.Struct, gc=False):
     def key(self, common_system: str | None) -> tuple[str, str]:
         """Return the question and the answer, by which records are compared.
 
-        :param common_system: the system prompt of all records, which is no part of a question.
+        :param common_system: the system prompt of all records, which is not part of a question.
         """
         turns, answer = self.turns, _shown(self.fields.get("reference_answer", ""))
         if self.turns[-1].role == "assistant":
@@ -113,7 +113,7 @@ class Fields:
     r"""The fields that hold a record's parts.
 
     :param prompt: the field with the prompt, or with ``{}`` in it a template over fields: ``"{question}\n{context}"``.
-        Of continued pre-training it is the text, by default ``text``; of images the S3 URI, by default ``image-ref``.
+        For continued pre-training it is the text, by default ``text``; for images the S3 URI, by default ``image-ref``.
     :param completion: the same for the completion.
     :raises DatasetError: a template is invalid, or has more than a field's name in braces.
     """
@@ -136,7 +136,7 @@ def reader(fields: Fields, form: str) -> Reader:
     """
     prompt_field = _PROMPTS.get(form, "prompt") if fields.prompt == "prompt" else fields.prompt
     prompt, completion = _getter(prompt_field), _getter(fields.completion)
-    # What the completion is made of may be a class that is called false.
+    # One of the completion's fields may be a class named false.
     marks = [one for one in _BAD_ANSWER_MARKS if one != fields.completion and f"{{{one}}}" not in fields.completion]
 
     def read(record: Mapping[str, Any]) -> Conversation:
@@ -215,7 +215,7 @@ def _parsed(name: str) -> list[tuple[str, str | None]]:
     try:
         parts = list(Formatter().parse(name))
     except ValueError as error:
-        raise DatasetError(f"the template {name!r} is broken: {error}") from None
+        raise DatasetError(f"the template {name!r} is invalid: {error}") from None
     if any(field == "" or spec or conversion for _, field, spec, conversion in parts):
         raise DatasetError(
             f"the template {name!r} must have the name of a field in each pair of braces, and nothing else"

@@ -13,7 +13,7 @@ from airflow_bedrock.datasets.errors import DatasetError
 DIGEST_BYTES = 16  # 128 bits: the chance of a clash among a billion texts is 1 in 10^21
 
 
-# By a table of bytes, which is many times as fast as NFKC and casefold.
+# A table of bytes is many times as fast as NFKC and casefold.
 _ASCII = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\v\f\r\x1c\x1d\x1e\x1f", b"abcdefghijklmnopqrstuvwxyz         "
 )

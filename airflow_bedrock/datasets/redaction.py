@@ -51,7 +51,7 @@ def _replaced(name: str, found: str) -> str:
     is_right = _CHECKS.get(name)
     if is_right is None:
         return f"[{name}]"
-    # What stands beside the number looks like a part of it: a number of pieces, the month in which a card expires.
+    # Text beside the number looks like a part of it: a quantity, the month in which a card expires.
     parts = re.split(_GAP, found)  # every second one is a gap
     for begin in range(0, len(parts), 2):
         for end in range(len(parts), begin, -2):
@@ -61,7 +61,7 @@ def _replaced(name: str, found: str) -> str:
 
 
 def _is_card(number: str) -> bool:
-    """By Luhn's check digit."""
+    """Check a card number by Luhn's check digit."""
     if len(number) < _CARD_DIGITS:
         return False
     digits = [int(one) for one in number]
@@ -70,7 +70,7 @@ def _is_card(number: str) -> bool:
 
 
 def _is_iban(number: str) -> bool:
-    """By its remainder (ISO 7064)."""
+    """Check an account number by its remainder (ISO 7064)."""
     if len(number) < _IBAN_CHARACTERS:
         return False
     return int("".join(str(int(one, 36)) for one in number[4:] + number[:4])) % 97 == 1

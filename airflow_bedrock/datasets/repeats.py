@@ -1,8 +1,8 @@
 """Find repeated questions on disk, so that memory does not grow with the data.
 
 Each record takes 32 bytes: the digests of its prompt and completion, and its position. These are divided into parts by
-digest, and one part at a time is read. A 128-bit digest stands for the text: the chance that two of a thousand million
-texts collide is 1 in 10^21.
+digest, and one part at a time is read. A 128-bit digest stands for the text: the chance that two of a billion texts
+collide is 1 in 10^21.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 ENTRY = Struct("<16s8sII")
-_WRITTEN = Struct("<16sIIII")  # an entry, whose answer stands as its checksum and its length
+_WRITTEN = Struct("<16sIIII")  # an entry, with the checksum and the length of its answer
 _DIGEST = blake2b(digest_size=16)  # copying it takes half the time of making one
 PARTS = 256
 """Files on disk; with a billion records each has 125 MB."""

@@ -1,8 +1,7 @@
 """Select the records to write: one for each question, up to the requested number.
 
 Records are compared by digest, one part at a time (:mod:`repeats`), and selected in the order of a hash of their
-question. So the same data gives the same records in whatever order it arrives, and a larger sample contains a smaller
-one.
+question. So the same data gives the same records in any order, and a larger sample contains a smaller one.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
 class Caps:
     """Maximum numbers of records; None for all.
 
-    :param records: in all.
-    :param per_class: with the same completion.
-    :param per_group: of the same group.
-    :param balance: as many of each class as of the smallest.
+    :param records: of all records.
+    :param per_class: of records with the same completion.
+    :param per_group: of records of the same group.
+    :param balance: whether to keep as many of each class as of the smallest.
     """
 
     records: int | None = None
@@ -45,7 +44,7 @@ class Caps:
 
     @property
     def wanted(self) -> bool:
-        """Whether any is set."""
+        """Whether any maximum is set."""
         return self.balance or (self.records, self.per_class, self.per_group) != (None, None, None)
 
 
@@ -53,7 +52,7 @@ KEY = Struct("<8s8s8sII")
 
 
 def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: str) -> bytes:
-    """Return what decides whether a record is chosen: its place in the sample, its class, its group, and its place.
+    """Return what decides whether a record is chosen: its place in the sample, its class, its group, and its position.
 
     The texts are in their normalised form.
     """

@@ -72,10 +72,10 @@ def kind_of(name: str) -> Kind | None:
 def read_in_a_folder(name: str) -> bool:
     """Whether a file is read if its folder is the source.
 
-    Not read are plain text, files without a suffix, and files whose name or folder begins with a dot or an underscore,
-    as engines and editors write them.
+    Plain text, files without a suffix, and files whose name or folder begins with a dot or an underscore, as engines
+    and editors write them, are not read.
 
-    :param name: in that folder.
+    :param name: its name in that folder.
     """
     parts, found = name.split("/"), kind_of(name)
     return (
@@ -196,7 +196,7 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
         if isinstance(error, of_the_query):
             raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
         # The message may quote the data, and so may a traceback.
-        raise DatasetError(f"DuckDB: {type(error).__name__}; run the query by itself to see what it says") from None
+        raise DatasetError(f"DuckDB: {type(error).__name__}; run the query in DuckDB to see the message") from None
 
 
 def _json_columns(database: Any, sql: str) -> dict[str, Callable[[Any], Any]]:
@@ -294,12 +294,12 @@ def _decompressed(path: Path, packing: str) -> Iterator[bytes]:
 def _is_array(path: Path) -> bool:
     """Whether the first character that is not white space begins an array.
 
-    :raises DatasetError: it begins an object that is not on a line of its own.
+    :raises DatasetError: it begins an object that spans several lines.
     """
     with path.open("rb") as file:
         line, *more = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)
     if more and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b","):
-        raise DatasetError("it holds one object over several lines. Save only the array of records in it")
+        raise DatasetError("it is one object over several lines. Save only its array of records")
     return line[:1] == b"["
 
 
@@ -308,7 +308,7 @@ def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
 
     In locales with a decimal comma, spreadsheets write semicolons; a line ``sep=;`` before the header is for them.
 
-    :param delimiters: the one that splits the header into the most fields is the delimiter; of equal ones, the first.
+    :param delimiters: the candidates; the first one that splits the header into the most fields is the delimiter.
     """
     csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
     header = text.readline()
@@ -348,7 +348,7 @@ def _check_different(names: Sequence[str], whose: str) -> None:
 
 
 def _lines(text: IO[str]) -> Iterator[dict[str, Any]]:
-    """Yield each line of a plain text that is not blank."""
+    """Yield each line of plain text that is not blank."""
     for line in text:
         if line.strip():
             yield {"text": line.rstrip("\r\n")}
@@ -370,7 +370,7 @@ def _array(text: IO[str]) -> Iterator[Any]:
 
 
 def _is_broken(error: Exception, length: int) -> bool:
-    """Whether more text cannot complete it. A text that is cut off has its error at its beginning."""
+    """Whether more text cannot complete it. Text that is cut off has its error at its beginning."""
     if not isinstance(error, json.JSONDecodeError):
         return True  # nested too deeply, or a number with thousands of digits
     return not error.msg.startswith("Unterminated string") and error.pos < length - _LONGEST_TOKEN
@@ -380,7 +380,7 @@ def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
     """Yield the complete elements, and return the rest of the text."""
     decode, place = json.JSONDecoder().raw_decode, 0
     while True:
-        begin = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing as well
+        begin = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # it matches even nothing
         try:
             value, end = decode(text, begin)
         except (ValueError, RecursionError) as error:

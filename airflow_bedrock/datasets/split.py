@@ -1,4 +1,4 @@
-"""Assign a record to a split by a stable hash of its key, so that no other change of the data can move it."""
+"""Assign a record to a split by a stable hash of its key, so that no change of other data can move it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Splitter:
 
     The same key gets the same split whatever the order and the rest of the data, in this run and the next one, so a
     record that a model was trained on never becomes test data for a later one. Changing ``validation`` leaves the test
-    split as it is. The fractions hold on average: a small dataset may deviate from them.
+    split unchanged. The fractions hold on average: a small dataset may deviate from them.
 
     :param validation: fraction of the keys for validation, 0 to 1.
     :param test: fraction of the keys for testing, 0 to 1.

@@ -1,12 +1,12 @@
 """Store the answers that have been paid for: on disk during the evaluation, and where the next one finds them.
 
-An answer is found by its content: the model, and everything that the model was sent. The store keeps the answers and
+An answer is found by its content: the model, and everything that was sent to it. The store keeps the answers and
 digests of the questions, but not the questions. A batch of answers is one immutable object::
 
     <environment>/<digest of the model>/expires=2027-02-19/<digest of the batch>.jsonl.gz
 
 So two workers at once write different objects, or the same one. The expiry date in the name is for :class:`Store`,
-which deletes expired objects that it comes across, and for a lifecycle rule of the bucket.
+which deletes expired objects that it finds, and for a lifecycle rule of the bucket.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     :param stop_reason: why it ended, as the service reports it: ``end_turn``, ``max_tokens``, ...
     :param input_tokens: tokens of the question, as billed.
     :param output_tokens: tokens of the answer, as billed.
-    :param latency_ms: how long the service took, in milliseconds; None if it does not say.
+    :param latency_ms: the latency that the service reports, in milliseconds; None if it reports none.
     """
 
     text: str
@@ -180,7 +180,7 @@ class Store:
         try:
             return [_ENTRY.decode(line) for line in gzip.decompress(self._objects.read(name)).splitlines()]
         except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
-            log.warning("Cannot read the answers in %s, will ask again: %s", name, type(error).__name__)
+            log.warning("Cannot read the answers in %s; asking again: %s", name, type(error).__name__)
             return []
 
     def _forget(self, name: str) -> None:

@@ -34,9 +34,9 @@ def is_same_model(asked: str, other: str) -> bool:
 class Answered:
     """The answers of one job.
 
-    :param of_model: whether the job asked the model that is to answer: a deployment may have another one since.
+    :param of_model: whether the job asked the right model: a deployment may have changed its model since.
     :param answers: by the number of the record.
-    :param failed: why a record has no answer, by its number: the service's error code, or a word of ours.
+    :param failed: why a record has no answer, by its number: the service's error code, or our own word.
     """
 
     of_model: bool = True

@@ -23,7 +23,7 @@ class Rate(NamedTuple):
         return self.input * input_tokens + self.output * output_tokens
 
     def most(self, request: Mapping[str, Any]) -> float:
-        """Return about what the answer to a request may cost at most, in US dollars."""
+        """Return the approximate maximum cost of the answer to a request, in US dollars."""
         input_tokens = len(msgspec.json.encode(request)) / CHARACTERS_PER_TOKEN
         return self.cost(input_tokens, request.get("inferenceConfig", {}).get("maxTokens", 0))
 
@@ -33,7 +33,7 @@ class LimitReachedError(Exception):
 
 
 class Bill:
-    """What all models together have spent and reserved, in US dollars. Several threads may use it.
+    """The US dollars that all models together have spent and reserved. Several threads may use it.
 
     :param max_cost: the limit; None for no limit.
     """
@@ -44,7 +44,7 @@ class Bill:
         self._reserved = self._spent = 0.0
 
     def reserve(self, most: float) -> None:
-        """Reserve what a question may cost at most.
+        """Reserve the maximum cost of a question.
 
         :raises LimitReachedError: spent, reserved and this would exceed ``max_cost``.
         """

@@ -1,8 +1,8 @@
 """The paired bootstrap: a confidence interval for a number that is computed from many records.
 
-Records are drawn with replacement, and each number is computed anew from the drawn records, for all models from the
-same draw. A record enters by its *statistics*: a few columns from whose sums the number is computed, such as a score,
-or the n-gram counts of BLEU. So one set of draws, and one matrix product, serves every number.
+Records are sampled with replacement, and each number is computed again from the sample, for all models from the same
+sample. A record contributes its *statistics*: a few columns from whose sums the number is computed, such as a score, or
+the n-gram counts of BLEU. So one set of samples, and one matrix product, serves every number.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 GROUPS = 2048
-"""Up to this number, records are drawn one by one; beyond it, in this many random groups."""
+"""Up to this number, records are sampled one by one; beyond it, in this many random groups."""
 
 RESAMPLES = 10_000
-_FEWEST_BEYOND = 10  # draws: with fewer, a percentile is hardly more than the most extreme draw
-_CELLS = 1 << 21  # cells of the matrix of draws in memory: 16 MB
+_FEWEST_BEYOND = 10  # samples: with fewer, a percentile is hardly more than the most extreme one
+_CELLS = 1 << 21  # cells of the matrix of samples in memory: 16 MB
 
 
 class Sums:
@@ -81,7 +81,7 @@ class Sums:
 
 
 def _draws(generator: np.random.Generator, draws: int, groups: int) -> Floats:
-    """Return how often each group is drawn, one row per sample."""
+    """Return how often each sample has each group, one row per sample."""
     places = generator.integers(0, groups, size=(draws, groups)) + groups * np.arange(draws)[:, np.newaxis]
     return np.bincount(places.ravel(), minlength=draws * groups).reshape(draws, groups).astype(np.float64)
 

@@ -31,7 +31,7 @@ class Difference:
     :param wins: records on which the candidate has more.
     :param losses: records on which it has less.
     :param ties: records on which both have the same.
-    :param doubt: by how much replies that cannot be read could lower it.
+    :param doubt: how much unreadable replies could lower it.
     """
 
     value: float
@@ -58,7 +58,7 @@ class Difference:
         )
 
     def decides(self, alpha: float) -> bool:
-        """Whether enough records differ that chance could be ruled out if all of them went one way: 6 at 5 %."""
+        """Whether enough records differ to rule out chance if all of them agreed: 6 at 5 %."""
         return (self.wins + self.losses) >= 1 + math.log2(1 / alpha)
 
 
@@ -76,7 +76,7 @@ def losing(slices: Mapping[str, Difference], *, alpha: float, max_loss: float) -
 
     A slice counts unless the interval rules it out; unknown replies count against the candidate.
 
-    :param slices: with intervals at :func:`corrected` confidence, since among many slices one is bad just by chance.
+    :param slices: with intervals at :func:`corrected` confidence, since among many slices one is bad by chance alone.
     """
     at_worst = {name: one.at_worst for name, one in slices.items()}
     return [name for name, one in at_worst.items() if one.decides(alpha) and one.high < -max_loss]

@@ -1,7 +1,7 @@
-"""Ask one model many questions: only those that are not answered yet, and as fast as the model's quota allows.
+"""Ask one model many questions: only those that have no answer yet, and as fast as the model's quota allows.
 
 Answers are stored as they arrive, a batch at a time. If the process ends, only the questions whose answers were not
-stored yet are asked again: those of the last :data:`KEEP_SECONDS` seconds, at most :data:`KEEP_ANSWERS`, and those in
+stored are asked again: those of the last :data:`KEEP_SECONDS` seconds, at most :data:`KEEP_ANSWERS`, and those in
 flight.
 """
 
@@ -35,7 +35,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two reads of which m
 
 
 class Later(Exception):  # not yet an error
-    """A question has no answer yet; a later try may get one.
+    """A question has no answer yet; a retry may get one.
 
     :param error: the error to raise when the wait is over.
     :param not_ready: whether the model itself is not ready.
@@ -48,7 +48,7 @@ class Later(Exception):  # not yet an error
 
 
 class ModelChangedError(Exception):
-    """The model was replaced during the evaluation; some answers are of the old one, some of the new one."""
+    """The model was replaced during the evaluation; some answers are from the old one, some from the new one."""
 
 
 class ServedModel(NamedTuple):
@@ -74,7 +74,7 @@ class Model(Protocol):
     def ask(self, request: Mapping[str, Any], key: str) -> Answer:
         """Return the answer to one question.
 
-        :raises Later: the model did not answer, but may later.
+        :raises Later: the model did not respond, but may later.
         """
 
 
@@ -121,7 +121,7 @@ class Inference:
     :param keys: returns the key of a question, given the model itself.
     :param rate: returns the price of a token, given the model itself; None if unknown.
     :param most: maximum number of questions in flight.
-    :param no_response_timeout: seconds without any answer after which to give up; 0 for never.
+    :param no_response_timeout: seconds without a response after which to give up; 0 for never.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Inference:
         return None if self.rate is None else self._spent
 
     def most(self, question: Question) -> float:
-        """Return about what a question may cost at most, in US dollars; 0 if the price is unknown."""
+        """Return the approximate maximum cost of a question, in US dollars; 0 if the price is unknown."""
         return self.rate.most(question.request) if self.rate else 0.0
 
     def cost(self, answer: Answer) -> float:
@@ -313,7 +313,7 @@ class Inference:
             served = self._served_model()
         except Exception:
             log.warning(
-                "Cannot determine which model was behind %s: %d answers are lost",
+                "Cannot determine which model was behind %s: %d answers were not kept",
                 self.model.model_id,
                 len(self._unkept),
             )

@@ -1,9 +1,8 @@
 """Metrics that call another model: a judge with Converse, and the similarity of embeddings.
 
-A judge's answers are stored like all others. Its prompt holds the texts as JSON strings, and says that they are data.
+A judge's answers are stored like all others. Its prompt has the texts as JSON strings, and says that they are data.
 Only the one word that the prompt requests counts. A reply without that word, or with several (a refusal, or words that
-an answer makes it repeat), decides nothing; and if such replies could have decided otherwise, the candidate is
-not called better.
+an answer makes it repeat), decides nothing; and if such replies could change the verdict, it is not ``better``.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ def _shown(record: Record, **answers: str) -> dict[str, str]:
 
 
 def _only(word: re.Pattern[str], reply: str) -> str | None:
-    """Return the word in a reply; None if it has none, or several different ones."""
+    """Return the word in a reply; None if there is none, or several different ones."""
     found = set(word.findall(reply))
     return found.pop() if len(found) == 1 else None
 
@@ -136,7 +135,7 @@ class RubricJudge(Judge):
         return [self._request(task, _shown(record, answer=text)) for text in texts.values()]
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
-        """Return the grades; if one cannot be read, all are the same, so that the record decides nothing."""
+        """Return the grades; if one is unreadable, all are the same, so that the record decides nothing."""
         grades = [grade for reply in replies if (grade := _only(_SCORE, reply))]
         if unreadable := len(replies) - len(grades):
             self._unreadable += unreadable

@@ -34,7 +34,7 @@ class MacroF1(Metric):
             raise ValueError(f"macro_f1 is for labels, and the reference answers have more than {MOST_LABELS}")
 
     def ready(self) -> None:
-        """Give each label its three columns: right, answered, wanted."""
+        """Assign each label its three columns: right, answered, wanted."""
         self.columns = 3 * len(self._numbers)
 
     def label(self, text: str) -> str:
@@ -61,7 +61,7 @@ class MacroF1(Metric):
         return value
 
     def by_label(self, sums: Floats) -> list[dict[str, Any]]:
-        """Return precision, recall, F1 and support of each label; 0 for what no answer or no reference has.
+        """Return precision, recall, F1 and support of each label; 0 where no answer or no reference has the label.
 
         :param sums: the sums of the statistics of all answers.
         """

@@ -1,7 +1,7 @@
-"""The metrics of answers by name: of a single answer, and of all answers where that is not their mean.
+"""The metrics of answers by name: of a single answer, and of all answers where that is not the mean.
 
-A metric that needs a library is in a module of its own (:mod:`.text`, :mod:`.labels`), which is imported when it is
-used. When a DAG is parsed, only the names are needed.
+A metric that needs a library is in another module (:mod:`.text`, :mod:`.labels`), which is imported when it is used.
+When a DAG is parsed, only the names are needed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Metric:
     columns = 1
     """Number of statistics of an answer."""
     doubt = 0.0
-    """By how much unknown replies could lower the candidate's lead, summed over all records."""
+    """How much unknown replies could lower the candidate's lead, summed over all records."""
 
     def __init__(self, name: str, score: Score, *, right_or_wrong: bool = False, needs_reference: bool = True) -> None:
         self.name = name
@@ -151,7 +151,7 @@ def json_fields(answer: str, reference: str, fields: Sequence[str] | None = None
 
 
 def _same_json(one: Any, other: Any) -> bool:
-    """Whether two values are equal as JSON has it: true is not 1."""
+    """Whether two values are equal in JSON: true is not 1."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -226,7 +226,7 @@ METRICS: Mapping[str, Callable[..., Metric] | str] = {
 
 Given = str | Mapping[str, Any] | Score
 """A metric's name; a function of answer and reference; or a mapping of either as ``name``, the metric's parameters, and
-``label``, what it is called in the result where that is not its name."""
+``label``, its name in the result if that differs."""
 
 
 def label(given: Given) -> str:
@@ -269,8 +269,8 @@ def check(given: Given) -> None:
     model_id = parameters.get("model_id")
     if model_id and not parameters.get("allow_cross_region") and not _stays_in_its_region(model_id):
         raise ValueError(
-            f"metric {name}: {model_id} may send prompts and answers to other regions. Name a model of the region, or "
-            "give allow_cross_region=True"
+            f"metric {name}: {model_id} may send prompts and answers to other regions. Choose a model of the region, "
+            "or set allow_cross_region=True"
         )
 
 

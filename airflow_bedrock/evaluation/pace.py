@@ -1,4 +1,4 @@
-"""Limit the concurrent calls of a model to what its quota allows, which is not known beforehand.
+"""Limit the concurrent calls of a model to what its quota allows, which is not known in advance.
 
 Additive increase, multiplicative decrease (AIMD), as in TCP: Chiu and Jain, Computer Networks and ISDN Systems 17
 (1989). Pure: the caller passes each result with its time, and does the waiting.
@@ -47,7 +47,7 @@ class Pace:
     def refused(self, now: float, began: float) -> None:
         """Note a throttled call: allow half as many, after a pause.
 
-        Calls that started before the last cut say nothing about the present limit, and do not cut it again.
+        Calls that started before the last cut say nothing about the current limit, and do not cut it again.
         """
         if began <= self._cut_at:
             return

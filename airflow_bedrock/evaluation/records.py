@@ -27,11 +27,11 @@ Lines = Callable[[], Iterator[bytes]]
 _PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
 
 REFERENCE = "reference"
-"""As the field to slice by: the reference answer, unless the record has a field of this name."""
+"""The field that stands for the reference answer in ``slice_by``, unless the record has a field of this name."""
 
 
 class RecordError(ValueError):
-    """A line is not a valid record. The message holds no text of the record."""
+    """A line is not a valid record. The message has no text of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Record:
     :param number: its line in the file, from 1.
     :param request: members of a Converse request: ``messages``, and optionally ``system`` and ``toolConfig``.
     :param reference: the expected answer; None if the record has none.
-    :param fields: the record as it is.
+    :param fields: the unchanged record.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Record:
 
 
 class HeldOutRecords:
-    """The records of a file that are asked. The file is read several times, so that memory does not grow with it.
+    """The records of a file to ask. The file is read several times, so that memory does not grow with it.
 
     :param lines: the lines of the file.
     :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
@@ -119,7 +119,7 @@ class HeldOutRecords:
     def shuffled(self) -> Iterator[Record]:
         """Yield the records part by part, with the parts in random order.
 
-        So two concurrent workers ask different questions, and each later finds the answers that the other has kept.
+        So two concurrent workers ask different questions, and each later finds the answers of the other.
         """
         for part in random.sample(range(_PARTS), _PARTS):
             yield from self.records(range(part, sys.maxsize, _PARTS))

@@ -50,7 +50,7 @@ def sections(
     """Return the report.
 
     :param result: the result of :meth:`airflow_bedrock.evaluation.run.Evaluation.score`.
-    :param losses: of the training job, by epoch: ``losses_by_epoch`` of the customization's result.
+    :param losses: losses of the training job, by epoch: ``losses_by_epoch`` of the customization's result.
     :param texts: the texts of the records on which the candidate wins or loses most, by record number and kind; None to
         show none.
     """
@@ -176,7 +176,7 @@ def _labels(result: Mapping[str, Any]) -> list[Section]:
 def _judges(result: Mapping[str, Any]) -> list[Section]:
     if not (judges := result["asked_about"]):
         return []
-    heading = ["metric", "model", "asked now", "cost", "replies not readable", "agrees with people", "kappa"]
+    heading = ["metric", "model", "asked now", "cost", "unreadable replies", "agrees with people", "kappa"]
     rows = []
     for name, judge in judges.items():
         cost, share = judge["cost"], judge.get("agreement")
@@ -203,14 +203,14 @@ def _usage(result: Mapping[str, Any]) -> Section:
                 model["stop_reasons"].get("max_tokens", 0),
             ]
         )
-    text = "Tokens count all answers; the cost counts the answers of this run. The others were paid for before."
-    return Section("Tokens, money and time", text, [heading, *rows], plots.histograms(result["models"]))
+    text = "Tokens count all answers; the cost counts the answers of this run. The others were paid for earlier."
+    return Section("Tokens, cost and time", text, [heading, *rows], plots.histograms(result["models"]))
 
 
 def _parameters(result: Mapping[str, Any]) -> Section:
     rows = [[role, model["model"], model["answered_by"]] for role, model in result["models"].items()]
     text = "Parameters: " + ", ".join(f"{name} {value}" for name, value in _flat(result["parameters"])) + "."
-    return Section("What was asked", text, [["", "asked as", "answered by"], *rows])
+    return Section("Models and parameters", text, [["", "model id", "answered by"], *rows])
 
 
 def _losses(losses: Sequence[Mapping[str, Any]]) -> Section:

@@ -73,10 +73,10 @@ class Evaluation:
 
         self._held_out.check(visit)
         if not has_field[True]:
-            raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
+            raise ValueError(f"slice_by is {self._slice_by}, a field that no record has")
         if unlabelled:
             name = unlabelled[0].label_field
-            raise ValueError(f"no record says candidate, baseline or tie in the field {name}, which label_field names")
+            raise ValueError(f"label_field is {name}, but no record has candidate, baseline or tie in this field")
         if without := has_field[False]:
             log.warning(
                 "%d of %d records lack the field %s: they are slice %s",
@@ -94,7 +94,7 @@ class Evaluation:
                     raise ValueError(f"Record {record.number}: {error}") from None
             elif metric.needs_reference:
                 raise ValueError(
-                    f"Record {record.number}: metric {metric.name} needs a reference answer, which it lacks"
+                    f"Record {record.number}: metric {metric.name} needs a reference answer, which this record lacks"
                 )
 
     def begin(self) -> None:
@@ -103,10 +103,10 @@ class Evaluation:
             inference.begin()
 
     def estimate(self) -> tuple[int, float]:
-        """Return how many questions have no answer yet, and about what they may cost at most, in US dollars.
+        """Return the number of questions without an answer, and their approximate maximum cost in US dollars.
 
-        A question of several records counts once, as it is paid once. Questions to a judge and for embeddings count
-        too; where they need an answer that does not exist yet, the longest possible one is assumed.
+        A question of several records counts once, as it is paid for once. Questions to a judge and for embeddings count
+        too; if they need an answer that does not exist yet, the longest possible one is assumed.
         """
         missing, most = 0, 0.0
         by_inference = [(inference, self._held_out.questions()) for inference in set(self._models.values())]
@@ -149,7 +149,7 @@ class Evaluation:
 
         :raises Exception: the first error of a model; the others have stopped, and their answers are kept.
         """
-        held_out, models = self._held_out, set(self._models.values())  # a model with two roles is asked once
+        held_out, models = self._held_out, set(self._models.values())  # a model with two roles is asked only once
         with ThreadPoolExecutor(len(models)) as threads, bars(models):
             running: list[Future[None]] = [
                 threads.submit(inference.run, map(held_out.question, held_out.shuffled()), held_out.count)

@@ -1,7 +1,7 @@
 """Score and compare all models' answers to the same records, for the result of the evaluation.
 
-Memory does not grow with the records: statistics are summed in groups (:mod:`.bootstrap`), and of single records only
-the candidate's biggest wins and losses are kept.
+Memory does not grow with the records: statistics are summed in groups (:mod:`.bootstrap`), and the only single records
+kept are the candidate's biggest wins and losses.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the candidate must do to be better.
+    """The requirements for the verdict ``better``.
 
-    :param alpha: significance level: how often equal models may get a verdict by chance.
+    :param alpha: significance level: how often equal models get a verdict by chance.
     :param minimum_gain: the minimum gain of the candidate in the first metric.
     :param max_slice_loss: the maximum loss of the candidate on any slice; None for no such rule.
     """
@@ -78,7 +78,7 @@ class _Group:
 
         :param scores: by metric and role.
         :param statistics: by role and metric.
-        :param doubts: by how much unknown replies could lower the candidate's lead, by metric.
+        :param doubts: how much unknown replies could lower the candidate's lead, by metric.
         """
         self.sums.add([one for column in self._columns for one in statistics[column]])
         for role, name in self._compared:
@@ -249,9 +249,7 @@ class Scoring:
                     f"{what}, but the candidate is worse by more than {rules.max_slice_loss:g} on: {listed}."
                 )
         if found is Verdict.UNDECIDED and deciding.low > rules.minimum_gain and deciding.decides(rules.alpha):
-            return found, (
-                f"{what}, but replies of the judge that cannot be read could lower it by {deciding.doubt:.4f}."
-            )
+            return found, (f"{what}, but unreadable replies of the judge could lower it by {deciding.doubt:.4f}.")
         if found is Verdict.BETTER:
             return found, f"{what}: the whole interval lies above {rules.minimum_gain:g}."
         if found is Verdict.WORSE:

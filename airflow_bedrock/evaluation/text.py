@@ -29,7 +29,7 @@ def sentence_chrf() -> Metric:
 
 
 def sentence_bleu() -> Metric:
-    """The mean of the single answers' BLEU, for the orders that they are long enough for, 0 to 1."""
+    """The mean of the single answers' BLEU, for the orders that their lengths allow, 0 to 1."""
     scorer = BLEU(effective_order=True)
     return Metric(
         "sentence_bleu", lambda answer, reference: float(scorer.sentence_score(answer, [reference]).score) / 100

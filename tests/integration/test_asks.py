@@ -325,7 +325,7 @@ def test_a_task_that_finds_no_room_among_the_tags_waits_and_then_takes_the_model
 def test_too_many_tags_fail_before_paying(airflow: Airflow) -> None:
     """Those that say who waits are never left out."""
     tags = [{"key": f"k{number}", "value": "x"} for number in range(41)]
-    with pytest.raises(ValueError, match="41 tags are too many: give at most 40"):
+    with pytest.raises(ValueError, match="41 tags are too many: set at most 40"):
         airflow.ask(job_tags=tags)
     assert airflow.statuses() == {}
     assert airflow.ask(job_tags=tags[:40]) in airflow.statuses()

@@ -125,7 +125,7 @@ def test_without_a_price_the_limit_fails_closed(
         (b"prompt,completion\nWhere?,Here.\n", "No record of the training data can be read"),
         (
             gzip.compress(records().encode(), mtime=0),
-            "is compressed. A customization job takes uncompressed JSON Lines",
+            "is compressed. A customization job needs uncompressed JSON Lines",
         ),
     ],
     ids=["a table", "packed"],

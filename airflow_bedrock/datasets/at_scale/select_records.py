@@ -1,4 +1,4 @@
-r"""Select training records with Spark, where the data is: remove duplicate questions, draw a sample, assign splits.
+r"""Select training records with Spark, where the data is: remove duplicate questions, sample, assign splits.
 
 It reads every format that Spark reads, and writes gzipped JSON Lines with ``prompt``, ``completion``, ``split`` and, if
 there is one, the group: a source of BedrockDatasetPreparationOperator. It compares, samples and splits questions as the
@@ -10,7 +10,7 @@ It needs pyspark 3.5 or later and Python 3.9 or later, and nothing else. Copy it
         --completion-field answer --order-by created_at --max-records 20000 --output s3://bucket/selected/
 
 The exit code is 1, and nothing is written, if a larger share of the records than ``--max-dropped-fraction`` is empty or
-contradicts the record that is kept. It prints as JSON how many records it read, dropped and wrote.
+contradicts the record that is kept. It prints as JSON the numbers of records that it read, dropped and wrote.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="select_records.py", description=__doc__)
-    parser.add_argument("--source", required=True, help="a file or a folder, or with --source-format table its name")
+    parser.add_argument("--source", required=True, help="a file, a folder, or with --source-format table a table")
     parser.add_argument("--source-format", default="json", choices=["json", "csv", "parquet", "orc", "table"])
     parser.add_argument("--source-sql", help="a Spark SQL query over the source, which is the table source")
     parser.add_argument("--output", required=True, help="a folder; its content is replaced")
@@ -128,7 +128,7 @@ def select(records: DataFrame, options: argparse.Namespace) -> tuple[DataFrame, 
 
 
 def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataFrame:
-    """Number the records with the same question, and mark the one that is kept, if any, and its answer."""
+    """Number the records with the same question, and mark the one to keep, if any, and its answer."""
     same = Window.partitionBy("question")
     in_order = same.orderBy(*order, "prompt", "completion")
     alike = Window.partitionBy("question", "reply")

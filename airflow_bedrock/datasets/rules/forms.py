@@ -1,4 +1,4 @@
-"""The formats of a record, declared: of Converse what Nova, Nova 2, Llama and a distillation each take; and others.
+"""The declarations of the record formats: the variants of Converse for Nova, Nova 2, Llama and distillation; others.
 
 https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html,
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html and, for reinforcement
@@ -193,7 +193,7 @@ def _distillation_problems(record: _Distillation) -> Iterator[Problem]:
     if found[0] != "user":
         yield Problem("roles", "$.messages[0].role", "the first message must be the user's")
     if len(found) > 2:
-        message = "a distillation takes one question, with or without its answer, not a longer conversation"
+        message = "a distillation takes one question, with or without its answer, but not a longer conversation"
         yield Problem("shape", "$.messages", message)
     yield from alternate(found)
 

@@ -23,8 +23,8 @@ def limit_problems(
     """Yield the limits that a record breaks.
 
     :param takes: what the base model accepts: TEXT, IMAGE, VIDEO.
-    :param size: of the record's line, in bytes.
-    :param bucket: the data's; None if it is not on S3 yet.
+    :param size: the size of the record's line, in bytes.
+    :param bucket: the bucket of the data; None if it is not on S3 yet.
     """
     yield from _size(method, record, size)
     yield from _words(method, record)
@@ -38,7 +38,7 @@ def limit_problems(
 def kinds_problem(kinds: Collection[str]) -> Problem | None:
     """Return the problem of a record, or a dataset, that has both images and videos.
 
-    :param kinds: of media: ``image``, ``video``.
+    :param kinds: the kinds of media: ``image``, ``video``.
     """
     if len(kinds) < 2:
         return None

@@ -21,7 +21,7 @@ class Problem(NamedTuple):
     """What is wrong with one record, without any of its texts.
 
     :param rule: the stable name of the broken rule, such as ``roles`` or ``reserved-word``.
-    :param where: where in the record, as a JSONPath.
+    :param where: the place in the record, as a JSONPath.
     :param message: the rule in a sentence; the service's own if it is known.
     """
 

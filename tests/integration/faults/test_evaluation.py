@@ -393,7 +393,7 @@ def test_a_judge_by_rubric_and_what_people_say(service: Any, tmp_path: Path) -> 
     assert found["cost"] > 0
     service.requests.clear()
     evaluate(tmp_path, test_data_uri=str(tmp_path / "unlabelled.jsonl"), metrics=[judge])
-    with pytest.raises(BedrockFatalError, match=r"the field persons, which label_field names\. No question"):
+    with pytest.raises(BedrockFatalError, match=r"label_field is persons, but no record .*\. No question"):
         evaluate(tmp_path, metrics=[{**judge, "label_field": "persons"}])
     assert service.requests == []
 

@@ -122,7 +122,7 @@ def csv_of_excel() -> Data:
     """A byte order mark, carriage returns, quotes, line ends within fields, labels that are numbers; one bare comma."""
     rows = "".join(f'{n},"He said ""no"",\r\nthen ""yes"" {n}.",{n % 3}\r\n' for n in range(40))
     content = f"\ufeffid,Ticket text,Label\r\n{rows}40,Sorry, what?,1\r\n".encode()
-    rule = "has more fields than the header: put texts with a delimiter or a line end into quotes"
+    rule = "has more fields than the header: quote texts with a delimiter or a line end"
     options = ("--prompt-field", "Ticket text", "--completion-field", "Label")
     return Data("Tickets.CSV", content, 41, MICRO, r"He said \"no\",\r\nthen", options, dropped={rule: 1})
 

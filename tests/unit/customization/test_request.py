@@ -54,9 +54,7 @@ def test_numbers_become_the_strings_that_the_service_takes() -> None:
 def test_the_characters_of_a_uri_that_are_at_fault_are_named() -> None:
     """A run's id in a URI is the usual mistake; the error says what to write instead, and that works."""
     run_id = "manual__2026-11-21T04:47:08.787771+00:00"
-    with pytest.raises(
-        RequestError, match=r"; Bedrock does not accept ':' '\+' here; for a run's id, write \{\{ run_id"
-    ):
+    with pytest.raises(RequestError, match=r"; Bedrock does not accept ':' '\+' here; for a run id, write \{\{ run_id"):
         check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": f"s3://bucket/{run_id}"}))
     with pytest.raises(RequestError, match=r"Bedrock does not accept ' ' 'ä' here$"):
         check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": "s3://bucket/a ä"}))
@@ -239,7 +237,7 @@ def test_a_request_may_use_the_names_of_the_arguments() -> None:
 )
 def test_what_is_said_twice_is_refused(given: Any, further: Any, arguments: Any, both: str) -> None:
     """The error has both names; none overrides the other silently."""
-    with pytest.raises(RequestError, match=f" and .* both set {both}: give only one of them"):
+    with pytest.raises(RequestError, match=f" and .* both set {both}: set only one of them"):
         build_request(given, further, **arguments)
 
 
@@ -258,7 +256,7 @@ def test_nothing_is_as_good_as_absent() -> None:
 
 def test_a_token_is_refused() -> None:
     """The operator derives it, and would not use this one."""
-    with pytest.raises(RequestError, match="clientRequestToken: 'mine': leave it out: the operator derives it"):
+    with pytest.raises(RequestError, match="clientRequestToken: 'mine': remove it: the operator derives it"):
         check_request(build_request({}, **ARGUMENTS, client_request_token="mine"))
 
 

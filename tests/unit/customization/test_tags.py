@@ -65,7 +65,7 @@ def test_the_users_tags_are_kept(given_tags: dict[str, str]) -> None:
 def test_more_tags_than_the_service_takes_are_refused() -> None:
     """Instead of leaving out those by which a job is known."""
     users = [{"key": f"k{number}", "value": ""} for number in range(MAX_USER_TAGS + 1)]
-    with pytest.raises(ValueError, match="41 tags are too many: give at most 40"):
+    with pytest.raises(ValueError, match="41 tags are too many: set at most 40"):
         with_tags(users, {})
 
 

@@ -170,7 +170,7 @@ def test_a_compressed_file_is_reported_as_one(
     file.write_bytes(content)
     for command in ("check", "estimate"):
         assert main(COMMANDS[command](str(file), "")) == 2
-        assert f"{file} is compressed. A customization job takes uncompressed JSON Lines" in capsys.readouterr().err
+        assert f"{file} is compressed. A customization job needs uncompressed JSON Lines" in capsys.readouterr().err
 
 
 def test_a_line_that_is_longer_than_a_job_takes(

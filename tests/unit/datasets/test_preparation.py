@@ -321,7 +321,7 @@ def test_a_conflict_may_fail() -> None:
     """However many may be lost."""
     settings = replace(SETTINGS, on_conflict=OnConflict.FAIL)
     report, _ = run([*pairs(60), {"prompt": "question 1", "completion": "neither"}], settings)
-    assert report.problems(settings, 1.0) == ["1 records answer the same question differently than an earlier record"]
+    assert report.problems(settings, 1.0) == ["1 records answer the same question differently from an earlier record"]
 
 
 def test_a_reserved_word_in_an_answer_costs_no_record() -> None:

@@ -226,7 +226,7 @@ def test_a_judge_that_refuses_makes_no_model_better(refused: int, verdict: str, 
         scoring.add(number, None, texts, given={"judge": scores})
     result = scoring.result()
     assert result["verdict"] == verdict
-    assert ("replies of the judge that cannot be read" in result["reason"]) is (verdict == "undecided")
+    assert ("unreadable replies of the judge" in result["reason"]) is (verdict == "undecided")
     assert judge.result()["unreadable"] == refused
 
 

@@ -63,7 +63,7 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
         "Where the candidate wins most",
         "Slices",
         "Labels: base",
-        "Tokens, money and time",
+        "Tokens, cost and time",
         "Losses of the training job",
         "maxTokens 64",
         "candidate minus baseline, exact",

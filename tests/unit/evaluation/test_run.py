@@ -114,7 +114,7 @@ def test_a_slice_field_that_no_record_has_fails_before_the_first_question(
 ) -> None:
     """A misspelt name would switch off ``max_slice_loss``; records that lack it are one, and a warning says so."""
     lines = [b'{"prompt": "0 question", "completion": "a"}', b'{"prompt": "1 question", "completion": "a"}']
-    with pytest.raises(ValueError, match=r"^no record has the field half, which slice_by names"):
+    with pytest.raises(ValueError, match=r"^slice_by is half, a field that no record has"):
         evaluate(tmp_path / "none", lambda: iter(lines), roles=ROLES)
     lines[0] = b'{"prompt": "0 question", "completion": "a", "half": "one"}'
     result, _ = evaluate(tmp_path / "one", lambda: iter(lines), roles=ROLES)

@@ -69,12 +69,12 @@ def context(try_number: int = 1) -> Any:
         ({"request": [1]}, "request must be a mapping of members; got list"),
         ({"request": "ok.txt"}, "a file's name ends in .json, .yaml, .yml"),
         ({"request": {"base_model_id": 5}, "base_model_id": None}, "baseModelIdentifier: 5: Member must be a string"),
-        ({"client_request_token": "mine"}, "clientRequestToken: 'mine': leave it out"),
-        ({"request": {"clientRequestToken": "mine"}}, "clientRequestToken: 'mine': leave it out"),
+        ({"client_request_token": "mine"}, "clientRequestToken: 'mine': remove it"),
+        ({"request": {"clientRequestToken": "mine"}}, "clientRequestToken: 'mine': remove it"),
         ({"training_data_config": {"s3Uri": "s3://b/t"}}, "training_data_uri and training_data_config both set"),
         ({"job_tags": {"team": "x"}}, "jobTags: .*Member must be a list"),
         ({"job_name": 5}, "jobName: 5: Member must be a string"),
-        ({"job_tags": [{"key": f"k{n}", "value": ""} for n in range(41)]}, "41 tags are too many: give at most 40"),
+        ({"job_tags": [{"key": f"k{n}", "value": ""} for n in range(41)]}, "41 tags are too many: set at most 40"),
         ({"request": {"customModelTags": [{"key": f"k{n}", "value": ""} for n in range(41)]}}, "41 tags are too many"),
         ({"ensure_unique_job_name": "no"}, "ensure_unique_job_name must be True or False"),
         ({"content": "ignored"}, "content must be one of identify, ignore; got 'ignored'"),
@@ -119,7 +119,7 @@ def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]
 def test_a_rendered_request_without_a_job_name_says_so(try_number: int) -> None:
     """What is missing is named by the task too, where nothing can be found by a name."""
     given = dict.fromkeys(("job_name", "custom_model_name"))
-    with pytest.raises(BedrockFatalError, match=r"jobName: Member must not be null \(give job_name\)"):
+    with pytest.raises(BedrockFatalError, match=r"jobName: Member must not be null \(set job_name\)"):
         rendered("request", {}, **given).execute(context(try_number))
 
 
@@ -128,7 +128,7 @@ def test_what_is_missing_is_named_as_the_operator_calls_it() -> None:
     with pytest.raises(ArgumentError) as caught:
         BedrockModelCustomizationOperator(task_id="customize", job_name="router")
     signature = inspect.signature(BedrockModelCustomizationOperator).parameters
-    said = dict(re.findall(r"- (\w+): Member must not be null \(give (\w+)\)", str(caught.value)))
+    said = dict(re.findall(r"- (\w+): Member must not be null \(set (\w+)\)", str(caught.value)))
     assert said.keys() == {*request_shape().required_members} - {"jobName"}
     assert {"training_data_uri", "role_arn"} <= set(said.values()) <= signature.keys()
 
@@ -192,7 +192,7 @@ def test_a_name_that_is_missing_when_the_task_runs_fails_for_good(name: str) -> 
     context: Any = {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
     task = operator(**{name: None, "request": "request.json"})
     task.request = "{}"
-    with pytest.raises(BedrockFatalError, match=rf"Name: Member must not be null \(give {name}\)"):
+    with pytest.raises(BedrockFatalError, match=rf"Name: Member must not be null \(set {name}\)"):
         task.execute(context)
 
 
