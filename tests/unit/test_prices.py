@@ -134,7 +134,7 @@ def test_a_users_file_can_stand_alone(own: Path) -> None:
         ("date = 2026-10-01", "", "not in the form"),
         ("date = 2026-10-01", 'date = "soon"', "not in the form"),
         ("[[prices]]", "[prices", "not in the form"),
-        ('source = "agreement"', 'source = "hearsay"', "names the source 'hearsay', which it does not have"),
+        ('source = "agreement"', 'source = "hearsay"', "names the source 'hearsay', which it does not define"),
         ('regions = ["us-east-1"]\nmodels."amazon.nova-micro-v1:0"', 'models."amazon.nova-lite-v1:0:300k"', "twice"),
     ],
 )

@@ -109,7 +109,7 @@ def test_what_the_report_shows_passes(gated: Any) -> None:
         ({"max_latency_ms": 200}, "250, more than 200"),
         ({"max_cost": 0.000001, "base_model_id": BASE_MODEL}, "more than 1e-06"),
         ({"metric": "chrf"}, "no interval for chrf"),
-        ({"max_cost": 100, "base_model_id": "a.model-without-a-price"}, "cost, in USD, is unknown"),
+        ({"max_cost": 100, "base_model_id": "a.model-without-a-price"}, "answers, in USD, is unknown"),
     ],
 )
 def test_what_it_does_not_show_is_no_promotion(gated: Any, given: dict[str, Any], reason: str) -> None:

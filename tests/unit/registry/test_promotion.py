@@ -37,7 +37,7 @@ def test_two_at_once_that_were_compared_with_the_same_champion(line: Line) -> No
     """The second one may be worse than the first: it is promoted once it was compared with that."""
     line.promote("m1", 1, compared_with="amazon.nova-micro-v1:0")  # nothing served
     line.promote("m2", 2, compared_with="m1")
-    with pytest.raises(NotPromotedError, match="it was compared with m1, and m2 serves now"):
+    with pytest.raises(NotPromotedError, match="it was compared with m1, but m2 serves now"):
         line.promote("m3", 3, compared_with="m1")
     assert line.serving == "m2"
     line.promote("m3", 3, compared_with="m2")
