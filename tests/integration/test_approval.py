@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_tagged_is_asked_about_all_the_same(gate: Gate, c
 def test_without_a_registry_nobody_can_be_asked(gate: Gate) -> None:
     """The gate fails closed."""
     gate.registry = ""
-    with pytest.raises(BedrockFatalError, match=r"registry_uri must be s3://bucket/prefix.*set .bedrock. registry_uri"):
+    with pytest.raises(BedrockFatalError, match=r"registry_uri must be s3://bucket/prefix.*or .bedrock. registry_uri"):
         gate.run()
 
 

@@ -113,7 +113,7 @@ def test_what_is_wrong(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["people.csv"], "Give --model, or --record-format."),
+        (["people.csv"], "Set --model or --record-format."),
         (["--model", MICRO], "one of the arguments PATH|s3://… --source-manifests is required"),
         (
             ["people.csv", "--source-manifests", "manifest.json", "--model", MICRO],
