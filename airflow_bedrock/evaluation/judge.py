@@ -115,7 +115,7 @@ def _shown(record: Record, **answers: str) -> dict[str, str]:
 
 
 def _only(word: re.Pattern[str], reply: str) -> str | None:
-    """Return the word in a reply; None if there is none, or several different ones."""
+    """Return the word in a reply; None if it has none, or several different ones."""
     found = set(word.findall(reply))
     return found.pop() if len(found) == 1 else None
 

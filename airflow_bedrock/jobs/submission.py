@@ -365,7 +365,7 @@ class Submission(EarlierJobs):
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
 
     def _own_listed(self) -> Seen | None:
-        """Return the job of an earlier try of this ask, whatever its name; None if there is none or List fails."""
+        """Return the job of an earlier try of this ask, whatever its name; None if it has none, or List fails."""
         try:
             _ = self._listed
         except BedrockError:
