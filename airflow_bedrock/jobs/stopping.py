@@ -85,7 +85,7 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
             return f"{job} had already ended: {found.status}."
         if not resource.stop_seconds or again or not _cannot_yet(error):
             return message
-        if found.outcome is not Outcome.RUNNING:  # it is in service by now
+        if found.outcome is not Outcome.RUNNING:  # it is now in service
             return _stop(service, job_arn, again=True)
         raise NotYetError(
             f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, message

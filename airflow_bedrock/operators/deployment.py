@@ -112,7 +112,7 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members, named = self._members(), {"name": self.deployment_name}  # the name is part of the request
         # A Clear is a new ask: the service ignores a request with a known token, so a deployment that was deleted
-        # meanwhile could not be made again with the same token.
+        # could not be made again with the same token.
         return customization.identity.identify(
             members, [named], task_key, "dag", exact=True, name="modelDeploymentName", model_name=None
         )

@@ -116,7 +116,7 @@ class PaidOperator(SpendingOperator):
 
         :raises BedrockFatalError: it failed, the service rejected it, or ``execution_timeout`` ran out and it was
             stopped.
-        :raises BedrockError: something failed that another try may fix.
+        :raises BedrockError: something failed that a retry may fix.
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         with self._stopping(context) as kill:
@@ -390,7 +390,7 @@ class PaidOperator(SpendingOperator):
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError, TypeError):  # of arguments that are invalid
             # Otherwise the error is that of a search for them, and says so.
             return [f"What an earlier try has made may run on, and {billed}."] if self._submission is None else []
-        return [f"{noun} {arn} of an earlier try runs on and {billed}." for arn in running]
+        return [f"{noun} {arn} of an earlier try still runs and {billed}." for arn in running]
 
     def _stop_own_jobs(self, task_key: TaskKey) -> str:
         """Stop the jobs of this task, and return what happened to them."""
@@ -425,7 +425,7 @@ class PaidOperator(SpendingOperator):
         if not resource.lasts or task_key.try_number == 1:
             return text
         return (
-            f"{text} If an earlier try made one that is in service by now, it is left as it is, and {resource.billed}."
+            f"{text} If an earlier try made one that is now in service, it is left as it is, and {resource.billed}."
         )
 
     @property

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SharedResourceOperator(PaidOperator):
-    """Make one paid resource, once; wait for it; stop it when no task waits for it any more.
+    """Make one paid resource, once; wait for it; stop it once no task waits for it.
 
     :param tags: tags of the resource: key → value. (templated)
     :param wait_for_completion: wait until it is done; with False, return as soon as it is requested, without deferring,

@@ -353,7 +353,7 @@ def test_a_task_that_takes_too_long_before_it_has_asked_says_what_may_be_there(w
         client.meta.events.register("before-call.bedrock", strike)
         with pytest.raises(BedrockFatalError, match="made no provisioned throughput and spent nothing") as failed:
             operator.execute(now)
-    said = "If an earlier try made one that is in service by now, it is left as it is, and is billed by the hour"
+    said = "If an earlier try made one that is now in service, it is left as it is, and is billed by the hour"
     assert (said in str(failed.value)) == (number == 2)
 
 
