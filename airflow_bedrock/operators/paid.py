@@ -424,9 +424,7 @@ class PaidOperator(SpendingOperator):
         resource, text = self._resource, f"This try made no {self._resource.noun} and spent nothing."
         if not resource.lasts or task_key.try_number == 1:
             return text
-        return (
-            f"{text} If an earlier try made one that is now in service, it is left as it is, and {resource.billed}."
-        )
+        return f"{text} If an earlier try made one that is now in service, it is left as it is, and {resource.billed}."
 
     @property
     def _waits(self) -> bool:
