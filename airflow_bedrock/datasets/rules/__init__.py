@@ -137,7 +137,7 @@ class LogRules(Rules):
 
     def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
         """Return the conversation in a log, and all its problems."""
-        return read_log(line, self.config)
+        return read_log(line, self.config, distilled=self.method.form == "distillation")
 
 
 def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket: str | None = None) -> Rules:

@@ -65,17 +65,28 @@ def _streamed(events: list[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, list[Problem]]:
+def read_log(line: bytes, config: Mapping[str, Any], *, distilled: bool) -> tuple[Record | None, list[Problem]]:
     """Return the conversation in a log; None if the filters or the kind of the log exclude it.
 
     :param config: the request's ``invocationLogsConfig``.
+    :param distilled: whether it is for a distillation, which takes one question in one text, and leaves others out:
+        https://github.com/aws-samples/amazon-bedrock-samples custom-models/model_distillation/dataset-validation
     """
     entry, problems = decoded(_LOG, line)
     if problems:
         return None, problems
     if not passes(config.get("requestMetadataFilters"), entry.requestMetadata or {}):
         return None, []
+    if distilled and not _is_one_text(value_of({"body": entry.input.inputBodyJson}, "body.messages")):
+        return None, []
     return _record(entry, answered=bool(config.get("usePromptResponse"))), []
+
+
+def _is_one_text(messages: object) -> bool:
+    """Whether a conversation has one turn of the user, with one block of text."""
+    turns = messages if isinstance(messages, list) else []
+    asked = [one.get("content") for one in turns if isinstance(one, dict) and one.get("role") == "user"]
+    return len(asked) == 1 and (not isinstance(asked[0], list) or len(asked[0]) == 1)
 
 
 def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bool:

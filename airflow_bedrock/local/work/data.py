@@ -81,7 +81,7 @@ class Data:
         if not (self._role.may_list(uri) and self._role.may_read(uri.rstrip("/") + "/")):
             raise unreadable(uri)
         for file, lines in read_folder(self._s3, uri):
-            records = read_logs(lines, file, config)
+            records = read_logs(lines, file, config, distilled=self._method.form == "distillation")
             yield from map(_graded, records) if self._method.format == "reinforcement" else records
 
     def _whole(self, records: Iterator[Record]) -> list[Record]:

@@ -62,16 +62,19 @@ def read_records(
         yield record
 
 
-def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> Iterator[Record]:
+def read_logs(
+    lines: Iterable[bytes], file: str, config: Mapping[str, Any], *, distilled: bool = False
+) -> Iterator[Record]:
     """Read the logs of conversations that match the filters; logs of other operations are ignored.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 
     :param config: the request's ``invocationLogsConfig``.
+    :param distilled: as for :func:`read_log`.
     :raises DataError: at a line that is not a log.
     """
     for number, line in enumerate(lines, start=1):
-        record, problems = read_log(line, config)
+        record, problems = read_log(line, config, distilled=distilled)
         for problem in problems:
             raise DataError(
                 f"Invalid invocation log in Amazon S3 file: {file}, line {number}: {problem.message} - at "

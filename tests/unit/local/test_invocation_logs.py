@@ -64,6 +64,22 @@ def test_other_kinds_of_requests_are_passed_over() -> None:
     assert list(read_logs([other], "s3://b/k", {})) == []
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [*USER, {"role": "assistant", "content": [{"text": "Hi"}]}, *USER],
+        [{"role": "user", "content": [{"text": "Hello"}, {"image": {"format": "png"}}]}],
+        [{"role": "user", "content": [{"text": "Hello"}, {"text": "you"}]}],
+    ],
+    ids=["two questions", "an image", "two texts"],
+)
+def test_a_distillation_leaves_out_what_is_not_one_text(messages: list[Any]) -> None:
+    """AWS's validator does not count it, and the job needs a hundred others; fine-tuning takes it."""
+    assert list(read_logs([line(messages, "Hi")], "s3://b/k", {}, distilled=True)) == []
+    assert len(list(read_logs([line(messages, "Hi")], "s3://b/k", {"usePromptResponse": True}))) == 1
+    assert len(list(read_logs([line(USER, "Hi")], "s3://b/k", {}, distilled=True))) == 1
+
+
 def test_an_invalid_log_is_reported_with_its_line() -> None:
     """A line of another form fails the job."""
     with pytest.raises(DataError, match=r"s3://b/k, line 2"):
