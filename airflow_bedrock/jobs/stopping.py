@@ -182,7 +182,28 @@ def _stop_unless_others_wait(
         if other not in mine and (why := why_kept(other, lasts=resource.lasts)):
             kept = f"{noun} {job_arn} still runs and {resource.billed}: {why}."
             return _leave(service, job_arn, waiter, leaving, kept) if leaving else kept
+    if mine and (why := _why_kept_for_another_sensor(waiter, mine[0])):
+        return f"{noun} {job_arn} runs on and {resource.billed}: {why}."
     return _stop(service, job_arn)
+
+
+def _why_kept_for_another_sensor(sensor: Waiter, maker: Waiter) -> str | None:
+    """Return why a job is kept although its sensor has ended: a person may have renamed the sensor in the DAG file.
+
+    Airflow then removes the sensor from the run and adds the renamed one. If it has removed the task that made the job
+    as well, that task's successor makes another job.
+    """
+    if maker.is_same_task(sensor):
+        return None
+    try:
+        if task_state.state_of(sensor) != "removed" or task_state.state_of(maker) == "removed":
+            return None
+    except LookupError:  # the run was deleted
+        return None
+    except Exception as error:
+        log.warning("Could not read the states of %s and %s", sensor.name, maker.name, exc_info=True)
+        return f"{sensor.name} may have been renamed in its DAG; its state could not be read: {error!r}"
+    return f"{sensor.name} is no longer in its DAG, but {maker.name} is, and another sensor may wait for it"
 
 
 def _leave(service: Service, job_arn: str, waiter: Waiter, leaving: Sequence[Mapping[str, str]], kept: str) -> str:

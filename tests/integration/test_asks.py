@@ -442,6 +442,30 @@ def test_a_sensor_stands_for_the_task_that_made_the_job(airflow: Airflow, own_ru
     assert "is being stopped" in stop_for(airflow.service, arn, ti, own_run_only=own_run_only)
 
 
+def silent(ti: Any) -> str:
+    raise OSError("Airflow does not respond")
+
+
+@pytest.mark.parametrize("own_run_only", [True, False])
+def test_a_sensor_that_is_renamed_leaves_the_job_to_its_successor(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch, own_run_only: bool
+) -> None:
+    """Airflow removes it from the run. If it removes the operator as well, its successor makes another job."""
+    arn = airflow.ask()
+    sensor = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
+    removed = {"wait"}
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "removed" if ti.task_id in removed else "success")
+    said = stop_for(airflow.service, arn, sensor, own_run_only=own_run_only)
+    assert "wait in run run-1 is no longer in its DAG, but" in said
+    assert airflow.statuses() == {arn: "InProgress"}
+    with monkeypatch.context() as lost:
+        lost.setattr(task_state, "state_of", silent)
+        said = stop_for(airflow.service, arn, sensor, own_run_only=own_run_only)
+        assert "its state could not be read" in said
+    removed.add("customize")
+    assert "is being stopped" in stop_for(airflow.service, arn, sensor, own_run_only=own_run_only)
+
+
 def test_a_sensor_does_not_stop_what_its_run_waits_for_elsewhere(airflow: Airflow) -> None:
     """The operator waits by itself, or two map indexes share the job: their states decide, not the sensor's."""
     ti = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
