@@ -143,7 +143,8 @@ def reader(fields: Fields, form: str) -> Reader:
         try:
             return read_alone(record)
         except DatasetError as error:
-            if str(error).endswith(": missing") and any(map(_is_table, record.values())):
+            missing = str(error).endswith(": missing") and str(error) != f"{fields.completion}: missing"
+            if missing and any(map(_is_table, record.values())):
                 raise DatasetError(f"{error}{_WITHIN}") from None
             raise
 

@@ -44,6 +44,8 @@ _ROWS = 1000  # of a database at a time
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field
 _LONGEST_TOKEN = 16  # characters of the longest JSON token that is invalid when cut: -Infinity, escaped surrogates
 _BROKEN = "the JSON array is broken"
+_CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR"]
+"""The types that DuckDB may give to a column of a CSV file. A boolean would have true for the label ``yes``."""
 
 
 class Kind(NamedTuple):
@@ -251,7 +253,7 @@ def _table(path: Path, kind: Kind | None) -> str:
     if kind and kind.kind in ("jsonl", "json"):
         return f"read_json_auto({where}, format = 'auto'{packed})"
     if kind and kind.kind in ("csv", "tsv"):
-        return f"read_csv_auto({where}{packed})"
+        return f"read_csv_auto({where}{packed}, auto_type_candidates = {_CSV_TYPES})"
     if kind and kind.kind == "parquet":
         return f"read_parquet({where})"
     raise DatasetError(f"{path.name} is not a table that DuckDB can read")

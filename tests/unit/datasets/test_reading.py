@@ -309,6 +309,7 @@ def test_other_formats() -> None:
         ({"messages": ["secret"]}, "not an object"),
         ({"question": "secret"}, "prompt: missing"),
         ({"prompt": [ASKED], "answer": "secret"}, "completion: missing"),
+        ({"prompt": [ASKED], "chosen": [SAID], "rejected": [SAID]}, "completion: missing$"),
         ({"prompt": [ASKED], "completion": [SAID], "label": False}, "bad answer"),
         ({"prompt": ["secret"], "completion": "secret"}, "prompt: not text"),
     ],

@@ -97,6 +97,14 @@ def test_parquet_and_queries(tmp_path: Path) -> None:
     assert "Where" not in str(caught.value)
 
 
+def test_a_query_returns_labels_as_they_are(tmp_path: Path) -> None:
+    """Yes and no stay what they are, and can be compared as booleans."""
+    pytest.importorskip("duckdb")
+    (tmp_path / "a.csv").write_text("prompt,label,good,n\nWhere?,yes,true,1\nWho?,no,true,2\nWhat?,yes,false,3\n")
+    found = query("SELECT * FROM source WHERE good AND n < 3", [("a.csv", tmp_path / "a.csv")], tmp_path)
+    assert [json.loads(line)["label"] for line in found.read_text().splitlines()] == ["yes", "no"]
+
+
 def test_a_query_returns_texts_as_they_are(tmp_path: Path) -> None:
     """DuckDB reads what is now a text and now a list as JSON; its text would have quotes, and lists would be text."""
     pytest.importorskip("duckdb")
