@@ -163,6 +163,8 @@ def reader(fields: Fields, form: str) -> Reader:
         asked = value_of(record, prompt_field) if "{" not in prompt_field else ""
         if _is_table(asked):  # the turns before the answer, as in TRL
             record, asked = with_messages(record, asked), None
+        if form != "distillation" and fields.completion == "completion" and record.get("completion") is None:
+            asked = None  # a chat may have its first question in prompt
         if asked is None and (found := _chat(record, graded=form == "reinforcement")) is not None:
             if form not in _THINKING and any(turn.thoughts for turn in found.turns):
                 raise DatasetError("holds reasoning, which the base model's format does not support")

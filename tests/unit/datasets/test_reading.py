@@ -102,6 +102,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
             ]
         },
         {"messages": [{**one, "from": None, "value": None, "tool_calls": None} for one in (SYSTEM, ASKED, SAID)]},
+        {"prompt": "Where?", "messages": [SYSTEM, ASKED, SAID]},
         {"messages": json.dumps([SYSTEM, ASKED, SAID])},
         {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
         {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
@@ -119,6 +120,7 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "a log of a stream of Nova",
         "LLaMA-Factory",
         "a table's rows",
+        "UltraChat",
         "messages as text",
         "TRL",
         "TRL with an answer that is text",
@@ -325,6 +327,12 @@ def test_turns_as_the_prompt() -> None:
     """Of a distillation the answer may be missing; what else is in a reinforcement record is the grader's."""
     record = {"id": "1", "prompt": [SYSTEM, ASKED], "answer": "Here."}
     assert through(record, "distillation")["messages"] == PLAIN["messages"][:1]
+    chat = {"prompt": "Where?", "messages": [ASKED, SAID, ASKED, SAID]}
+    assert through(chat, "distillation")["messages"] == PLAIN["messages"][:1]
+    with pytest.raises(DatasetError, match="completion: missing"):
+        through({"prompt": "Where?"})
+    with pytest.raises(DatasetError, match="answer: missing"):
+        through(chat, fields=Fields(completion="answer"))
     assert through(record, "reinforcement") == {"id": "1", "answer": "Here.", "messages": [SYSTEM, ASKED]}
 
 
