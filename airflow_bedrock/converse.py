@@ -31,6 +31,20 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two calls of a model
 _NOT_ON_DEMAND = (
     "It is not available on demand: use an inference profile (us.…) or the ARN of its provisioned throughput."
 )
+_NO_ACCESS = (
+    "Enable access to the model in this account and region: "
+    "https://docs.aws.amazon.com/bedrock/latest/userguide/model-access.html"
+)
+_ADVICE = (
+    ("AccessDeniedException", "You don't have access to the model", _NO_ACCESS),
+    ("AccessDeniedException", "AWS Marketplace", _NO_ACCESS),
+    ("AccessDeniedException", "", "Allow bedrock:InvokeModel on it."),
+    ("ResourceNotFoundException", "", "It does not exist: check the id and the region."),
+    ("ValidationException", "on-demand throughput", _NOT_ON_DEMAND),
+    ("ValidationException", "Operation not allowed", "AWS does not let this account call it. Ask AWS Support."),
+    ("ValidationException", "", "The model id is wrong, or the model does not accept this request."),
+)
+"""What to do, by the code of an error and words of its message; the first that fits."""
 _ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoint/")
 """Parts of ARNs behind which the model may change without notice."""
 
@@ -137,13 +151,7 @@ class ConverseModel:
     def _failure(self, error: Exception) -> BedrockError:
         code = error_code(error) or type(error).__name__
         text = "its message is withheld, since it may quote the prompt" if code in _MAY_QUOTE_THE_PROMPT else str(error)
-        advice = {
-            "AccessDeniedException": "Allow bedrock:InvokeModel on it.",
-            "ResourceNotFoundException": "It does not exist: check the id and the region.",
-            "ValidationException": _NOT_ON_DEMAND
-            if "on-demand throughput" in str(error)
-            else "The model id is wrong, or the model does not accept this request.",
-        }.get(code, "")
+        advice = next((advice for of, words, advice in _ADVICE if of == code and words in str(error)), "")
         return kind_of(error)(f"Model {self.model_id} returned no answer: {code} ({text}). {advice}".rstrip())
 
 

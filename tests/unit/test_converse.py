@@ -90,6 +90,15 @@ def test_a_model_that_cannot_be_known_is_an_error() -> None:
     ("error", "advice"),
     [
         (refused("AccessDeniedException", "no", 403), r"\(.*no\)\. Allow bedrock:InvokeModel on it\.$"),
+        (
+            refused("AccessDeniedException", "You don't have access to the model with the specified model ID.", 403),
+            "Enable access to the model in this account and region: https",
+        ),
+        (
+            refused("AccessDeniedException", "not authorized to perform the required AWS Marketplace actions", 403),
+            "Enable",
+        ),
+        (refused("ValidationException", "Operation not allowed"), "withheld.* Ask AWS Support"),
         (refused("ResourceNotFoundException"), "It does not exist: check the id and the region"),
         (refused("ValidationException", "Hi"), r"\(its message is withheld.*\)\. The model id is wrong, or the model"),
         (refused("ValidationException", "on-demand throughput"), "It is not available on demand: use an inference"),
