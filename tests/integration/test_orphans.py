@@ -28,13 +28,13 @@ from airflow_bedrock.operators import BedrockModelCustomizationOperator, Bedrock
 from scripts.training_data import record
 
 pytestmark = pytest.mark.local_bedrock(clock="manual")
-ENDED, ALIVE, GONE = "manual__2026-01-01T00:00:00+00:00", "alive", "gone"
+ENDED, ALIVE, DONE, GONE = "manual__2026-01-01T00:00:00+00:00", "alive", "done", "gone"
 
 
 def airflow_says(dag_id: str, run_id: str) -> str:
-    """What Airflow knows: a run that has ended, one that goes on, and none that is called otherwise."""
+    """What Airflow knows: a run that has failed, one that goes on, one that has succeeded, and none besides."""
     assert dag_id == "dag"
-    return {ENDED: "failed", ALIVE: "running"}[run_id]
+    return {ENDED: "failed", ALIVE: "running", DONE: "success"}[run_id]
 
 
 def state_of(waiter: Waiter) -> str:
@@ -101,6 +101,7 @@ def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     """All who may wait have ended; doubtful jobs are kept, and those of others are not even reported."""
     ended = jobs.asked("ended", ENDED)
     alive = jobs.asked("alive", ENDED, ALIVE)
+    submitted = jobs.asked("submitted", DONE, waits=False)
     doubt = jobs.asked("doubt", ENDED, GONE)
     unreadable = jobs.add(
         "unreadable", {"airflow-bedrock/environment": "ours", "airflow-bedrock/waiter/x": "a later version"}
@@ -113,8 +114,9 @@ def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     jobs.bedrock.stop_model_customization_job(jobIdentifier=over)
 
     found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
-    assert found.keys() == {ended, alive, doubt, unreadable, nobody, left}
+    assert found.keys() == {ended, alive, submitted, doubt, unreadable, nobody, left}
     assert found[ended] is None
+    assert found[submitted] is None, "its run has ended, and nothing in it can wait for it any more"
     assert found[left] is None, "who waited for it waits for another one since"
     assert "dag.t in run alive may wait for it; its state is running" in str(found[alive])
     assert "could not be read" in str(found[doubt])
