@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Any
 from urllib.parse import unquote
 
@@ -169,6 +170,9 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
     }
 
 
+_routing = Lock()
+
+
 @cache
 def _router(service: str) -> RestRouter:
     return RestRouter(service_model(service))
@@ -178,9 +182,13 @@ def operation_of(service: str, environ: dict[str, Any]) -> tuple[OperationModel,
     """Return the operation of a service that a request is for, and the parameters in its path; None if no operation
     fits.
     """
+    with (
+        _routing
+    ):  # Python 3.11 may fail where two threads make one at once ("AST constructor recursion depth mismatch")
+        router = _router(service)
     try:
         # The host matters only for services whose resources are part of it.
-        return _router(service).match(Request({**environ, "HTTP_HOST": "localhost"}))
+        return router.match(Request({**environ, "HTTP_HOST": "localhost"}))
     except (NotFound, ValueError):  # a path that cannot be part of a URL
         return None
 

@@ -330,10 +330,10 @@ class PaidOperator(SpendingOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Resume with the trigger's event."""
         self._arn = event.get("job_identifier") if event else None
+        self._recall(context)
         try:
             return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
         except AirflowTaskTimeout as error:
-            self._recall(context)
             raise self._timed_out(task_key_of(context)) from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

@@ -60,7 +60,6 @@ class SharedResourceOperator(PaidOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Resume with the trigger's event."""
-        self._recall(context)
         with self._may_be_gone():
             return super().execute_complete(context, event)
 

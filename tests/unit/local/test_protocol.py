@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +13,7 @@ import botocore.session
 import pytest
 from werkzeug.wrappers import Request
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.moto import environ_of
@@ -40,6 +43,22 @@ def test_every_operation_is_found_by_its_path() -> None:
             needed = [shape.members[one].serialization for one in shape.required_members] if shape else []
             query = "&".join(f"{one['name']}=x" for one in needed if one.get("location") == "querystring")
             assert matched(http["method"], path, query)[0].name == name
+
+
+def test_calls_that_come_at_once_make_one_table_of_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 may fail to make several at once, and the first questions of an evaluation come at once."""
+    calls, made, router = 16, list[Any](), moto.RestRouter
+    together = Barrier(calls)
+
+    def call() -> str:
+        together.wait()
+        return str(matched("POST", "/model/x/converse")[0].name)
+
+    monkeypatch.setattr(moto, "RestRouter", lambda model: made.append(model) or router(model))
+    moto._router.cache_clear()
+    with ThreadPoolExecutor(calls) as pool:
+        assert {one.result() for one in [pool.submit(call) for _ in range(calls)]} == {"Converse"}
+    assert len(made) == len(SERVICES)
 
 
 def test_arn_in_a_path_is_one_label() -> None:

@@ -331,11 +331,19 @@ def test_defer_for_ever(stubbed: Any) -> None:
     assert datetime.now(UTC) + timeout > datetime.now(UTC)
 
 
-def complete(task: Stubbed, kind: str) -> Any:
+def complete(task: Stubbed, kind: str, **ti: Any) -> Any:
     with task.stub:
         return task.operator.execute_complete(
-            context(), {"kind": kind, "job_identifier": ARN, "message": "so it is", "status": None}
+            context(**ti), {"kind": kind, "job_identifier": ARN, "message": "so it is", "status": None}
         )
+
+
+def test_what_the_event_says_is_not_read_from_xcom(stubbed: Any) -> None:
+    """A task that goes on reads only what the trigger does not know."""
+    task, pulled = deploy(stubbed), list[str]()
+    task.answer(GET, deployment("Active"))
+    assert complete(task, "ended", xcom_pull=lambda task_ids, key, map_indexes: pulled.append(key)) == ARN
+    assert pulled == ["is_ours", "is_adopted"]
 
 
 @pytest.mark.parametrize("kind", ["ended", "a kind of the future"])
