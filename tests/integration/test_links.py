@@ -60,23 +60,26 @@ def link(run_id: str, task: str, key: str) -> Any:
 def test_the_links_of_a_task_read_what_is_known_of_its_job_once(
     airflow_database: Path, local_bedrock: LocalBedrock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once for all four when it is deferred and once when it ends, and only from the tasks that show the job."""
+    """Once for all four when it is deferred and once when it ends, and only from the tasks that know the job."""
     with closing(local_bedrock.client("s3")) as s3:
         s3.put_object(Bucket=local_bedrock.bucket, Key="train.jsonl", Body=record() * 20)
     file = tmp_path / "linked.py"
     file.write_text(DAG_FILE % {"role_arn": local_bedrock.role_arn, "bucket": local_bedrock.bucket})
-    reads: Counter[str] = Counter()
+    requests: Counter[tuple[str, ...]] = Counter()  # by method, task and key
     send = Client.send
 
     def counted(client: Client, request: httpx.Request, **how: Any) -> httpx.Response:
-        if request.method == "GET" and "/bedrock_job" in request.url.path:
-            reads[request.url.path.partition("/bedrock_job")[0].rpartition("/")[2]] += 1
+        path = request.url.path.removesuffix("/slice").split("/")
+        requests[request.method, *path[-2:]] += 1
         return send(client, request, **how)
 
     monkeypatch.setattr(Client, "send", counted)
     run = load(file).dag.test()
     assert run.state == "success"
-    assert reads == {"customize": 1 + 2 + 2, "wait": 2 + 2}  # two of the tasks are deferred
+    reads = {task: count for (method, task, key), count in requests.items() if (method, key) == ("GET", "bedrock_job")}
+    made = {task: requests["POST", task, JOB_LINKS[0].xcom_key] for task in ("customize", "wait", "deploy")}
+    assert made["deploy"] == 2
+    assert reads == {"customize": sum(made.values()), "wait": made["wait"] + made["deploy"]}
     for task in ("customize", "wait", "deploy"):
         [page] = {link(run.run_id, task, one.xcom_key) for one in JOB_LINKS}
         assert "/_local/#arn:aws:bedrock:us-east-1:" in page
