@@ -47,14 +47,21 @@ def test_every_operation_is_found_by_its_path() -> None:
 
 def test_calls_that_come_at_once_make_one_table_of_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python 3.11 may fail to make several at once, and the first questions of an evaluation come at once."""
-    calls, made, router = 16, list[Any](), moto.RestRouter
+    from moto.core.routing import RestRouter
+
+    calls, made = 16, list[Any]()
     together = Barrier(calls)
+
+    class Router(RestRouter):
+        def __init__(self, model: Any) -> None:
+            made.append(model)
+            super().__init__(model)
 
     def call() -> str:
         together.wait()
         return str(matched("POST", "/model/x/converse")[0].name)
 
-    monkeypatch.setattr(moto, "RestRouter", lambda model: made.append(model) or router(model))
+    monkeypatch.setattr(moto, "RestRouter", Router)
     moto._router.cache_clear()
     with ThreadPoolExecutor(calls) as pool:
         assert {one.result() for one in [pool.submit(call) for _ in range(calls)]} == {"Converse"}
