@@ -16,13 +16,13 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.datasets.blocks import packing_of
+from airflow_bedrock.datasets.blocks import packing_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
@@ -102,7 +102,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     plain = unpacked(name, path, packing, folder)
     try:
         if kind.kind == "parquet":
-            lines = query(f"SELECT * FROM {_table(plain, kind)}", [], folder)  # noqa: S608 - a path, quoted
+            lines = query(f"SELECT * FROM {_table([plain], 'parquet', '')}", [], folder)  # noqa: S608 - a path, quoted
         elif kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(plain)):
             return Source(name, plain)
         else:
@@ -187,7 +187,7 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
     try:
         with duckdb.connect(config={"threads": 2, "memory_limit": "300MB", "temp_directory": str(folder)}) as database:
             if sources:
-                tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {_table(p, kind_of(n))}" for n, p in sources)  # noqa: S608 - paths, quoted
+                tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder))  # noqa: S608 - paths, quoted
                 database.execute(f"CREATE VIEW source AS {tables}")
             found = rows(database.execute(sql))
             decode = _json_columns(database, sql)
@@ -245,18 +245,77 @@ def _unquoted(text: str | None) -> Any:
     return json.loads(text) if text and text.startswith('"') else text
 
 
-def _table(path: Path, kind: Kind | None) -> str:
-    """Return the DuckDB expression for a file."""
-    where = "'" + str(path).replace("'", "''") + "'"
-    packing = packing_of(path) or (kind and kind.packing)
+def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
+    """Yield the DuckDB expressions for files, in their order.
+
+    Files of a kind that follow each other are one table, so that DuckDB finds types that suit all of them, and needs
+    the memory of one: a chat's content may be a text in one file, and a list in the next.
+    """
+
+    def kind(source: tuple[str, Path]) -> tuple[str, str]:
+        of, packing = _kind_and_packing(*source)
+        return ("json", "") if of in ("json", "jsonl") else (of, packing)
+
+    for (of, packing), run in groupby(sources, kind):
+        files = list(run)
+        if of != "json":
+            yield _table([path for _, path in files], of, packing)
+        elif len(files) == 1:
+            yield _table([files[0][1]], of, _kind_and_packing(*files[0]).packing)
+        else:
+            yield f"read_json_auto({_quoted([_as_one(files, folder)])}, format = 'unstructured', sample_size = -1)"
+
+
+def _kind_and_packing(name: str, path: Path) -> Kind:
+    kind, packing = kind_of(name) or Kind("", "")
+    return Kind(kind, packing_of(path) or packing)
+
+
+def _as_one(sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
+    """Return JSON files as one, since DuckDB takes 32 MB for each: arrays as JSON Lines, others as they are."""
+
+    def parts() -> Iterator[bytes]:
+        for name, path in sources:
+            plain = unpacked(name, path, _kind_and_packing(name, path).packing, folder)
+            with plain.open("rb") as file:
+                if file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+                    with plain.open(encoding="utf-8-sig") as text:
+                        lines = write_records(_array(text), folder)
+                    yield from _chunks(lines)
+                    lines.unlink()
+                else:
+                    yield from _chunks(plain)
+                    yield b"\n"
+            if plain != path:
+                plain.unlink()
+
+    return _written(parts(), folder)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file, without a byte order mark."""
+    with path.open("rb") as file:
+        yield without_bom(file.read(_CHUNK))
+        yield from iter(partial(file.read, _CHUNK), b"")
+
+
+def _table(paths: Sequence[Path], kind: str, packing: str) -> str:
+    """Return the DuckDB expression for files of one kind."""
+    where = _quoted(paths)
     packed = f", compression = '{packing}'" if packing else ""
-    if kind and kind.kind in ("jsonl", "json"):
-        return f"read_json_auto({where}, format = 'auto'{packed})"
-    if kind and kind.kind in ("csv", "tsv"):
-        return f"read_csv_auto({where}{packed}, auto_type_candidates = {_CSV_TYPES})"
-    if kind and kind.kind == "parquet":
-        return f"read_parquet({where})"
-    raise DatasetError(f"{path.name} is not a table that DuckDB can read")
+    several = ", union_by_name = true" if len(paths) > 1 else ""
+    if kind == "json":  # a member that is not in the sample would be left out
+        return f"read_json_auto({where}, format = 'auto', sample_size = -1{packed})"
+    if kind in ("csv", "tsv"):
+        return f"read_csv_auto({where}{packed}{several}, auto_type_candidates = {_CSV_TYPES})"
+    if kind == "parquet":
+        return f"read_parquet({where}{several})"
+    raise DatasetError(f"{paths[0].name} is not a table that DuckDB can read")
+
+
+def _quoted(paths: Sequence[Path]) -> str:
+    """Return paths as a list in SQL."""
+    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
 def _written(parts: Iterable[bytes], folder: Path) -> Path:

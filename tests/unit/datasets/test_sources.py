@@ -97,6 +97,30 @@ def test_parquet_and_queries(tmp_path: Path) -> None:
     assert "Where" not in str(caught.value)
 
 
+def test_a_query_over_many_files(tmp_path: Path) -> None:
+    """DuckDB would take 32 MB for each JSON file; a member may appear late, or have another type in another file."""
+    pytest.importorskip("duckdb")
+    texts = {
+        "a.json": json.dumps([{"prompt": "a", "answer": {"is": "x"}}], indent=1),
+        "b.jsonl": '\ufeff{"prompt": "b", "answer": {"is": "x"}}',
+        "c.jsonl": "",
+        **{f"d{n:02}.jsonl": json.dumps({"prompt": f"d{n}", "answer": {"is": "x"}}) + "\n" for n in range(30)},
+        "e.json": '{"prompt": "e", "answer": {"is": ["x"]},\n "late": true}',
+        **{f"f{n:02}.csv": f"prompt\nf{n}\n" for n in range(30)},
+    }
+    files = [(name, tmp_path / name) for name in texts]
+    for name, path in files:
+        path.write_text(texts[name], encoding="utf-8")
+    (tmp_path / "g.jsonl.gz").write_bytes(packed(b'{"prompt": "g"}'))
+    files.append(("g.jsonl.gz", tmp_path / "g.jsonl.gz"))
+    found = [*map(json.loads, query("SELECT * FROM source", files, tmp_path).read_text("utf-8").splitlines())]
+    numbers = range(30)
+    expected = ["a", "b", *(f"d{n}" for n in numbers), "e", *(f"f{n}" for n in numbers), "g"]
+    assert [one["prompt"] for one in found] == expected
+    assert [one["prompt"] for one in found if one["late"]] == ["e"]
+    assert [one["answer"]["is"] for one in found if one["answer"]] == [*["x"] * 32, ["x"]]
+
+
 def test_a_query_returns_labels_as_they_are(tmp_path: Path) -> None:
     """Yes and no stay what they are, and can be compared as booleans."""
     pytest.importorskip("duckdb")
