@@ -168,7 +168,7 @@ def max_cost_param() -> Param:
 
 
 def dry_run_param(
-    description: str = "Make no job. The log of `customize` says what the run would do and cost.",
+    description: str = "Make no job. The log of `customize` shows what the run would do and cost.",
 ) -> Param:
     """Return the Param for the argument ``dry_run`` of the customization operator."""
     return Param(False, type="boolean", title="Dry run", description_md=description, section="Cost")

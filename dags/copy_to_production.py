@@ -1,6 +1,6 @@
-"""Let a model that was trained in one account and region serve in another: copy it, deploy the copy, ask it.
+"""Make a model that was trained in one account and region serve in another: copy it, deploy the copy, ask it.
 
-Who may name what stands in this file, and is checked in the task: an API call passes by the form.
+This file lists what the form allows, and the task checks it: an API call bypasses the form.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from packaging.version import Version
 from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import BedrockCustomModelDeploymentOperator, BedrockModelCopyOperator
 
-# Where a model may come from: account → the Airflow connection that leads there.
+# Where a model may come from: account → the Airflow connection to it.
 SOURCES = {"123456789012": "aws_default"}
 # Where it may go: the connection, its account, the region, and the KMS key that encrypts the copy ("" for AWS's own).
 TARGETS: dict[str, dict[str, str]] = {
@@ -90,14 +90,14 @@ Check the lists → share and copy the model, end the share → deploy the copy,
 | for another account: one organization that shares with AWS RAM, and a key policy that lets production decrypt | AWS |
 
 **What it costs on AWS**: a copy job costs nothing. The copy is billed for its storage each month, and so is its
-source, until they are deleted; the deployment costs nothing while it is not called. Another run with the same model
+source, until they are deleted; the deployment costs nothing while nobody calls it. Another run with the same model
 makes no other copy (`reuse="dag"`).
 """,
 ) as dag:
 
     @task(multiple_outputs=True)
     def allowed(params: dict[str, Any] | None = None) -> dict[str, str]:
-        """Return model and places, if this file allows them and there is such a model."""
+        """Return model and places, if this file allows them and the model exists."""
         from airflow_bedrock.exceptions import BedrockFatalError
         from airflow_bedrock.hooks import BedrockHook
 
@@ -106,7 +106,7 @@ makes no other copy (`reuse="dag"`).
         account = model_arn.split(":")[4] if model_arn.count(":") >= 5 else ""
         if account not in SOURCES or name not in TARGETS:
             raise BedrockFatalError(
-                f"Model {model_arn} may not be copied to {name}: allowed are models of {', '.join(SOURCES)}, and "
+                f"Model {model_arn} cannot be copied to {name}: this file allows models of {', '.join(SOURCES)}, and "
                 f"{', '.join(TARGETS)}. Nothing was done. Choose others, or edit the lists in this DAG's file."
             )
         source: Any = BedrockHook(aws_conn_id=SOURCES[account], region_name=model_arn.split(":")[3]).conn
@@ -120,7 +120,7 @@ makes no other copy (`reuse="dag"`).
 
     @task(retries=0)
     def ask(deployment_arn: str, place: dict[str, str], question: str) -> str:
-        """Ask the copy, where it serves now, and return what it answers."""
+        """Ask the copy, where it serves now, and return its answer."""
         from airflow_bedrock.hooks import BedrockRuntimeHook
 
         hook = BedrockRuntimeHook(aws_conn_id=place["aws_conn_id"], region_name=place["region_name"])

@@ -1,7 +1,7 @@
-"""Teach a small model what a large one has answered: from the log of a teacher's calls to a student that serves.
+"""Teach a small model the answers of a large one: from the log of a teacher's calls to a student that serves.
 
-Bedrock logs each call where model invocation logging is on. Which logs a form may name stands in this file, and is
-checked in the task: an API call passes by the form.
+Bedrock logs each call if model invocation logging is on. This file lists the logs that the form allows, and the task
+checks it: an API call bypasses the form.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ BUCKET = "{{ var.value.bedrock_bucket }}"
 FOLDER = f"s3://{BUCKET}/distill"
 # Where logs may be read: name → bucket ("" for that of the variable bedrock_bucket) and prefix.
 LOGS = {"production": ("", "invocation-logs/AWSLogs/")}
-# Who may teach whom is Amazon Bedrock's to say; these are pairs of us-east-1.
+# Amazon Bedrock decides which model can teach which; these are pairs of us-east-1.
 TEACHERS = ["amazon.nova-pro-v1:0", "amazon.nova-premier-v1:0"]
 MOST_CALLS = 18_000  # a job takes 15,000 prompts, and some are held out
 STUDENTS = ["amazon.nova-micro-v1:0:128k", "amazon.nova-lite-v1:0:300k"]
 
 
 def calls(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Read the logged calls, a file after the other."""
+    """Read the logged calls, one file after the other."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for one in page.get("Contents", ()):
             if one["Key"].endswith(".json.gz") and "/data/" not in one["Key"]:  # there lie long texts and images
@@ -109,7 +109,7 @@ used, in the order of their file names, which contain the time: for another part
 
     @task
     def pick(bucket: str, params: dict[str, Any] | None = None) -> str:
-        """Write the calls that the teacher has answered into one file, if this file allows their place; return it."""
+        """Write the calls that the teacher has answered into one file, if this file allows the logs; return it."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from airflow_bedrock.exceptions import BedrockFatalError
@@ -117,7 +117,7 @@ used, in the order of their file names, which contain the time: for another part
         given = params or {}
         if given["logs"] not in LOGS or given["teacher"] not in TEACHERS:
             raise BedrockFatalError(
-                f"The logs {given['logs']} of {given['teacher']} may not be read: allowed are {', '.join(LOGS)}, of "
+                f"The logs {given['logs']} of {given['teacher']} are not allowed; allowed: {', '.join(LOGS)}, of "
                 f"{', '.join(TEACHERS)}. Nothing was spent. Choose others, or edit the lists in this DAG's file."
             )
         form.refuse_unavailable(given["student"], customization_type="DISTILLATION")
@@ -127,8 +127,8 @@ used, in the order of their file names, which contain the time: for another part
         lessons = list(islice((one for one in found if is_lesson(one, given["teacher"])), MOST_CALLS))
         if not lessons:
             raise BedrockFatalError(
-                f"No call of {given['teacher']} is in s3://{source or bucket}/{prefix}. Nothing was spent. Choose "
-                "another teacher, or turn on model invocation logging with texts."
+                f"There is no call of {given['teacher']} in s3://{source or bucket}/{prefix}. Nothing was spent. "
+                "Choose another teacher, or turn on model invocation logging with texts."
             )
         key = f"distill/calls/{given['logs']}/{given['teacher']}.jsonl"
         hook.load_string("".join(f"{json.dumps(one)}\n" for one in lessons), key, bucket, replace=True)
@@ -184,11 +184,11 @@ used, in the order of their file names, which contain the time: for another part
         answers_uri=FOLDER + "/answers",
         max_records="{{ params.test_records }}",
         max_tokens=512,
-        metrics="token_f1",  # of free text, hardly any answer is the teacher's to the letter
+        metrics="token_f1",  # in free text, hardly any answer equals the teacher's
     )
 
     delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
         task_id="delete_deployment", deployment_arn=wait.output["custom_model_name"]
     )
-    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    # The deployment is deleted even if the evaluation, or the deployment itself, has failed.
     [deploy, evaluate] >> delete_deployment.as_teardown(setups=[wait, deploy])

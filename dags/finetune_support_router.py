@@ -46,13 +46,13 @@ def plain_text(html: str) -> str:
 
 
 def support_requests(services: list[str]) -> Iterator[dict[str, str]]:
-    """What each operation of the services does, in the words of its documentation, and whose operation it is."""
+    """The documentation of each operation of the services, and the service that it belongs to."""
     from botocore.loaders import create_loader
 
     loader = create_loader()
     for service in services:
         operations = loader.load_service_model(service, "service-2")["operations"]
-        # Evenly from all of a large service's, so that no service is most of the answers.
+        # Evenly from all operations of a large service, so that no service dominates the answers.
         for name in sorted(operations)[:: 1 + len(operations) // MOST_OF_A_SERVICE]:
             text = plain_text(operations[name].get("documentation", ""))
             if len(text) >= 40:
@@ -138,7 +138,7 @@ If the model is kept, the asset `support-router` gets an event with its ARNs and
 
     @task
     def collect_requests(bucket: str, params: dict[str, Any] | None = None) -> str:
-        """Write the raw requests to S3; the name holds their digest, so that the same data is the same object."""
+        """Write the raw requests to S3; the name contains their digest, so that the same data is the same object."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         given = params or {}
@@ -211,8 +211,7 @@ If the model is kept, the asset `support-router` gets an event with its ARNs and
         # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
         baseline_model_id="{{ ':'.join(params.base_model.split(':')[:2]) }}",
         output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_model')['custom_model_name'] }}",
-        answers_uri=FOLDER
-        + "/answers",  # one place for all runs: what the base model has answered is not paid for again
+        answers_uri=FOLDER + "/answers",  # one place for all runs: the base model's answers are not paid for again
         max_records="{{ params.test_records }}",
         losses_by_epoch=wait.output["losses_by_epoch"],
     )
@@ -223,7 +222,7 @@ If the model is kept, the asset `support-router` gets an event with its ARNs and
 
     @task(outlets=[ROUTER])
     def keep(model: dict[str, Any], deployment_arn: str, evaluation: dict[str, Any]) -> Any:
-        """Announce the model to whatever is scheduled on it."""
+        """Announce the model to the DAGs that are scheduled on it."""
         yield Metadata(
             ROUTER,
             {

@@ -1,4 +1,4 @@
-"""Say each Monday what costs money in Amazon Bedrock and is used by nobody."""
+"""Report each Monday what costs money in Amazon Bedrock although nobody uses it."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ with DAG(
 
     **What it costs**: 0.01 US dollars for each 1,000 metrics read from CloudWatch. It changes and deletes nothing.
 
-    To send the report, give `notifiers=` an Airflow notifier, for example
-    `SlackNotifier(text="{{ idle_cost_text }}")`. It is called only if something is idle, or serves on a base model that
-    ends soon.
+    To send the report, set `notifiers=` to an Airflow notifier, for example
+    `SlackNotifier(text="{{ idle_cost_text }}")`. It is called only if something is idle, or if the base model of a
+    model in service ends soon.
     """,
 ) as dag:
     BedrockIdleCostOperator(

@@ -1,4 +1,4 @@
-"""Prepare training data from a source that is too large for a worker: select where the data is, prepare what is left.
+"""Prepare training data from a source that is too large for a worker: select where the data is, prepare the selection.
 
 The amazon provider's operators run the selection; copy this file and delete the engine that you do not use.
 """
@@ -23,7 +23,7 @@ FOLDER = "at_scale/{{ params.name }}"
 SELECTED = f"s3://{BUCKET}/{FOLDER}/selected/"
 JOB = f"{FOLDER}/select_records.py"
 BASE_MODELS = form.text_models(validation=False, on_demand=False)
-SOURCE_BUCKETS = ["bucket"]  # that a form may name; checked in the task too, since an API call passes by the form
+SOURCE_BUCKETS = ["bucket"]  # those that the form allows; the task checks them too, since an API call bypasses the form
 
 with DAG(
     dag_id="prepare_at_scale",
@@ -31,7 +31,7 @@ with DAG(
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    max_active_runs=1,  # each run replaces what the one before has selected
+    max_active_runs=1,  # each run replaces the selection of the one before
     default_args={"pre_execute": form.refuse_unknown_params},  # in a run's conf, which may name any
     tags=["bedrock", "fine-tuning", "example"],
     params={
@@ -93,29 +93,29 @@ memory and storage of its workers by the second: [Athena](https://aws.amazon.com
 the selected records.
 
 It needs the variables `bedrock_bucket` and, for Spark, `emr_application_id` and `emr_role_arn`, and the connection
-`aws_default`. Spark reads only the `SOURCE_BUCKETS` in this file; Athena's query reads what the
-connection may read, and must not name a location on S3.
+`aws_default`. Spark reads only the `SOURCE_BUCKETS` in this file; Athena's query can read everything
+that the connection can, and must not name a location on S3.
 docs/datasets.md has more.
 """,
 ) as dag:
-    # Athena writes to an empty folder only, and what an earlier run selected must not be prepared again.
+    # Athena writes only to an empty folder, and an earlier run's selection must not be prepared again.
     clear = S3DeleteObjectsOperator(task_id="clear", bucket=BUCKET, prefix=f"{FOLDER}/selected/")
 
     @task
     def allowed(params: dict[str, Any] | None = None) -> str:
-        """Return the first task of the engine that was asked for, if this file allows what it reads."""
+        """Return the first task of the requested engine, if this file allows its source."""
         from airflow_bedrock.exceptions import BedrockFatalError
 
         given = params or {}
         if given["engine"] == "athena":
-            if "s3:" in given["records"].lower():  # an UNLOAD within would write to a bucket of its own
+            if "s3:" in given["records"].lower():  # an UNLOAD in it would write to another bucket
                 raise BedrockFatalError(
                     "The query must not name a location on S3. Nothing was selected. Query only tables."
                 )
             return "select_with_athena"
         if not given["source"].startswith(tuple(f"s3://{bucket}/" for bucket in SOURCE_BUCKETS)):
             raise BedrockFatalError(
-                f"{given['source']} may not be read: allowed buckets are {', '.join(SOURCE_BUCKETS)}. Nothing was "
+                f"{given['source']} is not allowed; allowed buckets: {', '.join(SOURCE_BUCKETS)}. Nothing was "
                 "selected. Choose another source, or edit SOURCE_BUCKETS in this DAG's file."
             )
         return "copy_job"

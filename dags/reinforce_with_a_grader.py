@@ -1,6 +1,6 @@
-"""Reinforcement fine-tuning: a Lambda function grades what the model answers, and the model learns to be graded well.
+"""Reinforcement fine-tuning: a Lambda function grades the model's answers, and the model learns to get good grades.
 
-Which graders a form may name stands in this file, and is checked in the task: an API call passes by the form.
+This file lists the graders that the form allows, and the task checks it: an API call bypasses the form.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ with DAG(
             type="string",
             pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*\Z",
             title="Data",
-            description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
+            description_md="A file, or a folder that ends in a slash, in the bucket of the variable "
             "`bedrock_bucket`: records with `prompt`, `reference_answer`, and other fields for the grader.",
             section="Data",
         ),
@@ -78,8 +78,8 @@ with DAG(
             section="Cost",
         ),
         "dry_run": form.dry_run_param(
-            "Call the grader on three records, write to the log of `customize` what it returned and what would be "
-            "done, and stop there."
+            "Call the grader on three records, log in `customize` what it returned and what the run would do, and "
+            "stop there."
         ),
     },
     doc_md="""
@@ -104,20 +104,20 @@ Start with a dry run: a grader that scores a right answer no higher than an empt
 
 **What it costs on AWS**: the hours of one customization job, the grader's calls, the storage of the model, by the
 month, until it is deleted, and the calls of the evaluation. The package has no dated price of an hour: docs/cost.md
-shows how to give yours. If nothing has changed, a run reuses the model.
+shows how to set yours. If nothing has changed, a run reuses the model.
 """,
 ) as dag:
 
     @task(multiple_outputs=True)
     def allowed(source_uri: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return how to customize, if this file allows the grader, and this environment can ask for it on that data."""
+        """Return the customization config, if this file allows the grader, and the method is available for the data."""
         from airflow_bedrock.exceptions import BedrockFatalError
         from airflow_bedrock.shapes import missing_in_botocore
 
         given = params or {}
         if given["grader"] not in GRADERS:
             raise BedrockFatalError(
-                f"{given['grader']} may not grade: allowed are {', '.join(GRADERS)}. Nothing was spent. Choose "
+                f"Grader {given['grader']} is not allowed; allowed: {', '.join(GRADERS)}. Nothing was spent. Choose "
                 "another grader, or edit GRADERS in this DAG's file."
             )
         if missing := missing_in_botocore("CreateModelCustomizationJob.customizationConfig.rftConfig"):
@@ -179,7 +179,7 @@ shows how to give yours. If nothing has changed, a run reuses the model.
         task_id="evaluate",
         test_data_uri=prepare.output["test_data_uri"],
         candidate_model_id=deploy.output,
-        # On demand, Nova 2 Lite answers by an inference profile; a model is called without its context length.
+        # On demand, Nova 2 Lite needs an inference profile; a model is called without its context length.
         baseline_model_id="us.amazon.nova-2-lite-v1:0",
         output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_model')['custom_model_name'] }}",
         answers_uri=FOLDER + "/answers",
@@ -189,5 +189,5 @@ shows how to give yours. If nothing has changed, a run reuses the model.
     delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
         task_id="delete_deployment", deployment_arn=wait.output["custom_model_name"]
     )
-    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    # The deployment is deleted even if the evaluation, or the deployment itself, has failed.
     [deploy, evaluate] >> delete_deployment.as_teardown(setups=[wait, deploy])

@@ -1,7 +1,6 @@
-"""Say each month which custom models nobody needs, and what they cost; delete them where the form says so.
+"""Report each month which custom models nobody needs, and what they cost; delete them if the form says so.
 
-The lines of models that a run may retire stand in this file, and are checked in the task: an API call passes by the
-form.
+This file lists the lines of models that a run may retire, and the task checks it: an API call bypasses the form.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ with DAG(
             False,
             type="boolean",
             title="Delete the models",
-            description_md="Otherwise the run only says which models it would delete, and what that saves a month. "
+            description_md="Otherwise the run only lists the models that it would delete, and the monthly savings. "
             "A deleted model cannot be restored.",
         ),
     },
@@ -56,8 +55,8 @@ with DAG(
 ```
 
 It keeps the model that serves, the champion, the models that a rollback needs, the last three, those younger than
-four days, those that a person was asked to approve, those with the tag `airflow-bedrock/keep`, and those that a
-deployment or throughput of somebody else uses.
+four days, those that a person was asked to approve, those with the tag `airflow-bedrock/keep`, and those that
+somebody else's deployment or throughput uses.
 If no model has been promoted, it deletes none.
 
 | what it needs | where it is set |
@@ -67,7 +66,7 @@ If no model has been promoted, it deletes none.
 | AWS credentials and region | connection `aws_default` |
 
 **What it costs on AWS**: nothing. It ends costs: the storage of a custom model, by the month, and its provisioned
-throughput, by the hour. The log shows the sum, and names what has no known price. docs/cost.md says
+throughput, by the hour. The log shows the sum, and lists models without a known price. docs/cost.md says
 where prices come from.
 """,
 ) as dag:
@@ -80,7 +79,7 @@ where prices come from.
         line = str((params or {})["line"])
         if line not in LINES:
             raise BedrockFatalError(
-                f"Models of {line} may not be retired: allowed are {', '.join(LINES)}. Nothing was deleted. Choose "
+                f"Line {line} is not allowed; allowed: {', '.join(LINES)}. Nothing was deleted. Choose "
                 "another line, or edit LINES in this DAG's file."
             )
         return {"line": line, "dag_id": LINES[line]}

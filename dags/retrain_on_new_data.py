@@ -1,8 +1,8 @@
-"""Retrain when the data has changed, not when the clock strikes: each content that has settled trains one model, once.
+"""Retrain when the data has changed, not on a schedule: each content that has settled trains one model, once.
 
-S3 tells EventBridge of each object, EventBridge an SQS queue, and a watcher of an asset the scheduler. Without a queue
-(the environment variable BEDROCK_NEW_DATA_QUEUE), and on an Airflow without watchers, the DAG reads the folder itself
-every quarter of an hour.
+S3 sends an event for each object to EventBridge, EventBridge to an SQS queue, and an asset's watcher to the scheduler.
+Without a queue (the environment variable BEDROCK_NEW_DATA_QUEUE), and on an Airflow without watchers, the DAG reads the
+folder itself every quarter of an hour.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DATA = "new-data/"  # people and programs write here
 STATE = "retrain-on-new-data/"  # and this DAG here
 BASE_MODELS = form.text_models()
 CLAIMED = (
-    "Run {run} has claimed this content: nothing was spent here. If that run has failed, clear it; if it is gone, "
+    "Run {run} has claimed this content: nothing was spent here. If that run has failed, clear it; if it was deleted, "
     f"delete {STATE}claims/{{digest}}."
 )
 NEW_DATA = Asset("support-router-data")
@@ -35,7 +35,7 @@ if QUEUE := os.environ.get("BEDROCK_NEW_DATA_QUEUE"):  # its URL; a watcher take
     from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
     from airflow.sdk import AssetWatcher
 
-    # A message stays in the queue until a run has taken it: one that a killed triggerer had received comes again.
+    # A message stays in the queue until a run has taken it: one that a killed triggerer had received arrives again.
     watching = SqsSensorTrigger(
         QUEUE, max_messages=10, visibility_timeout=300, waiter_delay=20, delete_message_on_reception=False
     )
@@ -44,16 +44,16 @@ if QUEUE := os.environ.get("BEDROCK_NEW_DATA_QUEUE"):  # its URL; a watcher take
 
 
 def content(s3: Any, bucket: str) -> str:
-    """Return a digest of what lies in the folder: the same objects give the same one, whenever they were written."""
+    """Return a digest of the folder's content: the same objects give the same one, whenever they were written."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=DATA)
     objects = sorted((one["Key"], one["ETag"]) for page in pages for one in page.get("Contents", ()) if one["Size"])
     return hashlib.sha256(json.dumps(objects).encode()).hexdigest()[:16] if objects else ""
 
 
 def claimed_by(s3: Any, bucket: str, digest: str) -> str | None:
-    """Return the id of the run that trains this content, or has trained it, or has failed; None where none has begun.
+    """Return the id of the run that trains this content, has trained it, or has failed; None if no run has begun.
 
-    A run that has failed keeps its content, since another try may be paid for again: a person clears it.
+    A run that has failed keeps its content, since another run might pay again: a person clears it.
     """
     try:
         return str(s3.get_object(Bucket=bucket, Key=f"{STATE}claims/{digest}")["Body"].read().decode())
@@ -86,7 +86,7 @@ with DAG(
         "base_model": form.base_model_param(BASE_MODELS),
         "max_cost": form.max_cost_param(),
         "dry_run": form.dry_run_param(
-            "Write to the log of `customize` what would be done and what it would cost, claim nothing, and stop there."
+            "Log in `customize` what the run would do and cost, claim nothing, and stop there."
         ),
     },
     doc_md="""
@@ -121,9 +121,9 @@ variables `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_defau
 
     @task.sensor(poke_interval=20, timeout=24 * 60 * 60, mode="reschedule")
     def settled(bucket: str, params: dict[str, Any] | None = None, dag_run: Any = None) -> Any:
-        """Wait until the content has stayed the same for the window; return its digest. Skip what is claimed already.
+        """Wait until the content has stayed the same for the window; return its digest. Skip content that is claimed.
 
-        What was there when, an object says: so that all runs, and a worker after another one was killed, know it.
+        An object records the content and its time, for all runs, and for a worker that replaces a killed one.
         """
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
         from airflow.sdk import PokeReturnValue
@@ -149,7 +149,7 @@ variables `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_defau
 
     @task
     def claim(digest: str, bucket: str, dag_run: Any = None, params: dict[str, Any] | None = None) -> None:
-        """Skip where another run trains this content, and where it has changed meanwhile, which is another run's."""
+        """Skip if another run trains this content, or if it has changed, which another run will train."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
         from botocore.exceptions import ClientError
 

@@ -1,4 +1,4 @@
-"""Retrain a model every year on what that year brought, and let it serve only if it beats the one that serves.
+"""Retrain a model every year on that year's data, and promote it only if it beats the one that serves.
 
 The data is on every machine: the API documentation inside botocore's service models, by the year of each service's API.
 """
@@ -52,7 +52,7 @@ PREPARATION: dict[str, Any] = {  # of each period, and of those together
 
 
 def support_requests(year: str, most_services: int) -> Iterator[dict[str, str]]:
-    """What each operation does, in the words of its documentation, of the services whose API is of that year."""
+    """The documentation of each operation of the services whose API is of that year."""
     from botocore.loaders import create_loader
 
     loader = create_loader()
@@ -121,7 +121,7 @@ with DAG(
             False,
             type="boolean",
             title="Delete models that nobody needs",
-            description_md="Otherwise the task `retire` only lists them, and what deleting them saves a month.",
+            description_md="Otherwise the task `retire` only lists them, and the monthly savings.",
             section="Cost",
         ),
         "max_cost": form.max_cost_param(),
@@ -145,7 +145,7 @@ of the model until it is retired. docs/retraining.md has more.
 
     @task
     def find_period(params: dict[str, Any] | None = None, dag_run: Any = None, **context: Any) -> str:
-        """Return the year of this run: of its partition, of its data interval, or as it was given by hand."""
+        """Return the year of this run: of its partition, of its data interval, or from the form."""
         from airflow_bedrock.exceptions import BedrockFatalError
 
         given = params or {}
@@ -157,13 +157,13 @@ of the model until it is retired. docs/retraining.md has more.
         start = context.get("data_interval_start") or context.get("logical_date")
         if start is None:
             raise BedrockFatalError(
-                "A manual run needs a period. Nothing was spent. Give the period in the form, or as partition key."
+                "A manual run needs a period. Nothing was spent. Enter the period in the form, or as partition key."
             )
         return f"{start.year}"
 
     @task
     def collect_periods(period: str, bucket: str, params: dict[str, Any] | None = None) -> list[dict[str, str]]:
-        """Write the requests of each period that counts to a folder of its own; return where each is and goes."""
+        """Write the requests of each period that counts to its own folder; return where each is and goes."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from airflow_bedrock.compat import AirflowSkipException
@@ -188,7 +188,7 @@ of the model until it is retired. docs/retraining.md has more.
 
     @task(multiple_outputs=True)
     def find_champion(period: str, registry_uri: str, params: dict[str, Any] | None = None) -> dict[str, str]:
-        """Return what to compare with, the champion, and what to start from; the base model without one."""
+        """Return the models to compare with and to start from: the champion, or else the base model."""
         from airflow_bedrock.hooks import BedrockModelRegistryHook
 
         given = params or {}
@@ -200,7 +200,7 @@ of the model until it is retired. docs/retraining.md has more.
         base_id = ":".join(base.split(":")[:2])
         baseline = register.deployment_arn if serving and register.deployment_arn else base_id
         compared_with = serving or (champion.model_arn if champion else base_id)
-        # The period's own model is no start for it: the same period again would be another request, and be paid again.
+        # Never start from the period's own model: the same period again would be another request, and be paid again.
         served = [one for one in (champion, *register.previous) if one and (one.period or "") < period]
         earlier = max(
             (one for one in served if one.model_arn not in {*register.rejected, *register.retired}),
@@ -220,7 +220,7 @@ of the model until it is retired. docs/retraining.md has more.
 
     prepare = BedrockDatasetPreparationOperator(
         task_id="prepare_data",
-        source_manifests=prepare_period.output["manifest_uri"],  # records that several periods have are kept once
+        source_manifests=prepare_period.output["manifest_uri"],  # a record in several periods is kept once
         output_uri=FOLDER + "/datasets/" + PERIOD + "-{{ ti.xcom_pull('collect_periods') | length }}"
         "-{{ params.services_a_year }}",
         **PREPARATION,
@@ -284,7 +284,7 @@ of the model until it is retired. docs/retraining.md has more.
         compared_with=champion["compared_with"],
         registry_uri=REGISTRY,
         job_arn=customize.output,
-        # The period's data may be prepared anew, in the same place: the digest says which content the model has seen.
+        # The period's data may be prepared again in the same place: the digest says which content the model has seen.
         dataset="{{ ti.xcom_pull('prepare_data')['manifest_uri'] }}#{{ ti.xcom_pull('prepare_data')['digest'] }}",
         evaluation=evaluate.output["report_uri"],
         approved_by=gate.output["approved_by"],
@@ -299,6 +299,6 @@ of the model until it is retired. docs/retraining.md has more.
         trigger_rule="none_failed",
     )
 
-    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    # The deployment is deleted even if the evaluation, or the deployment itself, has failed.
     [deploy, evaluate] >> delete_deployment.as_teardown(setups=[wait, deploy])
     gate >> promote >> retire

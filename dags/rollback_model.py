@@ -1,4 +1,4 @@
-"""Let the model that served before serve again: one button in Airflow's UI."""
+"""Put the previous model back: one button in Airflow's UI."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with DAG(
  registry on S3 ──▶ the latest model that was not rejected ──▶ deployment ──▶ it serves; the other is not promoted again
 ```
 
-To send a notification, give the task `on_success_callback=BedrockNotifier(...)` (docs/metrics.md).
+To send a notification, set `on_success_callback=BedrockNotifier(...)` of the task (docs/metrics.md).
 
 **What it costs on AWS**: nothing. The storage of the model that served is still billed until the model is deleted.
 """,

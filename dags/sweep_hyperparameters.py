@@ -1,8 +1,8 @@
 """Sweep hyperparameters: train each point of a grid for one epoch, the better half to the end, and evaluate the best.
 
-Bedrock tells no losses of a job that runs, so no job is stopped for its losses. What cannot win is stopped between
-two jobs instead (successive halving): a point that is among the worse half after one epoch gets no job of all epochs.
-At the end of the run its models go, but the best, whatever has happened: each is billed for its storage.
+Bedrock returns no losses while a job runs, so no job is stopped for its losses. A point is dropped between two jobs
+instead (successive halving): if it is in the worse half after one epoch, it gets no job of all epochs. At the end of
+the run, all of its models but the best are deleted, whatever has happened: each is billed for its storage.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def loss(result: dict[str, Any]) -> float:
-    """Return what points are compared by: the loss on records that the model was not trained on."""
+    """Return the loss by which points are compared: that on records that the model was not trained on."""
     from airflow_bedrock.exceptions import BedrockFatalError
 
     if result["validation_loss"] is None:
@@ -63,7 +63,7 @@ with DAG(
             type="string",
             pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*\Z",
             title="Data",
-            description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
+            description_md="A file, or a folder that ends in a slash, in the bucket of the variable "
             "`bedrock_bucket`: records with `prompt` and `completion`.",
             section="Data",
         ),
@@ -98,9 +98,7 @@ with DAG(
             section="Hyperparameters",
         ),
         "max_cost": form.max_cost_param(),
-        "dry_run": form.dry_run_param(
-            "Write to the logs of `try_out` what each job would do and cost, and stop there."
-        ),
+        "dry_run": form.dry_run_param("Log in `try_out` what each job would do and cost, and stop there."),
         "test_records": form.held_out_param(),
     },
     doc_md="""
@@ -118,7 +116,7 @@ epoch and win after five.
 
 **What is left**: the best model. Even if the run fails, `delete_losers` deletes the other models of the run: all of one
 epoch, and those of all epochs that are not the best. If there is no best model yet, because a job has failed, it keeps
-those of all epochs and names them in its log: clear the failed tasks to go on, or delete the models.
+those of all epochs and names them in its log: clear the failed tasks to continue, or delete the models.
 
 | what it needs | where it is set |
 |---|---|
@@ -148,7 +146,7 @@ trains the others again, since they were deleted.
         points = list(product(given["learning_rates"], given["warmup_steps"]))
         if len(points) > MOST_POINTS:
             raise BedrockFatalError(
-                f"{len(points)} points are more than the {MOST_POINTS} that are allowed. Nothing was spent. Sweep "
+                f"{len(points)} points are more than the allowed {MOST_POINTS}. Nothing was spent. Sweep "
                 "fewer, or edit MOST_POINTS in this DAG's file."
             )
         form.refuse_unavailable(given["base_model"], source_uri)
@@ -161,14 +159,14 @@ trains the others again, since they were deleted.
     def better_half(
         points: list[dict[str, str]], results: Any, params: dict[str, Any] | None = None
     ) -> list[dict[str, str]]:
-        """Return the points that go on, each with all epochs: half of them, by their validation loss."""
+        """Return the better half of the points by validation loss, each with all epochs."""
         tried = sorted(zip(map(loss, results), range(len(points)), points, strict=True))
         epochs = str((params or {})["epochs"])
         return [{**point, "epochCount": epochs} for _, _, point in tried[: (len(tried) + 1) // 2]]
 
     @task(multiple_outputs=True)
     def best(points: list[dict[str, str]], results: Any) -> dict[str, Any]:
-        """Return the model with the least validation loss, and its hyperparameters."""
+        """Return the model with the lowest validation loss, and its hyperparameters."""
         least, place, won = min((loss(one), place, one) for place, one in enumerate(results))
         return {
             "custom_model_arn": won["custom_model_arn"],
@@ -180,7 +178,7 @@ trains the others again, since they were deleted.
 
     @task
     def delete_losers(run_id: str | None = None, ti: Any = None) -> list[str]:
-        """Delete the models that this run has made, but the best; return the ARNs of those that are left."""
+        """Delete the models of this run except the best; return the ARNs of those that are left."""
         from airflow_bedrock.configuration import environment
         from airflow_bedrock.customization.tags import is_of_dag
         from airflow_bedrock.exceptions import BedrockError
@@ -266,5 +264,5 @@ trains the others again, since they were deleted.
     delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
         task_id="delete_deployment", deployment_arn=won["custom_model_name"]
     )
-    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    # The deployment is deleted even if the evaluation, or the deployment itself, has failed.
     [deploy, evaluate] >> delete_deployment.as_teardown(setups=[won, deploy])

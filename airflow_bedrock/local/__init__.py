@@ -2,7 +2,7 @@
 
 ::
 
-    service.py   all of it as one object            command.py   airflow-bedrock local
+    service.py   everything as one object           command.py   airflow-bedrock local
     elsewhere.py the same in another interpreter
     web/         HTTP: server, dispatch, AWS's protocol, admin API, journal
     api/         the operations: request in, response out
@@ -11,11 +11,11 @@
     runner.py    runs the background work           clock.py     the clock that governs it
     learning/    the language model that jobs train
     faults.py    the injected faults
-    catalog.py   base models as they are used here (base_models.toml has the facts)
+    catalog.py   base models as used here (base_models.toml has the facts)
 
 An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; background work is a
 generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows HTTP. Only ``moto.py`` imports moto; ``api/``
-and ``work/`` read from it what no API returns (KMS keys and shares of other accounts, roles, the code of functions).
+and ``work/`` get from it what no API returns (KMS keys and shares of other accounts, roles, the code of functions).
 Background work calls other AWS services with boto3 clients; the application answers these calls in the same process
 (``web/inside.py``).
 

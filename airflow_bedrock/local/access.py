@@ -80,7 +80,7 @@ class Access:
         return f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Return a new boto3 client of any service; it is closed at the latest when Local Bedrock stops."""
+        """Return a new boto3 client of any service; Local Bedrock closes it when it stops."""
         client = make_client(self.endpoint_url, service, region or self._settings.region)
         self._closing.callback(client.close)
         return client
@@ -92,8 +92,8 @@ SECRET = "opens-nothing"  # noqa: S105
 
 def make_client(endpoint_url: str, service: str, region: str) -> Any:
     """Return a boto3 client for an endpoint, independent of the user's own AWS configuration."""
-    # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It reads no
-    # profile and no file, which are about the user's AWS.
+    # A separate session: boto3's default one is not safe to share between threads, and is the user's. It reads no
+    # profile and no file, since those are for the user's AWS.
     core = botocore.session.Session(
         session_vars={
             "profile": (None, None, None, None),

@@ -19,7 +19,7 @@ class Sleeper(Protocol):
         """Return the next time that it waits for, if any."""
 
     def settle(self) -> None:
-        """Return when everything that was due has been done."""
+        """Return once everything that was due has been done."""
 
 
 class Clock:
@@ -76,7 +76,7 @@ _ROUNDING = 1e-6
 class ManualClock(Clock):
     """A clock that stands still until :meth:`advance` is called.
 
-    :param start: seconds since the epoch. (default: the present time)
+    :param start: seconds since the epoch. (default: the current time)
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -91,7 +91,7 @@ class ManualClock(Clock):
         return self._time
 
     def seconds_until(self, moment: float) -> float | None:
-        """Return 0 for a time that has come; None for a later one, which comes when the clock is advanced."""
+        """Return 0 for a time in the past; None for a later one, which comes when the clock is advanced."""
         return 0.0 if moment <= self._time else None
 
     def catch_up(self, moment: float) -> None:
@@ -103,7 +103,7 @@ class ManualClock(Clock):
         self._sleeper = sleeper
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock from one due time to the next, and return when everything that was due has been done.
+        """Advance the clock from one due time to the next, and return once everything that was due has been done.
 
         :param seconds: 0 runs what is already due.
         :raises ValueError: the number is negative, or too large.

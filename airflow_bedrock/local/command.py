@@ -30,7 +30,7 @@ examples:
   airflow-bedrock local --clock manual
       time stands still, until: curl -X POST -d '{"advance": 3600}' http://127.0.0.1:4599/_local/clock
 
-while it runs, http://127.0.0.1:4599/_local/ shows in a browser what is in it; programs can use:
+while it runs, http://127.0.0.1:4599/_local/ shows its content in a browser; programs can use:
   GET /_local/health   whether it is up             GET, DELETE /_local/calls          every call that was made
   GET /_local/jobs     phase, step, losses          GET, POST /_local/clock            the time
                                                     GET, POST, DELETE /_local/faults   what goes wrong on demand
@@ -74,19 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-check-role",
         dest="check_role",
         action="store_false",
-        help="accept any role, whether or not it exists and may do what its job does",
+        help="accept any role, even if it does not exist or lacks the permissions of its job",
     )
     account.add_argument(
         "--enforce-iam",
         action="store_true",
-        help="let IAM users and assumed roles do only what their policies allow; the credentials that are printed may "
-        "do everything",
+        help="let IAM users and assumed roles do only what their policies allow; the printed credentials allow "
+        "everything",
     )
     account.add_argument(
         "--allow-graders",
         action="store_true",
         help="let reinforcement fine-tuning run its grader, a Lambda function: anybody who reaches Local Bedrock can "
-        "then run programs with your rights",
+        "then run programs with your permissions",
     )
     account.add_argument(
         "--quota",
@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         help_ = "Give another address with --host, or another port with --port."
         if error.errno == errno.EADDRINUSE:
-            help_ = "Stop what uses the port, or give another with --port."
+            help_ = "Stop the program that uses the port, or choose another with --port."
         sys.stderr.write(
             f"Local Bedrock could not listen on {arguments.host}:{arguments.port}: {error.strerror}. {help_}\n"
         )
@@ -165,7 +165,7 @@ def announcement(local: LocalBedrock) -> str:
     """Return the text printed at the start: the address, and the environment variables to export."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in local.environment().items()]
     listens = f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C."
-    page = f"# {local.endpoint_url}/_local/ shows in a browser what is in it."
+    page = f"# {local.endpoint_url}/_local/ shows its content in a browser."
     return "\n".join([*exports, listens, page, ""])
 
 
@@ -176,7 +176,7 @@ def _warning(host: str) -> str:
         return ""
     return (
         f"Local Bedrock listens on {host} and requires no credentials: anybody who reaches this computer can read and "
-        "change everything in it. Put nothing confidential there, or leave --host out.\n"
+        "change everything in it. Put nothing confidential there, or remove --host.\n"
     )
 
 

@@ -1,7 +1,7 @@
-"""What ``dag.test()`` needs from Airflow, wherever the DAG file is: a database, and a bundle that holds the file.
+"""What ``dag.test()`` needs from Airflow, wherever the DAG file is: a database, and a bundle that contains the file.
 
 If the environment names no Airflow home and no database, tests get their own, which last as long as the process. If it
-does, those are used as they are, and never migrated.
+does, those are used unchanged, and never migrated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def prepare(patch: pytest.MonkeyPatch) -> None:
     def prepared(dag: Any, *args: Any, **kwargs: Any) -> Any:
         if own:
             _make_database()
-        with patch.context() as during:  # so that what the test itself has set is undone by the test alone
+        with patch.context() as during:  # so that only the test undoes what it has set
             _make_bundle(during, dag)
             _activate_assets(dag)
             return test(dag, *args, **kwargs)

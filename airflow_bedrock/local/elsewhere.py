@@ -1,6 +1,6 @@
-"""Local Bedrock in an environment of its own, for an Airflow whose pins do not allow the extra ``local``.
+"""Local Bedrock in a separate environment, for an Airflow whose pins do not allow the extra ``local``.
 
-The environment variable ``AIRFLOW_BEDROCK_LOCAL`` holds the command that starts it, such as
+The environment variable ``AIRFLOW_BEDROCK_LOCAL`` contains the command that starts it, such as
 ``/opt/local-bedrock/bin/airflow-bedrock local``. If it is set, ``airflow_bedrock.local.LocalBedrock`` is this class,
 and the pytest fixtures use it. All communication goes over HTTP.
 """

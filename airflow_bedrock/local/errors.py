@@ -29,7 +29,7 @@ def not_found(message: str) -> ServiceError:
 
 
 def conflict(message: str) -> ServiceError:
-    """Return a ConflictException: the request is valid, but not in the present state."""
+    """Return a ConflictException: the request is valid, but not in the current state."""
     return ServiceError("ConflictException", message)
 
 

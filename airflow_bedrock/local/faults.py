@@ -1,6 +1,6 @@
 """Injected faults: which fault strikes which call, and for how long.
 
-This module decides only, and knows neither HTTP nor AWS: ``web/application.py`` consults it for each call, and
+This module only decides, and knows neither HTTP nor AWS: ``web/application.py`` consults it for each call, and
 ``work/customization.py`` for each phase of a job. :class:`Faults` is ``local.faults`` in Python and ``/_local/faults``
 over HTTP.
 """
@@ -137,7 +137,7 @@ AnyFault = Error | Drop | Delay | Hide | FailJob
 class Standing(msgspec.Struct):
     """An active fault.
 
-    :param until: when it ends by itself.
+    :param until: when it ends automatically.
     :param seen: number of calls that it applied to so far.
     :param struck: number of them that it struck.
     """
@@ -173,9 +173,9 @@ class Plan(msgspec.Struct):
     """What happens to one call.
 
     :param answer: the error or drop that the client gets instead of the response.
-    :param delay: of the response, in seconds.
+    :param delay: the delay of the response, in seconds.
     :param age: resources younger than this are hidden, in seconds.
-    :param effects: of all faults that strike, for the journal.
+    :param effects: the effects of all faults that strike, for the journal.
     """
 
     answer: Error | Drop | None = None
@@ -327,7 +327,7 @@ class Faults:
 def _apply(one: Standing, plan: Plan) -> None:
     fault = one.fault
     if isinstance(fault, Error | Drop) and plan.answer is not None:
-        one.seen += 1  # another answers; this one strikes later
+        one.seen += 1  # another fault decides the response; this one strikes later
         return
     if not one.strikes():
         return

@@ -1,6 +1,6 @@
 """The adapter to moto, and the only module that imports it.
 
-It has moto's application, its service models and their parser, its objects where no API returns what they hold, and the
+It has moto's application, its service models and their parser, those of its objects that no API returns, and the
 corrections: S3's events, the account in events, which resources can be shared.
 """
 
@@ -139,7 +139,7 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
 
     Other headers with an underscore are left out, since they could pass for one with a dash.
 
-    :param path: percent-encoded as it came, which ``RAW_URI`` keeps.
+    :param path: the path as sent, percent-encoded; ``RAW_URI`` keeps it.
     """
     environ: dict[str, Any] = {}
     spelt = {}
@@ -196,13 +196,13 @@ def operation_of(service: str, environ: dict[str, Any]) -> tuple[OperationModel,
 def parse_rest_json(
     operation: OperationModel, request: RequestDict, timestamp_parser: Callable[[str], Any]
 ) -> dict[str, Any]:
-    """Return an operation's parameters as a request holds them, unchecked; it raises if the body is not JSON."""
+    """Return an operation's parameters from a request, unchecked; raise if the body is not JSON."""
     parameters: dict[str, Any] = RestJSONParser(operation, timestamp_parser=timestamp_parser).parse(request)
     return parameters
 
 
 def account_of(access_key: str) -> str:
-    """Return the account of an access key: that of the role that was assumed, or else the only one."""
+    """Return the account of an access key: that of the assumed role, or else the only one."""
     account: str = get_account_id_from(access_key)
     return account
 

@@ -36,7 +36,7 @@ _MARKER = (
 )
 
 _running = 0
-"""How many run in this process; they share moto's state, such as the buckets."""
+"""Number of instances in this process; they share moto's state, such as the buckets."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,7 +84,7 @@ def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
         pytest.fail(
             f"The fixture local_bedrock needs {error.name}. Install it with: pip install 'airflow-bedrock[local]', "
             "or in a checkout: pip install '.[local]'. If this environment's pins do not allow that, install it in "
-            "another one, and set AIRFLOW_BEDROCK_LOCAL to what starts it there: /path/to/airflow-bedrock local"
+            "another one, and set AIRFLOW_BEDROCK_LOCAL to its command there: /path/to/airflow-bedrock local"
         )
     with pytest.MonkeyPatch.context() as patch, LocalBedrock(**_settings(request)) as local:
         if not (_running or os.environ.get("AIRFLOW_BEDROCK_LOCAL")):  # a new process has no state yet

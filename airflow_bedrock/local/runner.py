@@ -4,7 +4,7 @@ A piece of work is a generator. It does a step, then yields the time of the next
 thread, a job can be read between any two steps, and a test controls everything with a manual clock.
 
 After a restart the work is repeated from its beginning, with the time at which it was first started: the steps of the
-earlier run are due already and run without waiting, so that the work soon reaches its former state.
+earlier run are already due and run without waiting, so that the work soon reaches its former state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Work = Generator[float, None, None]
 Result = TypeVar("Result")
 
 IDLE = 3600.0
-"""How often work that waits for other work checks by itself, in seconds; it is woken when it may go on."""
+"""How often work that waits for other work checks itself, in seconds; it is woken when it can continue."""
 
 
 class Runner:
@@ -55,13 +55,13 @@ class Runner:
         clock.attach(self)
 
     def start(self) -> None:
-        """Begin to run, in a thread of its own."""
+        """Begin to run, in a separate thread."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="local-bedrock-runner", daemon=True)
         self._thread.start()
 
     def pause(self) -> None:
-        """Stop after the present step; the remaining work stays."""
+        """Stop after the current step; the remaining work stays."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -70,7 +70,7 @@ class Runner:
             self._thread = None
 
     def stop(self) -> None:
-        """Stop after the present step, and drop the remaining work."""
+        """Stop after the current step, and drop the remaining work."""
         self.pause()
         for work in self._works.values():
             work.close()
@@ -95,11 +95,11 @@ class Runner:
         return self._started[key]
 
     def aside(self, key: str, call: Callable[[], Result], cancel: Callable[[], None]) -> Generator[float, None, Result]:
-        """Make a long call in a thread of its own while other work goes on; for ``yield from``.
+        """Make a long call in a separate thread while other work continues; for ``yield from``.
 
-        A manual clock stands still meanwhile. If the work is closed, the call is cancelled and waited for.
+        A manual clock stands still during the call. If the work is closed, the call is cancelled and waited for.
 
-        :param key: of the work that makes the call.
+        :param key: the key of the work that makes the call.
         :param cancel: makes the call end soon.
         """
         ended: Future[Result] = Future()
@@ -148,7 +148,7 @@ class Runner:
             return self._queue[0][0] if self._queue else None
 
     def settle(self) -> None:
-        """Return when all work that is due is done; without a thread, do it here."""
+        """Return once all work that is due is done; without a thread, do it here."""
         if self._thread is None:
             self.run_due()
             while self._aside:

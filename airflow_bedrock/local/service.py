@@ -72,11 +72,11 @@ class LocalBedrock(Access):
         """Begin to listen, and make the bucket and the role.
 
         :raises OSError: the port is in use.
-        :raises RuntimeError: it is running already.
+        :raises RuntimeError: it is already running.
         :raises StateError: the state directory cannot be read.
         """
         if self._server:
-            raise RuntimeError(f"Local Bedrock is running already, at {self.endpoint_url}.")
+            raise RuntimeError(f"Local Bedrock is already running, at {self.endpoint_url}.")
         self._clients = _Clients(self._closing)
         self._world = World(self._settings, self._clients, self.clock, self.faults)
         self._application = Application(self._world, self.calls)
@@ -87,7 +87,7 @@ class LocalBedrock(Access):
         self._clients.application = self._application
         try:
             self._furnish()
-            self._server.start()  # last: a client that finds no bucket would believe it
+            self._server.start()  # last, so that no client finds the bucket missing
         except BaseException:
             self._close()
             raise
@@ -110,7 +110,7 @@ class LocalBedrock(Access):
     def reset(self) -> None:
         """Restore the initial state: no jobs, models, calls or faults.
 
-        Of the other services (moto's state, one for the process) only the bucket and the role are left.
+        In the other services (moto's state, one for the process) only the bucket and the role remain.
         """
         self._world.runner.stop()
         with self._world.lock:
@@ -145,7 +145,7 @@ class LocalBedrock(Access):
 
     @property
     def _poll_interval(self) -> float:
-        """How often to poll a job: some ten times while it runs, in seconds of the computer."""
+        """Seconds of the computer between two polls of a job: about ten polls while it runs."""
         return min(60.0, max(0.1, self._settings.job_seconds / self._settings.speed / 10))
 
     def _furnish(self) -> None:

@@ -56,13 +56,13 @@ class Settings:
     :param region: the region of that bucket, and the default region of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
     :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to have the job's permissions.
-    :param enforce_iam: whether callers of Bedrock, S3, Athena, CloudWatch, RAM and SQS may do only what IAM's policies
-        allow.
-    :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, with the
-        rights of the user who runs Local Bedrock.
+    :param enforce_iam: whether IAM's policies limit callers of Bedrock, S3, Athena, CloudWatch, RAM and SQS.
+    :param allow_graders: whether reinforcement fine-tuning may run its grader, a Lambda function, with the permissions
+        of the user who runs Local Bedrock.
     :param quotas: the account's quotas.
     :param clock: ``real`` for the computer's time, ``manual`` for a clock that stands still until it is advanced.
-    :param allow_hosts: host names that clients may use besides ``localhost`` and its addresses, such as a container's.
+    :param allow_hosts: host names that clients may use in addition to ``localhost`` and its addresses, such as a
+        container's.
     :param speed: how much faster than the computer's clock the real clock runs; with 60, an hour takes a minute.
     :param start: the time at which the clock starts, in UTC if it has no zone; base models have an end of life. None
         for now.

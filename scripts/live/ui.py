@@ -98,7 +98,7 @@ def starts_and_reads(ann: Person) -> None:
     ann.shows(task, "Completed", "Phases", "Training loss", "epochCount 1", "Job on Local Bedrock")
     check(ann.page.frame_locator("iframe").locator("svg.chart polyline").count(), "the loss has a curve")
     ann.shows(f"dags/{DAG}/plugin/bedrock-dag", re.escape(run.run_id), "epochCount 1", r"\d\.\d{4} against \d\.\d{4}")
-    ann.shows("plugin/bedrock-nav", "Models that serve", "No task that you may see waits for a job", "Spend of")
+    ann.shows("plugin/bedrock-nav", "Models in service", "No task that you can see waits for a job", "Spend of")
 
 
 def marks_failed(ann: Person) -> None:

@@ -305,7 +305,7 @@ def test_a_teacher_that_was_never_called_fails_the_first_task(local: LocalBedroc
     """It has no logs to learn from; the error says that nothing was spent."""
     params = {"logs": "production", "teacher": "amazon.nova-premier-v1:0", "student": NOVA}
     with pytest.raises(
-        BedrockFatalError, match=r"^No call of amazon\.nova-premier-v1:0 is in s3://.* Nothing was spent"
+        BedrockFatalError, match=r"^There is no call of amazon\.nova-premier-v1:0 in s3://.* Nothing was spent"
     ):
         load("distill_from_logs").dag.get_task("pick").python_callable(local.bucket, params=params)
 

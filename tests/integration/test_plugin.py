@@ -138,7 +138,7 @@ def test_the_models_page_says_how_the_budget_of_the_month_stands(answers: Answer
 def test_the_models_page_says_what_is_unused_and_what_it_costs(answers: Answers) -> None:
     """Of the line that it belongs to, too; a user without access to the reporting DAG sees nothing of it."""
     page = answers["reader"]["models"][1]
-    assert "1.95 USD a month in all" in page
+    assert "1.95 USD a month in total" in page
     assert page.count("not called for 14 days") == 2
     assert "by retrain." in page
     assert "retrain-line" not in answers["stranger"]["models"][1]

@@ -18,7 +18,7 @@ _CREATION = Creation("CreateModelCopyJob", "copies")
 
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Start to copy a custom model of another region, or one that another account shares, to this one."""
+    """Start to copy a custom model from another region, or one that another account shares, to this region."""
     source_arn: str = request["sourceModelArn"]
 
     def make() -> CopyJob:

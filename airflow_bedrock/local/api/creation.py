@@ -49,7 +49,7 @@ class Creation:
     def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Resource]) -> dict[str, Any]:
         """Return a new resource, or the one that the request's clientRequestToken has made before.
 
-        :param make: checks the request against the present state, and makes the resource; called with the world's lock
+        :param make: checks the request against the current state, and makes the resource; called with the world's lock
             held.
         :raises ServiceError: ConflictException, if the token came with another request; TooManyTagsException.
         """

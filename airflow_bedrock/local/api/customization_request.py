@@ -17,10 +17,10 @@ _CONFIGS = {"DISTILLATION": "distillationConfig", "REINFORCEMENT_FINE_TUNING": "
 
 @dataclass(frozen=True)
 class Base:
-    """The model that is customized.
+    """The model to customize.
 
-    :param id: the foundation model's, as the job's ARN shows it.
-    :param arn: the foundation model's, or that of the custom model that is tuned further.
+    :param id: the id of the foundation model, as in the job's ARN.
+    :param arn: the ARN of the foundation model, or of the custom model to tune further.
     """
 
     id: str

@@ -88,7 +88,7 @@ def _model(
     return {
         "modelArn": foundation_model_arn(bedrock.region, model_id),
         "modelId": model_id,
-        "modelName": model.name[:20],  # the service model allows no longer name
+        "modelName": model.name[:20],  # the maximum length of the service model
         "providerName": model.provider,
         "inputModalities": [kind for kind in model.input if kind != "VIDEO"],  # the service model has no VIDEO
         "outputModalities": list(model.output),

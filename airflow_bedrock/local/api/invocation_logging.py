@@ -56,12 +56,12 @@ def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[s
 
 
 def get_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration as it was put; nothing before that."""
+    """Return the stored configuration; nothing if there is none."""
     return {"loggingConfig": bedrock.logging.get(CONFIGURATION)}
 
 
 def delete_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
-    """Turn logging off; that it was off already is no error."""
+    """Turn logging off; it is not an error if it is already off."""
     with bedrock.world.lock:
         bedrock.logging.pop(CONFIGURATION, None)
     return {}

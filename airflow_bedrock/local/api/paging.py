@@ -23,7 +23,7 @@ def listed(
 ) -> dict[str, Any]:
     """Return the response of a List: one page of the items that match the request's filters, in its order.
 
-    :param member: the member of the response that holds the items as they are described.
+    :param member: the member of the response for the described items.
     :param created: the prefix of the names of the time filters.
     :param filters: the attribute that each of the operation's own filters compares.
     """
@@ -44,7 +44,7 @@ def listed(
 def page(items: Sequence[Any], request: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, str]]:
     """Return one page, and ``{"nextToken": ...}`` if there are more.
 
-    The token holds the ARN of the last item shown, so that what is created between two calls moves nothing.
+    The token contains the ARN of the last item, so that items created between two calls shift nothing.
 
     :param items: each has an ``arn``.
     :raises ServiceError: ValidationException for a token that no List returned.

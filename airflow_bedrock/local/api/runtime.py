@@ -44,7 +44,7 @@ def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> bytes:
 
 
 def invoke_model_with_response_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
-    """Answer a question with a stream of chunks, in the form of the model's provider."""
+    """Answer a question with a stream of chunks in the form of the model's provider."""
     chunks = _invoked(bedrock, "InvokeModelWithResponseStream", request)
     return [("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in chunks]
 

@@ -124,7 +124,7 @@ class LanguageModel:
         """Return the known features of a prompt and their weights, which have length 1 for a typical prompt.
 
         Unknown features count towards the length, and a short prompt counts as a typical one: otherwise the only known
-        word would weigh many times what it ever did in training, and outvote the end of the answer.
+        word would weigh many times more than in training, and outvote the end of the answer.
         """
         counts = Counter(features(prompt))
         indices = [self._feature_index[name] for name in counts if name in self._feature_index]
@@ -195,7 +195,7 @@ def generator(seed: str) -> np.random.Generator:
 def untrained_answer(model_id: str, prompt: str) -> Answer:
     """Answer like a base model: like the same kind of model before any training.
 
-    Its weights are random, drawn from the model's id for each word, so the same question gets the same answer. The
+    Its weights are random, seeded by the model's id and each word, so the same question gets the same answer. The
     answer is an arbitrary word of the request.
     """
     words = sorted({token.strip() for token in tokenize(prompt)} - {""})

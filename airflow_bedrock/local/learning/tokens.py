@@ -27,9 +27,9 @@ def features(prompt: str) -> list[str]:
 
 
 def completion_vocabulary(completions: Iterable[str], size: int) -> list[str]:
-    """Choose the tokens a model can say: the end, the most frequent tokens, and the characters that spell the others.
+    """Choose the tokens of a model: the end, the most frequent tokens, and the characters that spell the others.
 
-    :param size: the number of tokens to keep whole; the rest are spelled, so every completion can still be said.
+    :param size: the number of tokens to keep whole; the rest are spelled, so the model can produce every completion.
     """
     counts = Counter(token for completion in completions for token in tokenize(completion))
     ranked = sorted(counts, key=lambda token: (-counts[token], token))

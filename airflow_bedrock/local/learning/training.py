@@ -18,7 +18,7 @@ LEARNING_RATE = 0.1
 """The learning rate that works for this model; it stands for a base model's default, others are in proportion."""
 
 LEARNT_TOKENS = 400_000
-"""Approximate number of tokens learnt in one epoch; long completions are cut to stay below it."""
+"""Approximate number of tokens to learn in one epoch; long completions are cut to stay below it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Step:
 
 
 def token_limit(records: int) -> int:
-    """Return how many tokens of each completion are learnt: 16 to 256, fewer the more records there are."""
+    """Return how many tokens of each completion to learn: 16 to 256, fewer for more records."""
     return max(16, min(256, LEARNT_TOKENS // max(1, records)))
 
 

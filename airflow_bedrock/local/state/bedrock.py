@@ -1,4 +1,4 @@
-"""Bedrock of one account in one region, and the world that holds all of them; operations and work use both."""
+"""One account's Bedrock in one region, and the world of all of them; operations and work use both."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ class World:
         self.runner = Runner(self.clock, lambda key: self.persistence.touched(key))
 
     def bedrock(self, account: str, region: str) -> Bedrock:
-        """Return Bedrock of this account in this region."""
+        """Return this account's Bedrock in this region."""
         with self.lock:
             return self.accounts.setdefault((account, region), Bedrock(self, account, region))
 
     def all(self) -> Iterator[Bedrock]:
-        """Return Bedrock of every account and region that was used."""
+        """Return Bedrock in every account and region that was used."""
         with self.lock:
             return iter([*self.accounts.values()])
 
 
 class Bedrock(RegionState):
-    """Bedrock of one account in one region, with all its resources."""
+    """One account's Bedrock in one region, with all its resources."""
 
     def __init__(self, world: World, account: str, region: str) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def find(resources: Mapping[str, Kind], identifier: str) -> Kind | None:
 def get(resources: Mapping[str, Kind], identifier: str, kind: str) -> Kind:
     """Return the resource with this ARN or name.
 
-    :param kind: what it is, for the message.
+    :param kind: its kind, for the message.
     :raises ServiceError: ResourceNotFoundException, if it does not exist.
     """
     if resource := find(resources, identifier):

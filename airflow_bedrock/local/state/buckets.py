@@ -1,4 +1,4 @@
-"""Keeps the objects of all S3 buckets as plain files, which a person can read, and restores them.
+"""Keeps the objects of all S3 buckets as plain files that a person can read, and restores them.
 
 It uses only the S3 API. A restored object has its former ETag, since users detect changed data by it: a multipart
 upload is repeated with parts of the same size. Versions, tags and settings of buckets are not kept.
@@ -31,9 +31,9 @@ _DETAILS = (
 
 
 class _Object(msgspec.Struct):
-    """What the file does not show of its object.
+    """The properties of an object that its file does not have.
 
-    :param part_size: of the first part of a multipart upload, in bytes.
+    :param part_size: the size of the first part of a multipart upload, in bytes.
     :param checksum: algorithm and type of its checksum.
     """
 
@@ -52,7 +52,7 @@ class Buckets:
     """The buckets, and their files in a directory.
 
     :param directory: objects go to ``s3/<bucket>/<key>`` in it.
-    :param store: keeps what files do not show.
+    :param store: keeps these properties.
     :param s3: a boto3 client.
     """
 
@@ -77,7 +77,7 @@ class Buckets:
         return [*self._buckets]
 
     def write(self, bucket: str, key: str = "") -> None:
-        """Write one object as it is now, or all changed objects of a bucket; remove the files of deleted objects."""
+        """Write one object, or all changed objects of a bucket; remove the files of deleted objects."""
         with self._lock:
             if key:
                 self._write(bucket, key)
@@ -99,7 +99,7 @@ class Buckets:
                     self._write(bucket, key)
 
     def restore(self) -> None:
-        """Make the buckets and put the objects; files that somebody has added become objects too."""
+        """Make the buckets and put the objects; files that a person has added become objects too."""
         for name, bucket in self._buckets.items():
             make_bucket(self._s3, name, bucket.region)
         for name, objects in self._objects.items():

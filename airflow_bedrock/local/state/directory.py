@@ -6,7 +6,7 @@
     DIR/models/<id>.npz       the weights of each custom model
     DIR/s3/<bucket>/<key>     every object, as a plain file
 
-The web layer writes each change before it responds. What background work changes is written at the next request, and
+The web layer writes each change before it responds. Changes by background work are written at the next request, and
 twice a second. Every dataclass of :class:`RegionState` is kept.
 """
 
@@ -58,9 +58,9 @@ class StateDirectory(Persistence):
         self._roles = Roles(self._store, clients.client("iam", region))
 
     def restore(self) -> dict[str, float]:
-        """Restore the state, and return when each piece of work was started, by its key, on the present clock.
+        """Restore the state, and return when each piece of work was started, by its key, on the current clock.
 
-        The time between two runs does not count as time of the work.
+        The time between two runs does not count for the work.
 
         :raises StateError: the state cannot be read.
         """
@@ -104,7 +104,7 @@ class StateDirectory(Persistence):
         self._buckets.write(bucket, key)
 
     def write_everything(self) -> None:
-        """Write everything anew, changed or not."""
+        """Write everything again, changed or not."""
         for bucket in self._buckets.names():
             self._buckets.write(bucket)
         self._roles.write()

@@ -44,7 +44,7 @@ POINTS = 200
 
 
 class Transient:
-    """State that is not kept between runs, because it changes all the time; it starts anew."""
+    """State that is not kept between runs, because it changes all the time; each run starts with new state."""
 
 
 class Progress(Transient):
@@ -98,7 +98,7 @@ class Resource:
 class Job(Resource):
     """A model customization job.
 
-    :param request: the CreateModelCustomizationJob request, as it came.
+    :param request: the unchanged CreateModelCustomizationJob request.
     :param hyperparameters: those of the request, and the defaults.
     :param curves: the training and validation losses of a job that has ended.
     """
@@ -143,7 +143,7 @@ class CustomModel(Resource):
     :param type: how it was customized; IMPORTED for one that was trained elsewhere.
     :param job_arn: the customization job that made it, if any.
     :param checkpoint: for one that was trained elsewhere and whose weights cannot be read: a digest of its files.
-    :param request: for one that was trained elsewhere: the CreateCustomModel request, as it came.
+    :param request: for one that was trained elsewhere: the unchanged CreateCustomModel request.
     """
 
     UNDER_WAY = ("Creating",)
@@ -178,7 +178,7 @@ class CopyJob(Resource):
 class ImportJob(Resource):
     """A model import job.
 
-    :param request: the CreateModelImportJob request, as it came.
+    :param request: the unchanged CreateModelImportJob request.
     """
 
     request: dict[str, Any]
@@ -240,7 +240,7 @@ class Throughput(Resource):
 
     :param model_arn: the model that answers: a foundation model or a custom one.
     :param desired_model_arn: the model that will replace it while the status is Updating.
-    :param commitment: OneMonth or SixMonths; None without.
+    :param commitment: OneMonth or SixMonths; None for none.
     """
 
     UNDER_WAY = ("Creating", "Updating")
@@ -264,7 +264,7 @@ class Throughput(Resource):
 class Meter:
     """The cost of provisioned throughput: a number of model units over a time. It stays when the throughput is deleted.
 
-    :param arn: the throughput's.
+    :param arn: the throughput's ARN.
     """
 
     arn: str
@@ -302,7 +302,7 @@ class Counts:
 class InvocationJob(Resource):
     """A batch inference job.
 
-    :param request: the CreateModelInvocationJob request, as it came.
+    :param request: the unchanged CreateModelInvocationJob request.
     """
 
     request: dict[str, Any]
@@ -331,7 +331,7 @@ class Accepted:
 class RegionState:
     """The state of one account in one region, by ARN in the order of creation.
 
-    :param logging: the configuration of model invocation logging as it was put, under :data:`CONFIGURATION`.
+    :param logging: the stored configuration of model invocation logging, under :data:`CONFIGURATION`.
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)

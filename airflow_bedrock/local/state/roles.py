@@ -34,7 +34,7 @@ class Roles:
         self._store.write({"iam": msgspec.json.encode({"roles": roles, "policies": policies})})
 
     def restore(self) -> None:
-        """Make them again."""
+        """Create them again."""
         if "iam" not in self._store.values:
             return
         kept = msgspec.json.decode(self._store.values["iam"])

@@ -45,15 +45,15 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=0, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
-            raise StateError(f"{path.parent} cannot be used: {error}. Give another directory.") from error
+            raise StateError(f"{path.parent} cannot be used: {error}. Choose another directory.") from error
         try:
             self._values = self._read()
         except sqlite3.Error as error:
             self._database.close()
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                message = f"Another Local Bedrock uses {path.parent}. Stop it, or give another directory."
+                message = f"Another Local Bedrock uses {path.parent}. Stop it, or choose another directory."
             elif isinstance(error, sqlite3.OperationalError):  # as of a directory that may not be written to
-                message = f"{path} cannot be used: {error}. Give another directory."
+                message = f"{path} cannot be used: {error}. Choose another directory."
             else:
                 message = f"{path} was not written by this version of Local Bedrock ({error}). Move it away."
             raise StateError(message) from error
@@ -86,7 +86,7 @@ class Store:
 
     def _read(self) -> dict[str, bytes]:
         database = self._database
-        # Exclusive: no other process can open the file now. What is written survives the process, but not a crash of
+        # Exclusive: no other process can open the file now. Data survives the end of the process, but not a crash of
         # the computer.
         database.executescript("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF")
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()

@@ -1,4 +1,4 @@
-"""The admin API under ``/_local``: health, progress of jobs, journal, clock, faults. AWS has nothing like it."""
+"""The admin API under ``/_local``: health, progress of jobs, journal, clock, faults. AWS has no such API."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Admin:
     def answer(self, method: str, path: str, query: str, body: bytes) -> HttpResponse:
         """Return the response to a request.
 
-        :param path: as it was sent, from ``/_local/`` on.
+        :param path: the path as sent, from ``/_local/`` on.
         """
         if path == "/_local/":
             return page(self._world, self._journal) if method in ("GET", "HEAD") else _not_taken(path, "GET", method)

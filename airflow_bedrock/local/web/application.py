@@ -137,7 +137,7 @@ class Application:
         return _send(response, start_response)
 
     def _refused(self, environ: WSGIEnvironment, error: ServiceError) -> HttpResponse:
-        """Return the error for a request that cannot be read, in the form of the service that its path belongs to."""
+        """Return the error for a request that cannot be read, in the form of its path's service."""
         try:
             operation_of(environ)
         except ServiceError:
@@ -197,7 +197,7 @@ class Application:
         return self._answer(visit, execute, respond_s3_error)
 
     def _caller(self, visit: _Visit) -> Caller | None:
-        """Return the caller; None for the root user, who may do everything.
+        """Return the caller; None for the root user, who is allowed everything.
 
         :raises ServiceError: IAM does not know the caller.
         """
@@ -275,7 +275,7 @@ def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[byt
 def _error_of(fault: Error) -> ServiceError:
     status = fault.status or 400
     code = fault.code or _CODES.get(status, "InternalServerException" if status >= 500 else "ValidationException")
-    return ServiceError(code, fault.message or "A fault that was set in Local Bedrock.", _STATUSES.get(code, status))
+    return ServiceError(code, fault.message or "An injected fault of Local Bedrock.", _STATUSES.get(code, status))
 
 
 _STATUSES = {"ExpiredTokenException": 403, **{code: status for status, code in _CODES.items()}}
@@ -297,7 +297,7 @@ def _as_service_error(error: Exception, operation: str) -> ServiceError:
 
 
 def _operation_of(visit: _Visit) -> str:
-    """Return what the request itself says about its operation: a target, an action, or method and path."""
+    """Return the operation according to the request itself: a target, an action, or method and path."""
     environ = visit.environ
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
@@ -310,7 +310,7 @@ def _operation_of(visit: _Visit) -> str:
 
 
 def _bodiless(status: HTTPStatus) -> HttpResponse:
-    """Respond without a body: clients of every protocol make an error of the status."""
+    """Respond without a body: clients of every protocol turn the status into an error."""
     return HttpResponse(status.value, {}, b"", status.phrase.replace(" ", ""))
 
 

@@ -1,4 +1,4 @@
-"""Which actions on which resources a call performs, with which condition keys, and whether its caller may do that.
+"""Which actions on which resources a call performs, with which condition keys, and whether its caller is allowed to.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html, and so on for OTHERS
@@ -157,7 +157,7 @@ def _role(parameters: Mapping[str, Any]) -> str | None:
 
 
 def _resource(bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -> str:
-    """Return the ARN of the resource that a call is about; ``*`` if it is about none in particular."""
+    """Return the ARN of the resource of a call; ``*`` if it has no particular resource."""
     member = next((name for name in _NAMING if name in parameters), None)
     if member is None or (operation.startswith("List") and operation != "ListTagsForResource"):
         return "*"
@@ -198,4 +198,4 @@ def _keys(environ: Mapping[str, Any]) -> list[str]:
         objects = xmltodict.parse(body, force_list=("Object",), strip_whitespace=False)["Delete"]["Object"]
         return [one["Key"] for one in objects]
     except (ExpatError, KeyError, TypeError):
-        return ["*"]  # moto reports the error, to a caller who may delete everything
+        return ["*"]  # moto reports the error to a caller who is allowed to delete everything

@@ -49,7 +49,7 @@ class Caller:
 
 
 def caller_of(key: str, token: str, root: str) -> Caller | None:
-    """Return the caller who signed a request; None for the account's root user, who may do everything.
+    """Return the caller who signed a request; None for the account's root user, who is allowed everything.
 
     :param key: the access key of the signature.
     :param token: the session's token, if the key is a session's.
@@ -91,7 +91,7 @@ def _user(user: Any) -> Caller:
 
 
 def _session(assumed: Any) -> Caller:
-    # A deleted role has no policies, so its sessions may do nothing.
+    # A deleted role has no policies, so its sessions are allowed nothing.
     role = moto.role(assumed.role_arn, assumed.account_id)
     tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
     about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}

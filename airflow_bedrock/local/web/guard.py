@@ -1,12 +1,12 @@
 """Rejects requests from web pages of other origins before they reach the application.
 
-Local Bedrock requires no credentials and may run code that it is given, and any page that a developer opens can make
+Local Bedrock requires no credentials and may run code from its clients, and any page that a developer opens can make
 the browser send requests to the loopback interface. Two checks come before every route, moto's included:
 
 - **Host** must name this service. A page whose own name resolves to this address (DNS rebinding) sends that name.
 - **Origin and Sec-Fetch-Site** must be this service's own. Programs send neither, and a page cannot omit them.
 
-A page in a bucket would have this service's origin when a person opens it; a response header gives it none.
+A page in a bucket would have this service's origin when a person opens it; a response header takes it away.
 
 https://developer.mozilla.org/en-US/docs/Glossary/Fetch_metadata_request_header
 """
@@ -37,7 +37,7 @@ class Guard:
 
     :param application: the application behind it.
     :param host: the address that the service listens on; with a wildcard, any address is accepted, since a page cannot
-        make an address mean another computer.
+        redirect an address to another computer.
     :param names: other names of the service, such as that of a container.
     """
 
@@ -58,7 +58,7 @@ class Guard:
         if _is_foreign(environ) and not _only_shows(environ):
             return _refuse("A web page of another origin must not use Local Bedrock.", start_response)
         if "HTTP_SEC_FETCH_DEST" in environ and not environ["RAW_URI"].startswith(("/_local/", "/moto-api/")):
-            # A page that somebody has put into a bucket must not have this origin when a person opens it.
+            # A page from a bucket must not have this origin when a person opens it.
             start_response = partial(_in_sandbox, start_response)
         return self._application(environ, start_response)
 

@@ -1,4 +1,4 @@
-"""The journal: it records every call, for assertions and for people who want to see what their DAG does."""
+"""The journal records every call, for assertions and for people who want to see what their DAG does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     :param service: its name in the service model (``bedrock``, ``bedrock-runtime``, ``s3``, ``iam``).
     :param operation: such as ``CreateModelCustomizationJob``; method and path if the operation is unknown.
     :param status: the HTTP status; 0 if the connection was dropped without a response.
-    :param parameters: of calls to Bedrock, those of its runtime without the conversation; of S3, bucket and key.
+    :param parameters: for calls to Bedrock, those without the conversation; for S3, bucket and key.
     :param error: the error code of a failed call.
     :param fault: the effects of the faults that struck the call, such as ``error`` or ``delay, drop``.
     """
@@ -88,7 +88,7 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
 
     :param operation: as in a fault: a pattern (``Create*``) means Bedrock's operations, unless ``service`` is given.
     :param fault: whether a fault struck them.
-    :param after: only those with a greater number; to continue an earlier request.
+    :param after: only those with a greater number, to continue an earlier request.
     :param limit: maximum number: the first after ``after``, or else the latest.
     """
 

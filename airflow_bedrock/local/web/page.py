@@ -49,7 +49,7 @@ _HEADERS = {
 
 
 def page(world: World, journal: Journal) -> HttpResponse:
-    """Show all of it as it is now."""
+    """Show the current state."""
     with world.lock:
         everything = list(world.all())
         jobs = [(bedrock.region, job) for bedrock in everything for job in bedrock.jobs.values()]

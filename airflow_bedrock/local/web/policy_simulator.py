@@ -25,7 +25,7 @@ def simulate(parameter: Callable[[str], Any]) -> dict[str, Any]:
     try:
         return {"EvaluationResults": _results(parameter), "IsTruncated": False}
     except (AttributeError, TypeError) as error:  # raised by the evaluator
-        raise _invalid("A policy does not have the form of a policy.") from error
+        raise _invalid("A policy does not have the form of an IAM policy.") from error
 
 
 def _results(parameter: Callable[[str], Any]) -> list[dict[str, Any]]:

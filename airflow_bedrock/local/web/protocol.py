@@ -1,7 +1,7 @@
 """AWS's REST-JSON protocol, driven by botocore's service models.
 
-It makes of a request an operation and its parameters, checked as the service checks them; and of a result or an error a
-response with the status, the names and the formats that the model declares.
+It turns a request into an operation and its parameters, checked as the service checks them; and a result or an error
+into a response with the status, the names and the formats that the model declares.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def respond(operation: OperationModel, result: Answer) -> HttpResponse:
 
 
 def present(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what does not exist yet, in descriptions and in lists: the service does not return nulls."""
+    """Leave out missing values, in descriptions and in lists: the service does not return nulls."""
     return {
         name: [present(one) if isinstance(one, dict) else one for one in value] if isinstance(value, list) else value
         for name, value in members.items()

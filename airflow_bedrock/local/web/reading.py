@@ -1,4 +1,4 @@
-"""Reads requests as strictly as AWS does: it rejects what Python's own parsers would accept, or fail on."""
+"""Reads requests as strictly as AWS does: it rejects those that Python's own parsers would accept, or fail on."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def readable(target: str) -> bool:
 
 
 class Signature(NamedTuple):
-    """What a request says about its signer, and for which service; empty if it says nothing."""
+    """The signer and the service that a request names; empty if it names none."""
 
     key: str = ""
     region: str = ""

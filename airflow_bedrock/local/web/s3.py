@@ -81,7 +81,7 @@ def s3_request(environ: dict[str, Any]) -> S3Request:
 
 
 def check_request(request: S3Request, query: str) -> None:
-    """Check what becomes the name of a folder, or a header of the response.
+    """Check the names that become a folder, or a header of the response.
 
     :raises ServiceError: InvalidBucketName or InvalidArgument.
     """
@@ -93,7 +93,7 @@ def check_request(request: S3Request, query: str) -> None:
 
 
 def respond_s3_error(error: ServiceError, status: int | None = None) -> HttpResponse:
-    """Return the response for an injected error; S3 has codes of its own for the errors that other services share.
+    """Return the response for an injected error; S3 has its own codes for the errors that other services share.
 
     :param status: the HTTP status of the fault.
     """
@@ -103,7 +103,7 @@ def respond_s3_error(error: ServiceError, status: int | None = None) -> HttpResp
 
 
 def error_code(status: int, body: bytes) -> str | None:
-    """Return the error code in a response of any protocol; if it holds none, the status's own."""
+    """Return the error code in a response of any protocol; without one, that of the status."""
     if status < 400:
         return None
     if found := _CODE.search(body[:4096]):

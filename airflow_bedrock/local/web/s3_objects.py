@@ -65,7 +65,7 @@ class Objects:
     def answer(self, request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
         """Handle a request.
 
-        :param ask: passes the request to moto, with the environment as it is then.
+        :param ask: passes the request to moto, with the environment at that time.
         """
         answer = self._answers.get(request.operation)
         if answer is None:
@@ -178,7 +178,7 @@ _COMPLETED = b"</CompleteMultipartUploadResult>"
 
 
 def _parts(upload: FakeMultipart, body: bytes) -> list[bytes]:
-    """Return the parts that a request to complete an upload names; moto complains of those that are not there."""
+    """Return the parts that a request to complete an upload names; moto reports missing ones."""
     try:
         document = xmltodict.parse(body, force_list=("Part",), strip_whitespace=True)
         listed = document["CompleteMultipartUpload"]["Part"]
@@ -218,7 +218,7 @@ def _usual_type(algorithm: str) -> str:
 def _keep(request: S3Request, algorithm: str) -> dict[str, str]:
     """Keep the checksum of a new object, and return what the response says about it."""
     key = _find(request)
-    if key is None:  # moto's lifecycle rules have deleted it meanwhile
+    if key is None:  # moto's lifecycle rules have deleted it
         return {}
     _set(key, algorithm, checksum(algorithm, _value(key)), "FULL_OBJECT", 1)
     return _checksums_of(key)
@@ -230,7 +230,7 @@ def _set(key: FakeKey, algorithm: str, value: str, kind: str, parts: int) -> Non
 
 
 def _checksums_of(key: FakeKey) -> dict[str, str]:
-    """Return what S3 says about an object's checksum; an object without one gets one now."""
+    """Return the headers for an object's checksum; an object without one gets one now."""
     if key.checksum_type is None or key.checksum_value is None or key.checksum_algorithm is None:
         _set(key, "CRC64NVME", checksum("CRC64NVME", _value(key)), "FULL_OBJECT", 1)
     parts = f"-{key.checksum_parts}" if key.checksum_type == "COMPOSITE" else ""

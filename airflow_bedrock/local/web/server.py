@@ -1,8 +1,8 @@
 """The HTTP server: hypercorn serves HTTP/1.1 and HTTP/2 without TLS on one port, and calls the WSGI application.
 
 AWS's JavaScript SDK speaks HTTP/2 with Bedrock's runtime, from the first byte (prior knowledge); all other clients use
-HTTP/1.1. What this adds to hypercorn: a request's target as it was sent, connections that a fault drops, and a loop in
-a thread of its own that leaves nothing open at its end.
+HTTP/1.1. This adds to hypercorn: a request's target as sent, connections that a fault drops, and a loop in a separate
+thread that leaves nothing open at its end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _THREADS = 512
 """Maximum number of requests in progress, including those that a fault delays."""
 
 _GRACE_SECONDS = 10.0
-"""How long :meth:`Server.stop` waits for clients that have sent half a request, in seconds."""
+"""Seconds for which :meth:`Server.stop` waits for clients that have sent half a request."""
 
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 
@@ -43,12 +43,12 @@ _OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding"}
 """Headers that only the server may set."""
 
 
-class Dropped(Exception):  # not an error: a fault asked for it
+class Dropped(Exception):  # not an error: a fault requested it
     """The connection is to be closed without a response."""
 
 
 class Server:
-    """Serves a WSGI application from a thread of its own.
+    """Serves a WSGI application from a separate thread.
 
     :param host: the address to listen on.
     :param port: the port, 0 for any free one.
@@ -67,7 +67,7 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="local-bedrock-server")
 
     def start(self) -> None:
-        """Begin to serve; connections made since the server was created have waited for this."""
+        """Begin to serve, including the connections that were made since the server was created."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -109,7 +109,7 @@ class Server:
         try:
             await TCPServer(application, self._loop, _config(), context, {}, ending, telling)
         except* Exception:
-            log.debug("Local Bedrock: a connection ended by what the client sent", exc_info=True)
+            log.debug("Local Bedrock: a connection ended because of the client's data", exc_info=True)
         finally:
             del self._connections[task]
             writer.transport.abort()

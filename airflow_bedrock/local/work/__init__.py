@@ -1,1 +1,1 @@
-"""Background work: the generators that move customization jobs, deployments and other resources on."""
+"""Background work: the generators that advance customization jobs, deployments and other resources."""

@@ -74,7 +74,7 @@ def change(bedrock: Bedrock, job: InvocationJob, status: str) -> None:
 
 
 def emit_batch_event(bedrock: Bedrock, job: InvocationJob) -> None:
-    """Emit an event with a job's present status."""
+    """Emit an event with a job's current status."""
     detail = {
         "version": "0.0",
         "accountId": bedrock.account,

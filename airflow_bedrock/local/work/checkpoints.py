@@ -1,4 +1,4 @@
-"""Models that were trained elsewhere: checks their files in S3 for completeness.
+"""Models trained elsewhere: checks their files in S3 for completeness.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-import-model.html
 """

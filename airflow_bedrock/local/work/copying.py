@@ -11,7 +11,7 @@ from airflow_bedrock.local.work.records import DataError
 
 
 def source_of(world: World, arn: str) -> CustomModel | None:
-    """Return the model to copy, in whatever region and account it is. Hold the world's lock."""
+    """Return the model to copy, in any region and account. Hold the world's lock."""
     _, _, _, region, account, _ = arn.split(":", 5)
     there = world.accounts.get((account, region))
     model = there.models.get(arn) if there else None

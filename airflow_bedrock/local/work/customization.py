@@ -91,7 +91,7 @@ class _Run:
         self._complete()
 
     def end(self, status: str, message: str | None = None) -> None:
-        """Set the final status of the job and of its present phase."""
+        """Set the final status of the job and of its current phase."""
         with self._bedrock.world.lock:
             now = self._touch()
             self._job.status, self._job.failure_message, self._job.end_time = status, message, now
@@ -140,7 +140,7 @@ class _Run:
         yield self._bedrock.due(self._job.arn, PROCESSED)
 
     def _beginning(self) -> LanguageModel:
-        """Return the model with which training starts: the custom model that is tuned further, or an untrained one."""
+        """Return the model with which training starts: the custom model to tune further, or an untrained one."""
         prompts = [example.prompt for example in self._training]
         completions = [example.completion for example in self._training]
         seed = f"{self._job.base_model} {fingerprint(self._training)}"
@@ -216,7 +216,7 @@ class _Run:
             self.end("Completed")
 
     def _put_off(self, moment: datetime) -> float:
-        """Return a time of the job's first run on the present clock: restarts have delayed it."""
+        """Return a time of the job's first run on the current clock: restarts have delayed it."""
         return moment.timestamp() + self._started - self._job.creation_time.timestamp()
 
     def _check_not_stopped(self) -> None:
@@ -233,7 +233,7 @@ def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
 
 
 def _has_slot(bedrock: Bedrock, job: Job) -> bool:
-    """Whether a job may begin to train, or trains already. Hold the world's lock."""
+    """Whether a job may begin to train, or is training. Hold the world's lock."""
     return job.phases["training"].status != "NotStarted" or job in _waiting(bedrock)
 
 
@@ -244,7 +244,7 @@ def _wake_next(bedrock: Bedrock) -> None:
 
 
 def _waiting(bedrock: Bedrock) -> list[Job]:
-    """Return the jobs that wait and may go on."""
+    """Return the waiting jobs that may continue."""
     active = [job for job in bedrock.jobs.values() if job.active]
     training = sum(job.phases["training"].status != "NotStarted" for job in active)
     waiting = [

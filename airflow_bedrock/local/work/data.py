@@ -1,4 +1,4 @@
-"""A customization job's data: it is found, its permissions are checked, and its records are read and checked."""
+"""A customization job's data: finds it, checks its permissions, and reads and checks its records."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ BATCH = "Batch Inference Job State Change"
 
 
 def emit_job_event(bedrock: Bedrock, job: Job) -> None:
-    """Emit an event with a customization job's present status."""
+    """Emit an event with a customization job's current status."""
     detail = {"version": "0.0", **described(job), "jobStatus": job.status, "baseModelArn": job.base_model_arn}
     emit(bedrock, CUSTOMIZATION, job.arn, detail)
 

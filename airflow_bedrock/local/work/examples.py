@@ -1,8 +1,8 @@
-"""Makes training examples from records: as they are, answered by a teacher, or chosen by a grader.
+"""Makes training examples from records: unchanged, answered by a teacher, or chosen by a grader.
 
 Reinforcement fine-tuning is imitated: of several answers to a prompt, the model learns the one with the highest reward.
-That is rejection sampling (best of n), not the policy optimisation of the service. As the small model knows no language
-at the start, its answers are drawn from the reference answers of the data; the rewards are the grader's own.
+That is rejection sampling (best of n), not the policy optimisation of the service. Since the small model knows no
+language at the start, its answers are sampled from the reference answers of the data; the grader's rewards are real.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def best_answers(
 
 
 def _draw(number: int, record: Record, candidates: Sequence[str], samples: int) -> list[str]:
-    """Return sample answers to a prompt: its own one is among them, at a random place."""
+    """Return sample answers to a prompt, including its own at a random place."""
     random = generator(f"{number} {record.prompt}")
     others = [candidates[place] for place in random.permutation(len(candidates))[:samples]]
     own = _answer(record)

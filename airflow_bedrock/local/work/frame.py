@@ -32,7 +32,7 @@ def framed(name: str, work: Work, fail: Callable[[str], None]) -> Work:
 def check_fault(bedrock: Bedrock, name: str, phase: Phase) -> None:
     """Check that no fault fails this phase of the work on a resource.
 
-    :raises DataError: a fault does; with the fault's message.
+    :raises DataError: a fault fails it; the message is the fault's.
     """
     if message := bedrock.world.faults.job_failure(name, phase):
         raise DataError(message)

@@ -34,7 +34,7 @@ NOT_ALLOWED = (
 class Grader:
     """The grader of a job.
 
-    :raises DataError: graders are not allowed, the function does not exist, or the role may not call it.
+    :raises DataError: graders are not allowed, the function does not exist, or the role is not allowed to call it.
     """
 
     def __init__(self, bedrock: Bedrock, job: Job) -> None:
@@ -47,9 +47,9 @@ class Grader:
         self._function = _find(self._arn)
 
     def rewards(self, samples: Sequence[tuple[dict[str, Any], str]]) -> Generator[float, None, list[float]]:
-        """Return the reward of each answer; other jobs go on while the function runs.
+        """Return the reward of each answer; other jobs continue while the function runs.
 
-        :param samples: each record as it is, and an answer to it.
+        :param samples: each unchanged record, and an answer to it.
         :raises DataError: the function fails, or returns something else.
         """
         events = [
@@ -69,7 +69,7 @@ class Grader:
             return [rewards[event["id"]] for event in events]
         except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"The Lambda grader {self._arn} must return a list with id and aggregate_reward_score of each sample"
+                f"The Lambda grader {self._arn} must return a list with id and aggregate_reward_score for each sample"
             ) from error
 
 

@@ -10,7 +10,7 @@ from airflow_bedrock.local.work.frame import check_fault, framed
 
 
 def register(bedrock: Bedrock, model: CustomModel) -> Work:
-    """Make a custom model Active whose files are in S3."""
+    """Make a custom model Active from its files in S3."""
 
     def fail(message: str) -> None:
         with bedrock.world.lock:

@@ -30,10 +30,10 @@ _FOUNDATION = (":foundation-model/", ":inference-profile/")
 
 @dataclass(frozen=True)
 class Question:
-    """A question to a model, in whatever form the request has it.
+    """A question to a model, from any form of request.
 
     :param stop: texts that end the answer.
-    :param tools: what the model may call instead of answering.
+    :param tools: the tools that the model may call instead of answering.
     """
 
     prompt: str
@@ -54,7 +54,7 @@ class Reply:
     :param reason: ``end_turn``, ``max_tokens``, ``stop_sequence`` or ``tool_use``.
     :param input_tokens: number of input tokens.
     :param output_tokens: number of output tokens.
-    :param call: the ``toolUse`` block that the answer consists of instead of a text.
+    :param call: the ``toolUse`` block that replaces the text of the answer.
     """
 
     text: str
@@ -171,7 +171,7 @@ def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _behind(bedrock: Bedrock, identifier: str) -> tuple[str, LanguageModel | str]:
-    """Return the id of the base model, and the model that answers or what an untrained one is made from: the id, or the
+    """Return the id of the base model, and the model that answers, or the seed of an untrained one: the id, or the
     checkpoint.
     """
     with bedrock.world.lock:
@@ -191,8 +191,8 @@ def _imported(bedrock: Bedrock, arn: str) -> ImportedModel:
 
 
 def _served(bedrock: Bedrock, identifier: str) -> str:
-    """Return the ARN of the model behind a deployment or throughput; any other identifier as it is. Hold the world's
-    lock.
+    """Return the ARN of the model behind a deployment or throughput; any other identifier unchanged. Hold the
+    world's lock.
     """
     serving: Deployment | Throughput
     if ":custom-model-deployment/" in identifier:

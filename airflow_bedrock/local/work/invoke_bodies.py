@@ -46,7 +46,7 @@ def form_of(base_model_id: str) -> Form:
     for prefix, form in _FORMS.items():
         if base_model_id.startswith(prefix):
             return form
-    raise invalid(f"Local Bedrock does not know the body that {base_model_id} takes: use Converse.")
+    raise invalid(f"Local Bedrock does not know the body of {base_model_id}: use Converse.")
 
 
 def read_body(body: bytes | None) -> Any:

@@ -11,10 +11,10 @@ SERVICE = "bedrock.amazonaws.com"
 
 
 class Role:
-    """A role as it is in IAM.
+    """A role in IAM.
 
     :param bedrock: the Bedrock whose IAM has the role.
-    :param arn: the role's.
+    :param arn: the role's ARN.
     :param for_arn: the job that assumes it.
     """
 

@@ -1,9 +1,9 @@
-"""IAM policies: is this action allowed? One evaluator for callers, for service roles, and for IAM's policy simulator.
+"""Evaluate IAM policies: one evaluator for callers, for service roles, and for IAM's policy simulator.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 
-A condition key that a request does not have is evaluated as AWS does it. A key or an operator that Local Bedrock does
-not support denies: an Allow that depends on it does not count, and a Deny does.
+A condition key that a request does not have is evaluated as on AWS. A key or an operator that Local Bedrock does not
+support denies: an Allow that depends on it does not count, but a Deny does.
 """
 
 from __future__ import annotations

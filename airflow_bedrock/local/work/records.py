@@ -48,7 +48,7 @@ def read_records(
     """Read records, one in each line.
 
     :param file: the object's S3 URI, for messages.
-    :param check: returns what is wrong with a record that follows the rules and yet cannot be used.
+    :param check: returns the problem with a record that follows the rules but cannot be used.
     :raises DataError: at the first line that is not such a record.
     """
     for number, line in enumerate(lines, start=1):

@@ -1,7 +1,7 @@
-"""Runs a Lambda function's Python in a process of its own, with limits, and without network if the system can block it.
+"""Runs a Lambda function's Python in a separate process, with limits, and without network if the system can block it.
 
-It runs with the rights of the user who runs Local Bedrock, and can read that user's files: the limits protect from
-bugs, not from malicious code.
+It runs with the permissions of the user who runs Local Bedrock, and can read that user's files: the limits protect
+against bugs, not against malicious code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CODE_SIZE = 250 << 20
 """Maximum size of the unpacked code, in bytes; AWS Lambda's limit."""
 
 PROCESSES = 256
-"""Maximum number of processes and threads, where the user's others are not counted."""
+"""Maximum number of processes and threads, if the user's others are not counted."""
 
 _RUN = """
 import importlib, json, os, resource, sys, zipfile
@@ -91,7 +91,7 @@ class Sandbox:
     def run(self) -> Any:
         """Run it to its end, and return its response to each event.
 
-        :raises SandboxError: it gave no response.
+        :raises SandboxError: it returned no response.
         """
         # Its output goes to files, not pipes, so that the limit of a file's size applies. They have no name, so that it
         # cannot replace them.
@@ -111,7 +111,7 @@ class Sandbox:
             try:
                 return json.load(response)
             except (ValueError, RecursionError) as error:
-                raise SandboxError("its answer is not JSON") from error
+                raise SandboxError("its response is not JSON") from error
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         deadline = time.monotonic() + self._seconds

@@ -8,7 +8,7 @@ from airflow_bedrock.local.state.resources import Deployment, Throughput
 
 
 def serve(bedrock: Bedrock, deployment: Deployment) -> Work:
-    """Make a deployment Active, or put a new model behind it; until then, or if a fault fails it, the old model
+    """Make a deployment Active, or put a new model behind it; before that, or if a fault fails it, the old model
     answers.
     """
     yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
@@ -22,7 +22,7 @@ def serve(bedrock: Bedrock, deployment: Deployment) -> Work:
 
 
 def provision(bedrock: Bedrock, throughput: Throughput) -> Work:
-    """Bring throughput into service with the desired model; until then the old model answers."""
+    """Bring throughput into service with the desired model; before that, the old model answers."""
     yield bedrock.world.runner.started(throughput.arn) + bedrock.world.settings.deployment_seconds
     with bedrock.world.lock:
         throughput.model_arn, throughput.status = throughput.desired_model_arn, "InService"

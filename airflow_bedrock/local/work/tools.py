@@ -1,8 +1,8 @@
 """The tools of a question: whether the model's answer calls one, and with which input.
 
 The small model knows no tools. It calls one if its answer is a call, ``{"name": "…", "input": {…}}`` (Llama writes
-``parameters``), as a model that was tuned on such answers gives it; or if ``toolChoice`` forces it: then the input has
-what the tool's schema requires, with the answer in each text.
+``parameters``), because it was tuned on such answers; or if ``toolChoice`` forces it: then the input has what the
+tool's schema requires, with the answer in each text.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use-inference-call.html
 """
@@ -27,7 +27,7 @@ class Tools:
     """The tools that a model may call.
 
     :param schemas: the JSON schema of each tool's input, by the tool's name.
-    :param forced: the tool that is called whatever the model answers.
+    :param forced: the tool to call whatever the model answers.
     """
 
     schemas: Mapping[str, Mapping[str, Any]]

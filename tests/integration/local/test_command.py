@@ -192,7 +192,7 @@ def test_a_state_that_cannot_be_written_is_not_taken_for_another_version(
 def test_a_port_in_use_is_reported(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     """The error names the port in use and what to do."""
     assert main(["local", "--port", service.local.endpoint_url.rpartition(":")[2]]) == 1
-    assert "Stop what uses the port, or give another with --port." in capsys.readouterr().err
+    assert "Stop the program that uses the port, or choose another with --port." in capsys.readouterr().err
 
 
 def test_an_address_of_another_computer_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,5 +95,5 @@ def test_another_file_is_refused_and_left_alone(tmp_path: Path) -> None:
         with pytest.raises(StateError, match=r"was not written by this version .* Move it away"):
             Store(path)
     assert text.read_text() == "{}"
-    with pytest.raises(StateError, match=r"cannot be used: .* Give another directory"):
+    with pytest.raises(StateError, match=r"cannot be used: .* Choose another directory"):
         Store(text / "state.sqlite")
