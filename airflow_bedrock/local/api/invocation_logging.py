@@ -56,7 +56,7 @@ def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[s
 
 
 def get_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
-    """Return the stored configuration; nothing if there is none."""
+    """Return the stored configuration, or nothing."""
     return {"loggingConfig": bedrock.logging.get(CONFIGURATION)}
 
 
