@@ -1,7 +1,7 @@
 # The official Airflow image with this package in it, for docker-compose.yaml.
 #
-# What the official image already holds stays as it is, so that Airflow's other providers keep working; what this package
-# adds is pinned to the versions of constraints.txt. Another image: .env.example, or --build-arg AIRFLOW_IMAGE=...
+# The packages of the official image stay unchanged, so that Airflow's other providers keep working; those that this
+# package adds are pinned to the versions of constraints.txt. Another image: .env.example, or --build-arg AIRFLOW_IMAGE=...
 ARG AIRFLOW_IMAGE=apache/airflow:3.3.2-python3.12@sha256:9df9c8be4096b9cc626bd7cb1f2b8c712eef66c59c615f8c7e6200871ca10bd1
 
 FROM ${AIRFLOW_IMAGE} AS build

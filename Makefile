@@ -7,9 +7,9 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-# A file's tests stay together, for what they share is slow to start; tests/conftest.py says which files come first.
+# A file's tests stay together, because their shared fixtures are slow to start; tests/conftest.py says which files come first.
 IN_PROCESSES := -n 4 --dist loadfile --no-loadscope-reorder
-# A stamp is written last, so an environment whose making was interrupted is made anew.
+# A stamp is written last, so an environment whose making was interrupted is made again.
 DEPENDENCIES := $(VENV)/.dependencies-installed
 READY := $(VENV)/.ready
 LIVE := .live/.installed
@@ -24,7 +24,7 @@ help: ## Show this list.
 demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DAG in Airflow against Local Bedrock.
 	@exec $(BIN)/python -m scripts.demo $(ARGS)
 
-ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C ends both.
+ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C stops both.
 	@exec $(BIN)/python -m scripts.ui $(ARGS)
 
 test: $(READY) ## Check everything: lint and suite, side by side.
@@ -33,7 +33,7 @@ test: $(READY) ## Check everything: lint and suite, side by side.
 suite: $(READY) ## Run the whole test suite, in four processes: tests that start Airflow wait most of the time.
 	@exec $(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS)
 
-quick: $(READY) ## Run the tests that need no Airflow and no server of their own: under two minutes, for the work itself.
+quick: $(READY) ## Run the tests that need no Airflow and no server: under two minutes, for use while you work.
 	@exec $(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS) tests/unit
 
 test-compat: $(READY) ## Run the tests under managed Airflow's pins; ARGS: a row of docs/compatibility.md, or all.
@@ -57,7 +57,7 @@ docs: $(READY) ## Build the documentation's site into build/site/, and check its
 bench: $(READY) ## Run all benchmarks; the figures go to benchmarks/results/.
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## Write constraints.txt and the compat pins anew; ARGS=--upgrade moves to the newest versions.
+lock: ## Write constraints.txt and the compat pins again; ARGS=--upgrade moves to the newest versions.
 	@PYTHON="$(PYTHON)" exec scripts/lock.sh $(ARGS)
 
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
@@ -83,7 +83,7 @@ $(DEPENDENCIES): constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
 	@touch $@
 
-# What the image of docker-compose.yaml has beyond this environment; whatever else needs no Celery does not see it.
+# Packages that the image of docker-compose.yaml has in addition to this environment; only what needs Celery sees them.
 $(LIVE): scripts/live/requirements.txt $(DEPENDENCIES)
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $<

@@ -4,8 +4,8 @@
 #     examples/life_of_a_model.sh train.jsonl 'The question to ask'
 #
 # It is the same on Local Bedrock (paste what `airflow-bedrock local` prints) and on AWS, where it costs money and takes
-# hours: there, set AIRFLOW_VAR_BEDROCK_BUCKET and AIRFLOW_VAR_BEDROCK_ROLE_ARN to a bucket and a service role of yours.
-# POLL is how many seconds lie between two looks at a job or a deployment.
+# hours: there, set AIRFLOW_VAR_BEDROCK_BUCKET and AIRFLOW_VAR_BEDROCK_ROLE_ARN to your bucket and service role.
+# POLL is the number of seconds between two polls of a job or a deployment.
 set -eu
 
 if [ $# -ne 2 ]; then

@@ -15,15 +15,15 @@ from scripts.until import LateError, until
 
 ENDED = {"success", "failed"}
 _TIMEOUT = 300.0  # seconds for a response; the machine may be slow
-_PASSING = (401, 500, 503)  # what Airflow responds while its database is away; 401, since it finds no user then
-_PAGE = 100  # the most that Airflow lists at once
+_PASSING = (401, 500, 503)  # Airflow's responses while its database is down; 401, since it then finds no user
+_PAGE = 100  # the maximum that Airflow lists at once
 
 
 @contextmanager
 def connect(url: str, name: str | None = None, password: str | None = None) -> Iterator[AirflowApi]:
     """Sign in to an Airflow, and yield a client of its API.
 
-    :param name: of a user; without one, Airflow must let everybody do everything.
+    :param name: the name of a user; without one, Airflow must allow everybody everything.
     :raises httpx.HTTPError: Airflow refuses, or does not respond.
     """
     with httpx.Client(base_url=url, timeout=_TIMEOUT) as client:
@@ -91,7 +91,7 @@ class AirflowApi:
         return Run(self, dag, self("POST", f"/dags/{dag}/dagRuns", json=body)["dag_run_id"])
 
     def runs(self, dag: str, **params: Any) -> list[dict[str, Any]]:
-        """Return what Airflow says of the runs of a DAG."""
+        """Return the runs of a DAG, as Airflow describes them."""
         return self.listed(f"/dags/{dag}/dagRuns", "dag_runs", **params)
 
     def states(self, dag: str) -> Counter[str]:
@@ -121,7 +121,7 @@ class Run:
         return f"/dags/{self.dag}/dagRuns/{self.run_id}"
 
     def described(self) -> Any:
-        """Return what Airflow says of the run."""
+        """Return the run, as Airflow describes it."""
         return self.api("GET", self.path)
 
     @property
@@ -140,7 +140,7 @@ class Run:
         return sorted(chosen, key=lambda one: (one["task_id"], one["map_index"]))
 
     def task_states(self) -> dict[str, str | None]:
-        """Return the state of each task; of the last map index, where it is mapped."""
+        """Return the state of each task; for a mapped task, that of its last map index."""
         return {one["task_id"]: one["state"] for one in self.instances()}
 
     def returned(self, task: str, key: str = "return_value") -> Any:
@@ -149,7 +149,7 @@ class Run:
         return self.api("GET", path, params={"stringify": False})["value"]
 
     def clear(self, *tasks: str) -> None:
-        """Clear tasks; all of the run where none is named."""
+        """Clear tasks; without names, all tasks of the run."""
         body: dict[str, Any] = {"dry_run": False, "dag_run_id": self.run_id, "only_failed": False}
         if tasks:
             body["task_ids"] = list(tasks)

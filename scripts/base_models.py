@@ -1,7 +1,7 @@
-"""Write ``airflow_bedrock/base_models.json`` anew from ``base_models.toml``, which is the one to edit.
+"""Write ``airflow_bedrock/base_models.json`` from ``base_models.toml``, which is the one to edit.
 
-The TOML file says once what the models of a family, or all distillations, have in common; the JSON file says it of
-each model. The DAG processor checks each request against it at each parse of a DAG file: JSON is read in a tenth of the
+The TOML file has once what the models of a family, or all distillations, have in common; the JSON file has it for each
+model. The DAG processor checks each request against it at each parse of a DAG file: reading JSON takes a tenth of the
 time.
 
 usage: python -m scripts.base_models

@@ -1,6 +1,6 @@
-"""Try the package under what Airflow users have: each row in an environment of its own, made when it is asked for.
+"""Try the package in the environments of Airflow users: each row in a separate one, made on request.
 
-Of each row: does it resolve, do all public names import, do the example DAGs parse, do the tests pass. Local Bedrock
+For each row: does it resolve, do all public names import, do the example DAGs parse, do the tests pass. Local Bedrock
 runs in the environment of this program, and is reached over HTTP.
 """
 
@@ -48,11 +48,11 @@ EXAMPLE = "airflow providers list, airflow dags test"  # what the row that pip m
 class Row:
     """An environment to try.
 
-    :param name: how it is called on the command line and in the table.
+    :param name: its name on the command line and in the table.
     :param airflow: the requirement that chooses Airflow.
     :param python: the version of Python, such as ``3.12``.
     :param pins: the constraints file, for an image whose packages are pinned.
-    :param lock: what it resolves to, with hashes, where that is kept: then nothing is resolved when it is made.
+    :param lock: the stored result of resolving it, with hashes, if any: then making it resolves nothing.
     :param alone: pip makes it, of the wheel and its extras alone; the example DAG runs in it against its Local Bedrock.
     """
 
@@ -93,9 +93,9 @@ ROWS = (
 
 @dataclass
 class Result:
-    """What came out of a suite in a row; an empty cell was not tried, since what stands before it failed.
+    """The result of a suite in a row; an empty cell was not tried, since the step before it failed.
 
-    :param suite: the tests; empty where the row was not fit to run any.
+    :param suite: the tests; empty if the row could not run any.
     """
 
     row: Row
@@ -115,7 +115,7 @@ class Failed(Exception):  # a step of a row; reported in its cell
 
 
 def main() -> int:
-    """Try what was asked for; return how many rows were not as they should be."""
+    """Try the requested rows; return how many were not as they should be."""
     parser = argparse.ArgumentParser(prog="make test-compat", description=__doc__)
     parser.add_argument(
         "rows", nargs="*", metavar="ROW", default=[ROWS[0].name], help=f"any of: {', '.join(r.name for r in ROWS)}, all"
@@ -148,7 +148,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def try_row(row: Row, wheel: Path, suites: list[str]) -> Iterator[Result]:
-    """Make the row's environment, and try the package in it: each suite in a process of its own."""
+    """Make the row's environment, and try the package in it: each suite in its own process."""
     result = Result(row)
     if interpreter(row.python) is None:
         result.cells["resolved"] = f"skipped: no Python {row.python} here"
@@ -158,7 +158,7 @@ def try_row(row: Row, wheel: Path, suites: list[str]) -> Iterator[Result]:
     step = "resolved"
     try:
         make_environment(row, wheel)
-        if not row.alone and not os.environ.get("CI"):  # where what is locked is tested, and nothing else is downloaded
+        if not row.alone and not os.environ.get("CI"):  # CI tests the locked versions, and downloads nothing else
             resolve_as_pip_does(row, wheel)
         result.cells |= {"resolved": "yes", COLUMNS[2]: _versions(row)}
         step = "imported"
@@ -180,7 +180,7 @@ def try_row(row: Row, wheel: Path, suites: list[str]) -> Iterator[Result]:
 
 
 def interpreter(version: str) -> str | None:
-    """Find a Python: what ``PYTHON312`` says (for 3.12), the one on the PATH, or one that pyenv has."""
+    """Find a Python: the value of ``PYTHON312`` (for 3.12), the one on the PATH, or one of pyenv's."""
     named = os.environ.get(f"PYTHON{version.replace('.', '')}")
     candidates = [named] if named else [f"python{version}", *_from_pyenv(version)]
     works = (one for one in candidates if one and _succeeds(one, "-c", "import venv"))
@@ -220,7 +220,7 @@ def make_environment(row: Row, wheel: Path) -> None:
 
 
 def user_extras() -> list[str]:
-    """Return the extras that are installed beside Airflow: all but Local Bedrock's and the developers'."""
+    """Return the extras to install beside Airflow: all but Local Bedrock's and the developers'."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     return sorted(set(project["optional-dependencies"]) - {"local", "dev"})
 
@@ -300,7 +300,7 @@ def run_tests(row: Row, suite: str) -> dict[str, str]:
             "loadfile",
             f"--junit-xml={report}",
         ]
-        # What an old Airflow and its dependencies call old of each other is not ours to fix.
+        # Deprecation warnings between an old Airflow and its dependencies are not ours to fix.
         for warning in ("DeprecationWarning", "FutureWarning", "UserWarning"):
             command += ["-W", f"default::{warning}"]
         command += ["-p", "no:cacheprovider"]
@@ -348,13 +348,13 @@ def _versions(row: Row) -> str:
 
 
 def rows(table: Table = TABLE) -> dict[tuple[str, str], str]:
-    """Return the lines that stand in the page, by row and suite."""
+    """Return the lines of the page's table, by row and suite."""
     cells = [(one.strip("| ").split(" | "), one) for one in table.rows()]
     return {(of[0], of[COLUMNS.index("tests")]): one for of, one in cells}
 
 
 def write(result: Result, table: Table = TABLE) -> None:
-    """Write a result into the page; the other lines stay, but for those of a row that was not fit, or is not now."""
+    """Write a result into the page; the other lines stay, except those of a row that failed before, or fails now."""
     name = result.row.name
     known = {key: one for key, one in rows(table).items() if key[0] != name or (result.suite and key[1])}
     known[name, result.suite] = result.line()
@@ -374,7 +374,7 @@ def _run(*command: object, home: Path | None = None) -> str:
     :raises Failed: it did not exit 0.
     """
     environment = dict(os.environ)
-    if home:  # what is installed is tried: this checkout is neither the place nor on the path
+    if home:  # to try the installed package, this checkout is neither the working directory nor on the path
         environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         environment.pop("PYTHONPATH", None)
     parts = [str(part) for part in command]

@@ -2,7 +2,7 @@
 
 A network namespace stands for compose's network: its ports are free, and its services have their names. Each service
 has a process namespace of its own, so that it dies as a whole, as a container does. What the images bring comes from
-here: Airflow from this environment, PostgreSQL and Redis from the system. Linux alone has namespaces.
+here: Airflow from this environment, PostgreSQL and Redis from the system. Only Linux has namespaces.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _here(text: str, home: Path) -> str:
 
 
 class Containers:
-    """The services that run, each by a name; what ends by itself is started again where its service says so.
+    """The running services by name; one that ends by itself is started again if the file says so.
 
     :param home: for volumes and logs.
     """
@@ -142,7 +142,7 @@ class Containers:
 
     @contextlib.contextmanager
     def minded(self) -> Iterator[None]:
-        """Start again what ends; leave nothing behind."""
+        """Restart services that end; leave nothing behind."""
         mind = threading.Thread(target=self._mind, daemon=True)
         mind.start()
         try:
@@ -162,9 +162,9 @@ class Containers:
             raise StartError(f"{name} failed:\n{self.log(name)[-3000:]}")
 
     def start(self, name: str, number: int | None = None, *more: str) -> str:
-        """Start a service that runs on; return its name.
+        """Start a service that keeps running; return its name.
 
-        :param number: of several of one service. They share a network, so each has ports of its own for its logs.
+        :param number: the number of one of several. They share a network, so each has its own ports for its logs.
         :param more: arguments that the file does not have.
         """
         service = self.services[name]
@@ -218,7 +218,7 @@ class Containers:
             "LANG": "C.UTF-8",
             **service.environment,
         }
-        # The shell is what dumb-init is in the image: it waits for what has lost its parent.
+        # The shell stands for the image's dumb-init: it waits for processes that have lost their parent.
         within = ["sh", "-c", 'hostname "$0" && "$@" & wait $!', name, *service.command]
         isolated = ["unshare", "--pid", "--fork", "--kill-child", "--uts", "--mount", "--mount-proc"]
         log = self.home / "logs" / f"{name}.log"
@@ -230,7 +230,7 @@ class Containers:
             )
 
     def _image_s(self, name: str) -> tuple[str, ...]:
-        """Return what an image runs where the file says no command: PostgreSQL's."""
+        """Return the command of an image if the file has none: PostgreSQL's."""
         if name != "postgres":
             raise StartError(f"{FILE.name} says no command for {name}")
         settings = [word for option, value in _POSTGRES.items() for word in ("-c", f"{option}={value}")]

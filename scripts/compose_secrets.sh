@@ -1,6 +1,6 @@
 #!/bin/sh
 # Write the secrets that docker-compose.yaml needs into a directory, one file each, for the services to read.
-# A value from the environment (see .env.example) wins; what is not given is made at random the first time and kept.
+# A value from the environment (see .env.example) wins; missing ones are generated at random the first time and kept.
 # Nothing is printed.
 #
 # usage: compose_secrets.sh DIRECTORY

@@ -23,7 +23,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class Progress:
-    """Says what changed: the state of each task, the phase and the loss of the job. One line a change."""
+    """Prints each change in one line: the state of a task, the phase and the loss of the job."""
 
     def __init__(self, run: Run, bedrock: str) -> None:
         self._run, self._bedrock = run, bedrock
@@ -64,7 +64,7 @@ class Progress:
 
 
 def report(run: Run, home: Path, started: float) -> None:
-    """Print what came of the run."""
+    """Print the result of the run."""
     data, model, result = (run.returned(task) for task in ("prepare_data", "wait_for_model", "evaluate"))
     rows = [
         ("records", ", ".join(f"{data['counts'][split]} {split}" for split in ("train", "validation", "test"))),
@@ -101,7 +101,7 @@ def _shown(path: Path) -> str:
 
 
 def _only_dag(home: Path) -> Path:
-    """Return a folder with the DAG alone: Airflow reads each file of a folder before it runs the first task."""
+    """Return a folder with only the DAG: Airflow reads each file of a folder before it runs the first task."""
     folder = home / "dags"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(PROJECT / "dags" / f"{DAG_ID}.py", folder)
@@ -115,7 +115,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     with local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
         airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS, dags=_only_dag(home))
         console.print(
-            f"Airflow is going to run the DAG {DAG_ID} against Local Bedrock: prepare data, fine-tune a small\nmodel, "
+            f"Airflow will run the DAG {DAG_ID} against Local Bedrock: prepare data, fine-tune a small\nmodel, "
             f"deploy it, evaluate it. No AWS account, nothing to pay; everything is kept in {_shown(home)}.\n"
         )
         console.print(f"Local Bedrock   {bedrock}")

@@ -1,4 +1,4 @@
-"""What mkdocs.yml lacks to show docstrings: the roles of reStructuredText, of which mkdocstrings knows none."""
+"""What mkdocs.yml lacks to show docstrings: the roles of reStructuredText, which mkdocstrings does not know."""
 
 from __future__ import annotations
 

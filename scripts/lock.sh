@@ -1,8 +1,8 @@
 #!/bin/sh
-# Write the pins anew, with their hashes: constraints.txt, which holds every package that the extra `dev` needs, on every
+# Write the pins again, with their hashes: constraints.txt, which holds every package that the extra `dev` needs, on every
 # supported Python and platform; scripts/live/requirements.txt, what the image of docker-compose.yaml has beyond that; and
 # tests/compat/requirements.txt, the environment of the oldest supported Airflow.
-# Pins that still fit stay as they are; `--upgrade` moves them all to the newest versions.
+# Pins that still fit stay unchanged; `--upgrade` moves them all to the newest versions.
 # The index's address stays out of the files, so that they work with whatever mirror a machine uses.
 set -eu
 cd "$(dirname "$0")/.."

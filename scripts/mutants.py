@@ -1,10 +1,10 @@
 """Change the package in one small place at a time, and say which changes no test notices.
 
-Draws mutants at random. Each is made in a copy of the tree, where those tests run that run the changed line, the
-quickest files first, until one fails. Which test runs which lines is recorded first, by ``--record``.
+It samples mutants at random. Each is made in a copy of the tree, where the tests that reach the changed line run, the
+quickest files first, until one fails. ``--record`` first records which test runs which lines.
 
-mutmut draws no sample and leaves whatever is outside of functions; Cosmic Ray deletes no statements and runs the same
-tests for each mutant. Here one test in ten takes seconds, and the defaults of operators matter most.
+mutmut does not sample and skips code outside functions; Cosmic Ray deletes no statements and runs the same tests for
+each mutant. Here one test in ten takes seconds, and the defaults of operators matter most.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def copy_of_tree(place: Path) -> Path:
 
 
 def verdict(mutant: Mutant, tree: Path, tests: Tests) -> str:
-    """Return ``survived``, or by what it was killed."""
+    """Return ``survived``, or what killed it."""
     chosen, seconds = tests.of(mutant)
     if not chosen:
         return "survived: no test runs it"
@@ -315,7 +315,7 @@ def _run(tests: list[str], tree: Path, seconds: float) -> tuple[int | None, str]
 
 
 def _tests(tests: list[str], tree: str, output: str) -> None:
-    """In a process of its own, which has loaded nothing of the package."""
+    """Run in a separate process, which has loaded nothing of the package."""
     os.setsid()
     os.chdir(tree)
     os.environ["PYTHONPATH"] = tree
@@ -330,10 +330,10 @@ def _tests(tests: list[str], tree: str, output: str) -> None:
 
 
 def main() -> int:
-    """Draw mutants, run their tests, and print what survived and the score of each file."""
+    """Sample mutants, run their tests, and print the survivors and the score of each file."""
     parser = argparse.ArgumentParser(prog="python -m scripts.mutants", description=__doc__)
     parser.add_argument("files", nargs="*", default=["airflow_bedrock/jobs"], help="files or folders of the package")
-    parser.add_argument("--number", type=int, default=20, help="of mutants that are drawn (default: %(default)s)")
+    parser.add_argument("--number", type=int, default=20, help="number of mutants (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests for each (default: %(default)s)")
@@ -351,7 +351,7 @@ def main() -> int:
     draw = random.Random(arguments.seed)  # noqa: S311  # a seed says which
     drawn = draw.sample(possible, min(arguments.number, len(possible)))
     if moved := [file for file in sources if Path(file).stat().st_mtime > RECORD.stat().st_mtime]:
-        print(f"The record has other lines of these, which have changed since: {', '.join(moved)}", file=sys.stderr)
+        print(f"These files have changed since the record: {', '.join(moved)}", file=sys.stderr)
     tests, scores = Tests(arguments.budget), defaultdict[str, Counter[str]](Counter)
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(arguments.processes) as pool:
         trees = SimpleQueue[Path]()

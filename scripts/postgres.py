@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, from the system's binaries or those of a wheel, which `make` installs."""
+"""A separate PostgreSQL server, from the system's binaries or those of a wheel, which `make` installs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class NotInstalledError(StartError):
 
 
 def owner() -> str:
-    """Return whose the server is where root starts it."""
+    """Return the owner of the server if root starts it."""
     known = {one.pw_name for one in pwd.getpwall()}
     return next((name for name in _OWNERS if name in known), _OWNERS[0])
 
 
 def as_owner() -> tuple[str, ...]:
-    """Return what a program of PostgreSQL's is started by; nothing, but for root."""
+    """Return the command that starts a program of PostgreSQL as its owner; empty unless root runs this."""
     return ("runuser", "-u", owner(), "--") if os.geteuid() == 0 else ()
 
 
@@ -55,7 +55,7 @@ def binaries() -> Path:
 def postgres(kept: Path | None = None) -> Iterator[str]:
     """Run a server on a free port of 127.0.0.1 and yield SQLAlchemy's URL of its database.
 
-    :param kept: the directory of its data, which stays; by default the database is empty, and gone afterwards.
+    :param kept: the directory of its data, which stays; by default the database is empty, and deleted afterwards.
     :raises NotInstalledError: PostgreSQL is not on this machine.
     :raises StartError: it does not start.
     """

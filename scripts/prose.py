@@ -1,7 +1,7 @@
-"""Find words that must not come back: in docs, docstrings, comments, messages and names of tests; say what to write.
+"""Find words that must not come back: in docs, docstrings, comments, messages and names of tests; suggest others.
 
-``make lint`` runs it. A message is any text of more than three words; a docs page is read as it is, tests' names too,
-since its tables quote them.
+``make lint`` runs it. A message is any text of more than three words. A docs page is checked unchanged, and so are
+tests' names, since its tables quote them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _CODE = re.compile(r"^```.*?^```|`[^`]*`", re.MULTILINE | re.DOTALL)
 
 
 def sentences(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each text of a file that a person reads, with the number of its first line."""
+    """Yield each text in a file that a person reads, with the number of its first line."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         yield from enumerate(_CODE.sub(lambda code: "\n" * code[0].count("\n"), text).splitlines(), 1)
@@ -77,7 +77,7 @@ def names(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def findings(path: Path) -> Iterator[str]:
-    """Yield what is wrong with a file's words."""
+    """Yield the wrong words in a file."""
     said = [(*one, _PATTERNS) for one in sentences(path)] + [(*one, _NAME_PATTERNS) for one in names(path)]
     for line, text, patterns in said:
         for pattern, instead in patterns:

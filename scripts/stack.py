@@ -47,7 +47,7 @@ if {"scheduler", "dag-processor"} & set(sys.argv):
 
 
 class StartError(RuntimeError):
-    """A server ended while it was starting, or did not answer in time."""
+    """A server ended while it was starting, or did not respond in time."""
 
 
 def free_port() -> int:
@@ -65,7 +65,7 @@ def is_taken(port: int) -> bool:
 
 @contextlib.contextmanager
 def process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in a process group of its own, its output in ``log``; leave nothing of the group behind."""
+    """Run a program in its own process group, with its output in ``log``; leave nothing of the group behind."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -191,7 +191,7 @@ class Airflow:
             "AIRFLOW__API__BASE_URL": self.url,
             # Airflow 3.0 starts four, and again and again those that do not answer within 5 s of their start.
             "AIRFLOW__API__WORKERS": "1",
-            # The address has another port at each start, and would make this Airflow another one.
+            # The port in the address changes with each start, which would make this another deployment of Airflow.
             "AIRFLOW__BEDROCK__ENVIRONMENT": "laptop",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
@@ -264,7 +264,7 @@ def exit_code(play: Callable[[], int], *, interrupted: int = 130) -> int:
 
 @contextlib.contextmanager
 def home_or_temporary(home: Path | None, prefix: str) -> Iterator[Path]:
-    """Yield the directory that was asked for, or a temporary one, which is deleted afterwards."""
+    """Yield the requested directory, or a temporary one, which is deleted afterwards."""
     if home is not None:
         home.mkdir(parents=True, exist_ok=True)
         yield home

@@ -27,7 +27,7 @@ class Table:
         return f"<!-- begin: made by {self.made_by} -->"
 
     def rows(self) -> list[str]:
-        """Return the rows that stand in the page."""
+        """Return the rows in the page."""
         table = self.page.read_text().partition(self.begin)[2].partition(END)[0]
         return [row for row in table.splitlines() if row.startswith("| ")][1:]
 
@@ -36,7 +36,7 @@ class Table:
         return "\n".join([line(*self.columns), "|---" * len(self.columns) + "|", *rows])
 
     def write(self, rows: Iterable[str]) -> None:
-        """Put these rows in the place of those that stand in the page."""
+        """Replace the rows in the page by these."""
         before, _, rest = self.page.read_text().partition(self.begin)
         self.page.write_text(f"{before}{self.begin}\n\n{self.markdown(rows)}\n\n{END}{rest.partition(END)[2]}")
 

@@ -29,7 +29,7 @@ BEDROCK_PORT = 4599
 
 
 def main() -> int:
-    """Start both, say where, wait for Ctrl-C."""
+    """Start both, print their addresses, wait for Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help="where Airflow's UI listens (default: %(default)s)")
     parser.add_argument(
@@ -64,7 +64,7 @@ def _show(arguments: argparse.Namespace) -> int:
   logs           {airflow.home}/standalone.log
   second shell   . {shlex.quote(str(exports))}   (airflow, airflow-bedrock and the AWS CLI then reach both)
 
-Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C ends everything.""",
+Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C stops everything.""",
                 flush=True,
             )
             return child.wait()
@@ -88,12 +88,12 @@ def _free(wished: int) -> int:
     if not is_taken(wished):
         return wished
     other = free_port()
-    print(f"Port {wished} is taken: using {other} instead.", flush=True)
+    print(f"Port {wished} is in use: using {other} instead.", flush=True)
     return other
 
 
 def _exports(airflow: Airflow) -> str:
-    """Return what a second shell needs: whatever is not in this one's environment."""
+    """Return the exports for a second shell: the variables that are not in this one's environment."""
     own = {name: value for name, value in airflow.environment.items() if os.environ.get(name) != value}
     own["PATH"] = f"{BIN}:$PATH"
     return "".join(f"export {name}={_quoted(name, value)}\n" for name, value in sorted(own.items()))

@@ -1,4 +1,4 @@
-"""Waits for what other processes do. The limit is for what hangs, not for a machine that is slow."""
+"""Waits for other processes. The limit is for processes that hang, not for a slow machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ SECONDS = 600.0
 
 
 class LateError(RuntimeError):
-    """Something that was waited for did not come true, or cannot any more."""
+    """The condition did not come true, or no longer can."""
 
 
 def until(true: Callable[[], object], what: str, seconds: float = SECONDS, *, logs: Path | None = None) -> float:
     """Wait until it is true, and return for how many seconds.
 
-    :param what: what is waited for, for the error.
+    :param what: the condition, for the error.
     :param logs: a folder whose logs' ends the error shows, such as an Airflow home.
     :raises LateError: it is not, after so many seconds.
     """

@@ -12,7 +12,7 @@ terraform {
 }
 
 variable "name" {
-  description = "The environment's name; the roles' begin with it."
+  description = "The environment's name, and the prefix of the roles' names."
   type        = string
   default     = "airflow-bedrock"
 }
@@ -28,7 +28,7 @@ variable "source_bucket" {
 }
 
 variable "data_bucket" {
-  description = "Name of the new bucket for training data and what jobs write."
+  description = "Name of the new bucket for training data and the output of jobs."
   type        = string
 }
 
@@ -148,7 +148,7 @@ resource "aws_mwaa_environment" "airflow" {
     security_group_ids = [aws_security_group.airflow.id]
   }
 
-  # Tells this deployment of Airflow apart from others in the account; the address of the UI would change.
+  # Identifies this deployment of Airflow in the account; the address of the UI would change.
   airflow_configuration_options = { "bedrock.environment" = var.name }
 
   logging_configuration {

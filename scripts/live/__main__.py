@@ -1,4 +1,4 @@
-"""Play scenarios in an Airflow that really runs, against Local Bedrock, and print or write a row for each."""
+"""Play scenarios in a running Airflow, against Local Bedrock, and print or write a row for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_THEIR_OWN = ("retraining", "year", "ui", "distributed")
 
 
 def main() -> int:
-    """Play what was asked for; return 0 where all was as it should be."""
+    """Play the requested scenarios; return 0 if all were as they should be."""
     names = [*(one.name for one in SCENARIOS), *OF_THEIR_OWN]
     parser = argparse.ArgumentParser(prog="make live", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help=f"any of: {', '.join(names)} (default: all)")

@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.stack import BIN, PROJECT, Airflow, process, wait_for
 
 DAGS = Path(__file__).parent / "dags"
-SECONDS = 60.0  # in which Airflow may take no calls, on a busy machine
+SECONDS = 60.0  # for which Airflow may not respond, on a busy machine
 COMPONENTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler"],
@@ -29,7 +29,7 @@ class Cluster:
     :param dags: the folder with the DAG files.
     :param more: of the processes' environment.
     :param settings: what the processes import: lines of Python.
-    :param people: the ids of its users, of whom the first one is this program; without any, all may do everything.
+    :param people: the ids of its users, the first one for this program; without any, everybody is allowed everything.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Cluster:
         """
         self.airflow.migrate()
         with self._stack:
-            self.start("api-server")  # alone, since all of them begin with importing Airflow
+            self.start("api-server")  # alone, since each component first imports Airflow
             log = self.airflow.home / "api-server.log"
             self._stack.enter_context(self.airflow.connected(self.components["api-server"], log))
             wait_for(
@@ -86,5 +86,5 @@ class Cluster:
         self.components[name] = self._stack.enter_context(process(command, given, log))
 
     def kill(self, name: str) -> None:
-        """Kill a component at once, with all that it has started in its process group."""
+        """Kill a component at once, with its process group."""
         os.killpg(self.components.pop(name).pid, signal.SIGKILL)

@@ -76,7 +76,7 @@ class Stack:
             self.names.append(containers.start("local-bedrock", None, *MORE))
             self._until_healthy("local-bedrock")
             self._put_data()
-            time.sleep(3)  # PostgreSQL takes connections by then
+            time.sleep(3)  # until PostgreSQL takes connections
             containers.run("airflow-init")
             self.names.append(containers.start("airflow-apiserver"))
             self._until_healthy("airflow-apiserver")
@@ -172,7 +172,7 @@ def play(stack: Stack, runs: int) -> Iterator[str]:
 
 
 def judged(states: Counter[str], runs: int, jobs: Counter[str], asked_for: int) -> tuple[str, ...]:
-    """Return what became of runs and jobs, and the verdict."""
+    """Return the outcome of runs and jobs, and the verdict."""
     accepted, left = sum(jobs.values()), jobs["InProgress"] + jobs["Stopping"]
     right = (states["success"], accepted, left) == (runs, asked_for, 0)
     verdict = AS_IT_SHOULD if right else "WRONG"
@@ -193,7 +193,7 @@ def played(home: Path) -> Iterator[str]:
 
 
 def enter() -> None:
-    """Go on in namespaces of its own."""
+    """Continue in separate namespaces."""
     if shutil.which("redis-server") is None:
         raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
     compose.enter("scripts.live.distributed")

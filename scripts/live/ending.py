@@ -1,4 +1,4 @@
-"""What ends, stops: the jobs of tasks that people end or that take too long, and of nobody else."""
+"""The jobs of tasks that people end, or that take too long, are stopped; those of other tasks are not."""
 
 from __future__ import annotations
 

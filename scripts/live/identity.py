@@ -1,4 +1,4 @@
-"""Retries, Clears and backfills pay for what was asked, once: the table of docs/exactly-once.md, by real Clears."""
+"""Retries, Clears and backfills pay once for each request: the table of docs/exactly-once.md, by real Clears."""
 
 from __future__ import annotations
 

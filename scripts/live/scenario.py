@@ -1,4 +1,4 @@
-"""A scenario, what came of it, and how it is played."""
+"""A scenario, its outcome, and how it is played."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SETTLE_SECONDS = 120.0  # in which what is being stopped is stopped
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What is done with an Airflow that runs, and what it may cost.
+    """What is done with a running Airflow, and what it may cost.
 
     :param play: does it, and returns a remark on it, if any.
     :param asked_for: jobs that are asked for, and paid for.
@@ -49,7 +49,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a scenario, counted in the account.
+    """The outcome of a scenario, counted in the account.
 
     :param accepted: jobs that the account accepted, which are billed.
     :param left: jobs that still run when everything that can end has ended.
@@ -77,7 +77,7 @@ def scenario(
 
 
 def play(scenario: Scenario, cluster: Cluster) -> Outcome:
-    """Play a scenario in an account of its own, and count there."""
+    """Play a scenario in its own account, and count there."""
     began = time.monotonic()
     settings = {"clock": "manual", "job_seconds": JOB_SECONDS, **scenario.settings}
     with LocalBedrock(bucket=scenario.name.replace("_", "-"), **settings) as local:
@@ -98,7 +98,7 @@ def play(scenario: Scenario, cluster: Cluster) -> Outcome:
 
 
 def _end_runs(scenario: Scenario, stage: Stage) -> None:
-    """End what a scenario that went wrong has left, so that it does not disturb the next one."""
+    """End what a failed scenario has left, so that it does not disturb the next one."""
     for run in [run for dag in scenario.dags for run in stage.runs(dag)]:
         if not run.has_ended():
             run.mark_failed()

@@ -1,4 +1,4 @@
-"""What a scenario has: a DAG in the cluster whose runs it starts, and an AWS account of its own, on Local Bedrock.
+"""What a scenario has: a DAG in the cluster whose runs it starts, and its own AWS account, on Local Bedrock.
 
 The account's clock stands still: a job runs until it is stopped, or until the scenario lets it end.
 """
@@ -37,7 +37,7 @@ def check(true: object, what: str) -> None:
 
 
 def jobs(bedrock: Any) -> list[dict[str, Any]]:
-    """Return what ListModelCustomizationJobs says of all jobs of an account, which are billed."""
+    """Return all jobs of an account, which are billed, from ListModelCustomizationJobs."""
     pages = bedrock.get_paginator("list_model_customization_jobs").paginate()
     return [job for page in pages for job in page["modelCustomizationJobSummaries"]]
 

@@ -1,4 +1,4 @@
-"""Which process of ours has a task, and until when: workers and triggerers write it down themselves.
+"""Which process of ours has a task, and until when: workers and triggerers record it themselves.
 
 A person may end a task in a moment in which no process of ours has it; only these records show such moments.
 Airflow's processes import this by their local settings.
@@ -23,7 +23,7 @@ def settings(home: Path) -> str:
 
 
 def attend(home: Path) -> None:
-    """Write down, in this process, whenever a worker or a triggerer can stop the job of a task, and when no longer."""
+    """Record, in this process, from when and until when a worker or a triggerer can stop the job of a task."""
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.triggers.resource import ResourceTrigger
 

@@ -1,6 +1,6 @@
 """``make live ARGS=year``: twelve periods of retraining in a few minutes, with a person who approves, and the bill.
 
-Local Bedrock's clock runs so fast that a year passes; the retraining DAG runs a period each month of it, so to say.
+Local Bedrock's clock runs so fast that a year passes; the retraining DAG runs a period for each month of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def trained(retraining: Retraining) -> Iterator[str]:
 
 
 def period_of(request: dict[str, Any]) -> str:
-    """Return the period of a job, by which the folder of its output is named."""
+    """Return the period of a job, from the name of its output folder."""
     uri: str = request["outputDataConfig"]["s3Uri"]
     return uri.rstrip("/").rpartition("/")[2]
 
@@ -120,7 +120,7 @@ def made(retraining: Retraining) -> list[dict[str, Any]]:
 
 
 def costs(retraining: Retraining, request: dict[str, Any]) -> Decimal:
-    """Return the most that a job would cost on AWS, in US dollars."""
+    """Return the maximum cost of a job on AWS, in US dollars."""
     with closing(retraining.local.client("s3")) as s3:
         report = check_data(request, Storage(lambda: s3))
     cost = estimated(request, report, "us-east-1").cost
