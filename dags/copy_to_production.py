@@ -28,7 +28,7 @@ TARGETS: dict[str, dict[str, str]] = {
     },
 }
 
-# Older ones of boto3 cannot give a deployment another model: there, each model needs a deployment's name of its own.
+# Older versions of boto3 cannot change a deployment's model: there, each model needs its own deployment name.
 REPLACES = Version(version("boto3")) >= Version("1.42.2")
 
 with DAG(

@@ -115,7 +115,7 @@ with DAG(
         "max_cost": form.max_cost_param(),
     },
     doc_md="""
-### Route support requests with a model of your own
+### Route support requests with your own model
 
 ```
  prepare_data ─▶ check_data ─▶ customize ─▶ wait ─▶ deploy ─▶ evaluate ─▶ better? ─┬▶ keep

@@ -25,7 +25,7 @@ _PAGES = {
 def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
     """Return Local Bedrock's page, at the job if one is given; empty for an endpoint of AWS.
 
-    :param endpoint_url: of the client of Amazon Bedrock. AWS serves only HTTPS, Local Bedrock only HTTP.
+    :param endpoint_url: the endpoint of the Bedrock client. AWS serves only HTTPS, Local Bedrock only HTTP.
     """
     if not endpoint_url.startswith("http://"):
         return ""
@@ -36,8 +36,8 @@ def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
 def object_page(endpoint_url: str, uri: str, region: str) -> str:
     """Return the page of an S3 object, or on Local Bedrock the object itself; empty if the URI is not on S3.
 
-    :param endpoint_url: of the client of Amazon Bedrock.
-    :param region: of the bucket, for the console.
+    :param endpoint_url: the endpoint of the Bedrock client.
+    :param region: the region of the bucket, for the console.
     """
     if not is_s3(uri):
         return ""

@@ -217,7 +217,7 @@ def identify(
     :param request: the Create request; its names are prefixes, and its tags and token do not count.
     :param data: what identifies the content of each data object.
     :param reuse: which jobs count.
-    :param exact: use the names of the request as they are.
+    :param exact: use the names of the request unchanged.
     :param name: the member of the request that names the job.
     :param model_name: the member that names the model that the job makes, if there is one.
     """

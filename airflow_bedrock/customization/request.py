@@ -212,7 +212,7 @@ def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request with names that the service accepts.
 
     It is for checking a request before its identity is known: the given names are prefixes of any text, from which the
-    identity makes such names. A name that is empty or not a text is left as it is.
+    identity makes such names. A name that is empty or not a text is left unchanged.
     """
     prefixes = [name for name in ("jobName", "customModelName") if isinstance(request.get(name), str) and request[name]]
     return {**request, **dict.fromkeys(prefixes, "name")}
@@ -287,7 +287,7 @@ def _api_form(shape: Any, value: Any) -> Any:
 
 
 def _api_name(shape: Any, name: str) -> str:
-    """Return the API's name of a member that is given in snake_case; any other name as it is."""
+    """Return the API's name of a member that is given in snake_case; any other name unchanged."""
     if name in shape.members:
         return name
     first, *others = str(name).split("_")

@@ -56,7 +56,7 @@ def text_digest(text: str) -> bytes:
 
 
 def normalised(text: str) -> bytes:
-    """Return the text as it is compared, in UTF-8: Unicode NFKC, case folded, each run of white space one space.
+    """Return the text for comparison, in UTF-8: Unicode NFKC, case folded, each run of white space one space.
 
     Texts that differ only in these respects count as the same: they are duplicates, and never lie in two splits.
     """

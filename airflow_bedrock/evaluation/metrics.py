@@ -78,7 +78,7 @@ _EDGES = " .,:;!?\"'`*_()[]{}\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2
 def normalised(text: str) -> str:
     """Return an answer without case, Unicode form, white space and punctuation around it."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    # A reference of punctuation only, such as "?", is compared as it is.
+    # A reference of only punctuation, such as "?", is compared unchanged.
     return folded.strip(_EDGES) or folded
 
 

@@ -132,7 +132,7 @@ class _Watched(msgspec.Struct, gc=False):
     due_at: float = math.inf
     """When its next poll is due."""
     queued_at: float = math.inf
-    """The time of its entry in the queue of due jobs: at the latest when it is due."""
+    """The time of its entry in the queue of due jobs: not later than when it is due."""
     job: Seen | None = None
     answered_at: float = -math.inf
     get_at: float | None = None

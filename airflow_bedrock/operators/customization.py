@@ -94,8 +94,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
     :param waiter_delay: seconds between two polls of the job. (default: ``[bedrock] poll_interval``, 60)
     :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart; after these the wait ends, and the job
         is left running. By default, only ``execution_timeout`` limits the wait.
-    :param no_response_timeout: seconds without a response from the service after which the wait ends and the job
-        is left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
+    :param no_response_timeout: seconds without a response from the service after which the wait ends and the job is
+        left unchanged; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
     :param customization_type: the type of customization, such as ``DISTILLATION``. (templated)

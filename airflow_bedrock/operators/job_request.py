@@ -1,6 +1,6 @@
 """Build the request, the identity and the key of a customization task from its operator's arguments.
 
-When the DAG is parsed, the arguments that are final by then are checked; when the task runs, all of them.
+When the DAG is parsed, the arguments that are already final are checked; when the task runs, all of them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exact(self) -> bool:
-        """Whether the names are used as they are, without a digest."""
+        """Whether the names are used unchanged, without a digest."""
         return not flag(self.ensure_unique_job_name)
 
 

@@ -65,7 +65,7 @@ class PaidOperator(SpendingOperator):
     _killed = False
     _submission: jobs.submission.Submission | None = None
     _arn: str | None = None
-    _is_ours = True  # otherwise it existed before, and is left as it is
+    _is_ours = True  # otherwise it existed before, and is left unchanged
     _spent: spend.settling.Spent | None = None
 
     def __init__(
@@ -424,7 +424,7 @@ class PaidOperator(SpendingOperator):
         resource, text = self._resource, f"This try made no {self._resource.noun} and spent nothing."
         if not resource.lasts or task_key.try_number == 1:
             return text
-        return f"{text} If an earlier try made one that is now in service, it is left as it is, and {resource.billed}."
+        return f"{text} If an earlier try made one that is now in service, it is left unchanged, and {resource.billed}."
 
     @property
     def _waits(self) -> bool:

@@ -49,7 +49,7 @@ _OPTIONS = {
     "max-dropped-fraction": ("X", "fail if a larger fraction of the records is unusable (default: 0.05)"),
     "kms-key-id": ("KEY", "KMS key for what is written to S3 (default: the bucket's)"),
 }
-"""The parameters that the operator gets as they are; it checks them."""
+"""The parameters that the operator gets unchanged; it checks them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

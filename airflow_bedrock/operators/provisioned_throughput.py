@@ -226,7 +226,7 @@ def bill(found: Any) -> str:
     units = "1 model unit" if found.units == 1 else f"{found.units} model units"
     usage = f"{units} for {found.hours(now):.1f} h so far"
     if (cost := _cost(found, now)) is None:
-        return f"Billed: {usage}; no price is known for it (docs/cost.md says how to give one)."
+        return f"Billed: {usage}; no price is known for it (docs/cost.md says how to set one)."
     return f"Billed: {usage}, {dollars(cost[0])} USD at {cost[1]}."
 
 

@@ -76,7 +76,7 @@ class SharedResourceOperator(PaidOperator):
     def _stop(self, arn: str, task_key: TaskKey) -> str:
         if not self._is_ours:
             name = f"{self._resource.noun.capitalize()} {arn}"
-            return f"{name} existed before this try requested it. It was left as it is, and {self._resource.billed}."
+            return f"{name} existed before this try requested it. It was left unchanged, and {self._resource.billed}."
         return super()._stop(arn, task_key)
 
     def _recall(self, context: Context) -> None:

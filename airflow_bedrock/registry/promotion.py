@@ -40,7 +40,7 @@ class Promoter:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def promote(self, name: str, version: ModelVersion, compared_with: str | None = None) -> Register:
-        """Promote the version, and return the register; a version that already serves is left as it is.
+        """Promote the version, and return the register; a version that already serves is left unchanged.
 
         :param compared_with: the ARN of the model that it was compared with; None if it was not compared.
         :raises NotPromotedError: the champion stays, because its period is newer, or it is not the model that the

@@ -67,7 +67,7 @@ class BedrockTrigger(BaseTrigger):
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Do nothing: the resource is left as it is."""
+        """Do nothing: the resource is left unchanged."""
 
     def _begin_on_kill(self) -> asyncio.Future[None] | None:
         """Begin the work of :meth:`on_kill`, unless it has begun; it ends even if nobody awaits it."""

@@ -326,7 +326,7 @@ def test_a_deferred_task_that_takes_too_long_deletes_what_it_has_made(world: Wor
             bedrock.create_provisioned_model_throughput(provisionedModelName="t", modelId=world.models[0], modelUnits=1)
     with pytest.raises(BedrockFatalError) as failed:
         resumed(world, f"late, made by {maker}", {}, late)
-    said = "existed before this try requested it. It was left as it is, and" if maker == "somebody else" else "deleted"
+    said = "existed before this try requested it. It was left unchanged, and" if maker == "somebody else" else "deleted"
     assert said in str(failed.value)
     assert "longer than execution_timeout, 1:00:00." in str(failed.value)
     assert "To make it anyway, raise execution_timeout and clear this task." in str(failed.value)
@@ -353,7 +353,7 @@ def test_a_task_that_takes_too_long_before_it_has_asked_says_what_may_be_there(w
         client.meta.events.register("before-call.bedrock", strike)
         with pytest.raises(BedrockFatalError, match="made no provisioned throughput and spent nothing") as failed:
             operator.execute(now)
-    said = "If an earlier try made one that is now in service, it is left as it is, and is billed by the hour"
+    said = "If an earlier try made one that is now in service, it is left unchanged, and is billed by the hour"
     assert (said in str(failed.value)) == (number == 2)
 
 

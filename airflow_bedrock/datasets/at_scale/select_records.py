@@ -203,7 +203,7 @@ def record_keys(
 
 
 def normalised(text: str) -> bytes:
-    """Return the text as it is compared: Unicode NFKC, case folded, each run of white space one space."""
+    """Return the text for comparison: Unicode NFKC, case folded, each run of white space one space."""
     folded = normalize("NFKC", normalize("NFKC", text).casefold())
     return " ".join(folded.split()).encode("utf-8", "surrogatepass")
 

@@ -116,7 +116,7 @@ class Resource:
             return self.describe_failure(found)
         if found.outcome is Outcome.UNKNOWN:
             return (
-                f"{self.noun.capitalize()} {found.name} has an unknown status: {found.status}. It was left as it is, "
+                f"{self.noun.capitalize()} {found.name} has an unknown status: {found.status}. It was left unchanged, "
                 f"and {self.billed}. Check it in the AWS console, and upgrade airflow-bedrock. {found.arn}"
             )
         reason = found.failure_message or "no reason was given"

@@ -16,7 +16,7 @@ from airflow_bedrock.jobs.resources import Resource
 _BILL = {
     Outcome.FAILED: "It has ended and costs nothing more; no custom model was made.",
     Outcome.STOPPED: "It has ended; the tokens trained until it was stopped are billed, and no custom model was made.",
-    Outcome.UNKNOWN: "It was left as it is and may still run and be billed.",
+    Outcome.UNKNOWN: "It was left unchanged and may still run and be billed.",
 }
 # The sensor uses it too; it makes no job, and does not know how the job's name was derived.
 NEW_JOB = (
