@@ -95,5 +95,5 @@ def join(uri: str, name: str) -> str:
 
 
 def _normalised(uri: str) -> str:
-    """Return the normalised form of the name of a file or folder, without a slash at its end."""
+    """Return the normalised form of the name of a file or folder, without the final slash."""
     return uri.rstrip("/") if is_s3(uri) else os.path.realpath(local_path(uri)).rstrip("/")

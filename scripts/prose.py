@@ -41,6 +41,9 @@ WORDS = {
     r"\bbudget reach(es)?\b|\bnot known before\b(?! the)": "the budget covers; not known in advance",
     r"\b(loses?|lost) patience\b|\bsilence without\b": "timeout, no response",
     r"(?-i:\b(is|are|be) none\b)": "does not exist, has no",
+    r"\bruns? on and\b|\bmay run on\b|\b(had|has|have) ended already\b": "still runs; has already ended",
+    r"\bleft as (it is|they are)\b|\bslash at its end\b": "left unchanged, left running; ends in a slash",
+    r"\banother try (adopts|asks|continues|lists|reads|waits)\b": "a retry",
 }
 NAMES = {
     r"_(look|looks|looked|looking)(_|$)": "polls, reads, checks",

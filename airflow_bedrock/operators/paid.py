@@ -389,7 +389,7 @@ class PaidOperator(SpendingOperator):
             running = self._made_by_earlier_tries(task_key)
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError, TypeError):  # of arguments that are invalid
             # Otherwise the error is that of a search for them, and says so.
-            return [f"What an earlier try has made may run on, and {billed}."] if self._submission is None else []
+            return [f"What an earlier try made may still run, and {billed}."] if self._submission is None else []
         return [f"{noun} {arn} of an earlier try still runs and {billed}." for arn in running]
 
     def _stop_own_jobs(self, task_key: TaskKey) -> str:

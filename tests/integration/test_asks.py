@@ -663,7 +663,7 @@ def test_a_retry_whose_connection_was_deleted_says_what_may_run_on(
     connection = os.environ["AIRFLOW_CONN_AWS_DEFAULT"]
     for name in ("AIRFLOW_CONN_AWS_DEFAULT", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
-    with pytest.raises(BedrockError, match=r"No AWS region is set.*What an earlier try has made may run on, and is bi"):
+    with pytest.raises(BedrockError, match=r"No AWS region is set.*What an earlier try made may still run, and is bi"):
         airflow.ask(RETRY)
     with pytest.raises(MissingRegionError):  # the first try of another run, before which nothing was made
         airflow.ask({"run": "run-2"})

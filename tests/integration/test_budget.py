@@ -942,7 +942,7 @@ def test_a_ledger_that_a_person_has_edited_counts_as_it_is(
 def test_a_corrupt_ledger_makes_no_job(
     account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], text: bytes
 ) -> None:
-    """It is left as it is, and the error says what to restore; ``spend`` says the same."""
+    """It is left unchanged, and the error says what to restore; ``spend`` says the same."""
     budget(1)
     put_ledger(account, text)
     one = submission(account, local, name, 1)

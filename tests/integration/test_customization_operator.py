@@ -449,7 +449,7 @@ def test_a_deferred_wait_ends_after_waiter_max_attempts_and_leaves_the_job_runni
 
 @pytest.mark.usefixtures("time_stands_still")
 def test_a_worker_s_wait_ends_after_no_response_timeout(account: Account, local: LocalBedrock, name: str) -> None:
-    """The job is named and left as it is, and the next try adopts it."""
+    """The job is named and left running, and the next try adopts it."""
     data = account.put("train.jsonl", records())
     arguments = {"job_name": name, "botocore_config": {"retries": {"total_max_attempts": 1}}}
     arn = operator(account, local, data, wait_for_completion=False, **arguments).execute(context())

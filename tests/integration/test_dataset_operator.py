@@ -84,7 +84,7 @@ def test_prepare_on_s3(s3: S3Client, bucket: str) -> None:
 
 
 def test_what_is_written_is_encrypted_with_the_users_key(s3: S3Client, bucket: str) -> None:
-    """Also what was there already, without a key or with another one; and then it is left as it is."""
+    """Even what was already there, without a key or with another one; and then it is left unchanged."""
     put_source(s3, bucket, "in.jsonl", 0, 60)
 
     def prepare(key: str | None) -> dict[str, tuple[str | None, str | None, object]]:

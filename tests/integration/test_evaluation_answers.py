@@ -134,7 +134,7 @@ def asked_in_vain(calls: list[Asking], began: list[float], in_flight: int) -> li
 def test_two_workers_at_once_and_kills_at_ten_random_points(local: LocalBedrock) -> None:
     """Workers are killed while others go on: no question outside a batch in flight is asked twice.
 
-    Two workers share the questions. In the end they say the same, and leave what can be read: another try asks nobody.
+    Two workers share the questions. In the end they say the same, and leave what can be read: a retry asks nobody.
     """
     local.faults.delay("Converse", 0.05)
     given = arguments(local, count=160, baseline_model_id=MICRO, concurrency=2)

@@ -110,7 +110,7 @@ def test_stopping_is_still_running(server: JobServer, mode: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("named", ["arn", "name", "output"])
 def test_it_takes_an_arn_a_name_or_an_operators_output(server: JobServer, mode: dict[str, Any], named: str) -> None:
-    """A job that has ended already needs neither a deferral nor a second poll."""
+    """A job that has already ended needs neither a deferral nor a second poll."""
     (job,) = server.add(1)
     server.end([job])
     identifier = {"arn": job.arn, "name": job.name, "output": {"job_arn": job.arn}}[named]

@@ -35,7 +35,7 @@ def test_a_deployment_of_which_nothing_is_known_is_airflow() -> None:
     ],
 )
 def test_a_deployment_is_known_by_its_address(monkeypatch: pytest.MonkeyPatch, url: str, expected: str) -> None:
-    """How it is reached, by which scheme and as whom, does not count; a slash at its end neither."""
+    """How it is reached, by which scheme and as whom, does not count, nor does a final slash."""
     monkeypatch.setenv(BASE_URL, url)
     assert configuration.environment() == expected
 

@@ -152,7 +152,7 @@ def test_life_of_a_model_in_two_runs(service: Service, tmp_path: Path) -> None:
 
 
 def test_state_that_cannot_be_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A state directory with something else in it is refused, and left as it is."""
+    """A state directory with something else in it is refused, and left unchanged."""
     (tmp_path / "state.sqlite").write_text("{}")
     assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
     assert "state.sqlite was not written by this version" in capsys.readouterr().err

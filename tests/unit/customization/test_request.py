@@ -362,7 +362,7 @@ def test_a_number_is_as_its_text(number: float) -> None:
 
 @given(st.text())
 def test_any_text_may_be_a_hyperparameter(text: str) -> None:
-    """What is no number is left as it is; whatever it is, to count it again changes nothing."""
+    """What is no number is left unchanged; to normalise it again changes nothing."""
     counted = normalised({"hyperParameters": {"x": text}})
     assert normalised(counted) == counted
 

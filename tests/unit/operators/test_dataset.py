@@ -75,7 +75,7 @@ def test_changed_source_is_written_again(tmp_path: Path) -> None:
 
 
 def test_every_jsonl_under_a_folder(tmp_path: Path) -> None:
-    """With a slash at its end the source is every .jsonl file below, in the order of their names."""
+    """If it ends in a slash, the source is every .jsonl file below, in the order of their names."""
     (tmp_path / "in/deep").mkdir(parents=True)
     write_source(tmp_path / "in/deep/b.jsonl", 100)
     (tmp_path / "in/a.jsonl").write_text('{"prompt":"question 0","completion":"first"}\nnothing\n')
@@ -171,7 +171,7 @@ def test_what_cannot_be_trained_on_is_not_written(
 
 @pytest.mark.parametrize("output", ["src", "src/", "src/out", "other/../src"])
 def test_output_under_source_is_refused(tmp_path: Path, output: str) -> None:
-    """Output that the next run would read as its source is refused, with and without a slash at its end."""
+    """Output that the next run would read as its source is refused, with and without a final slash."""
     (tmp_path / "src").mkdir()
     write_source(tmp_path / "src/in.jsonl")
     with pytest.raises(BedrockFatalError, match="is under source_uri"):

@@ -284,7 +284,7 @@ def test_an_execution_timeout_of_pendulum_can_be_deferred_with(stubbed: Any) -> 
 
 @pytest.mark.parametrize("execution_timeout", [None, timedelta(seconds=30)])
 def test_neither_time_limit_deletes_it(stubbed: Any, execution_timeout: timedelta | None) -> None:
-    """Whichever runs out while the task is deferred: another try adopts the deployment, which costs nothing."""
+    """Whichever runs out while the task is deferred: a retry adopts the deployment, which costs nothing."""
     task = deploy(stubbed, waiter_delay=7, waiter_max_attempts=10, execution_timeout=execution_timeout)
     now = context(xcom_pull=lambda **_: ARN)
     with task.stub, pytest.raises(BedrockError, match=rf"{ARN} .*costs nothing.* a.* adopts it") as caught:
@@ -368,14 +368,14 @@ def test_the_resource_of_an_event_is_read(stubbed: Any, kind: str, status: str, 
     ],
 )
 def test_events_without_an_end(stubbed: Any, kind: str, message: str) -> None:
-    """Nothing is known to be wrong with the deployment: another try waits again."""
+    """Nothing is known to be wrong with the deployment: a retry waits again."""
     with pytest.raises(BedrockError, match=message) as caught:
         complete(deploy(stubbed), kind)
     assert not isinstance(caught.value, BedrockFatalError)
 
 
 def test_an_event_that_nobody_understands(stubbed: Any) -> None:
-    """Of another version, or none: another try adopts the deployment."""
+    """Of another version, or none: a retry adopts the deployment."""
     for event in (None, {"kind": "active", "deployment_arn": ARN, "message": "it is Active"}):
         with pytest.raises(BedrockError, match="no event that this version understands"):
             deploy(stubbed).operator.execute_complete(context(), event)

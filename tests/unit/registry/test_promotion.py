@@ -112,7 +112,7 @@ def test_a_throttled_poll_does_not_end_the_wait(line: Line) -> None:
 
 
 def test_a_deployment_that_is_never_ready_ends_the_task(line: Line) -> None:
-    """After ``waiter_max_attempts`` polls; another try waits again."""
+    """After ``waiter_max_attempts`` polls; a retry waits again."""
     line.promote("m1", 1)
     [deployment] = line.world.deployments.values()
     deployment["status"] = "Creating"
