@@ -183,7 +183,7 @@ def _stop_unless_others_wait(
             kept = f"{noun} {job_arn} still runs and {resource.billed}: {why}."
             return _leave(service, job_arn, waiter, leaving, kept) if leaving else kept
     if mine and (why := _why_kept_for_another_sensor(waiter, mine[0])):
-        return f"{noun} {job_arn} runs on and {resource.billed}: {why}."
+        return f"{noun} {job_arn} still runs and {resource.billed}: {why}."
     return _stop(service, job_arn)
 
 
