@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -136,14 +137,22 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 1
 
 
+def _conf(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object, such as '{{\"services\": 5}}'; got {text!r}")
+    return found
+
+
 def main() -> int:
     """Read the arguments, and run the demo."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--home", type=Path, default=PROJECT / ".demo", help="where everything is kept")
     parser.add_argument("--job-seconds", type=float, default=10, help="how long the customization job takes")
-    parser.add_argument(
-        "--conf", type=json.loads, default={}, help="parameters of the DAG, as JSON: '{\"services\": 5}'"
-    )
+    parser.add_argument("--conf", type=_conf, default={}, help="parameters of the DAG, as JSON: '{\"services\": 5}'")
     return exit_code(partial(run_demo, parser.parse_args()))
 
 

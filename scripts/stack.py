@@ -257,7 +257,10 @@ def exit_code(play: Callable[[], int], *, interrupted: int = 130) -> int:
     except KeyboardInterrupt:
         print("\nStopped; nothing was left running.")
         return interrupted
-    except (StartError, LateError) as error:
+    except httpx.HTTPStatusError as error:  # Airflow refuses values of the form, for example
+        print(f"{error.request.url.path} answered {error.response.status_code}: {error.response.text}")
+        return 1
+    except (StartError, LateError, OSError, OverflowError) as error:  # the last two: of a path, and of a port
         print(error)
         return 1
 

@@ -42,6 +42,8 @@ def main() -> int:
     parser.add_argument("--job-seconds", default="30", help="how long a customization job takes (default: %(default)s)")
     parser.add_argument("--home", type=Path, default=PROJECT / ".ui", help="where everything is kept")
     arguments = parser.parse_args()
+    if not arguments.dags.is_dir():
+        parser.error(f"argument --dags: there is no folder {arguments.dags}")
     return exit_code(partial(_show, arguments), interrupted=0)
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_bedrock.local.command import add_arguments
-from scripts import stack, ui
+from scripts import demo, stack, ui
 from scripts.stack import BIN, Airflow, StartError
 
 
@@ -71,6 +72,7 @@ def test_its_options_reach_both_programs(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ui, "postgres", lambda folder: nullcontext("postgresql://there"))
     port, bedrock_port = stack.free_port(), stack.free_port()
     given = {"--port": port, "--bedrock-port": bedrock_port, "--dags": tmp_path / "mine", "--home": tmp_path / "home"}
+    (tmp_path / "mine").mkdir()
     words = [str(word) for option in given.items() for word in option]
     monkeypatch.setattr(
         "sys.argv", ["ui", *words, "--quota", "training_jobs=1", "--quota", "custom_models=2", "--job-seconds", "7"]
@@ -98,7 +100,8 @@ def test_local_bedrock_starts_in_a_checkout_whose_path_has_a_space(
     program.chmod(0o755)
     monkeypatch.setattr(stack, "BIN", program.parent)
     monkeypatch.delenv("AIRFLOW_BEDROCK_LOCAL", raising=False)
-    with pytest.raises(StartError, match="started with local --port 4599"), stack.local_bedrock(tmp_path, port=4599):
+    port = stack.free_port()  # a Local Bedrock at its usual port would answer instead
+    with pytest.raises(StartError, match=f"started with local --port {port}"), stack.local_bedrock(tmp_path, port=port):
         pass
 
 
@@ -114,3 +117,33 @@ def test_without_postgresql_it_says_so_and_uses_sqlite(
     with ui._database(tmp_path) as environment:
         assert environment == {}
     assert "Using SQLite, which a backfill beside it can lock: no PostgreSQL here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "said"),
+    [
+        (ui, ["--dags", "nowhere"], "argument --dags: there is no folder nowhere"),
+        (ui, ["--port", "99999"], "port must be 0-65535"),
+        (demo, ["--conf", "{"], "argument --conf: must be a JSON object"),
+        (demo, ["--conf", "5"], "argument --conf: must be a JSON object"),
+        (demo, ["--home", "/dev/null/demo"], "/dev/null/demo"),
+    ],
+)
+def test_a_wrong_option_is_answered_in_a_sentence(
+    program: Any, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is started."""
+    monkeypatch.setattr("sys.argv", ["make", *words])
+    try:
+        code = program.main()
+    except SystemExit as ended:
+        code = ended.code
+    assert code in (1, 2)
+    assert said in "".join(capsys.readouterr())
+
+
+def test_what_airflow_refuses_is_reported_in_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as a value that the form of the DAG does not take."""
+    refused = httpx.Response(400, text="5000 is greater than 30", request=httpx.Request("POST", "http://airflow/runs"))
+    assert stack.exit_code(lambda: int(refused.raise_for_status().text)) == 1
+    assert capsys.readouterr().out == "/runs answered 400: 5000 is greater than 30\n"
