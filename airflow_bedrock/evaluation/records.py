@@ -138,10 +138,14 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
-    calls = [call for block in content if (call := block.get("toolUse"))]
+    calls = [
+        {one: value_of(block, f"toolUse.{one}") for one in ("name", "input")}
+        for block in content
+        if block.get("toolUse")
+    ]
     # An answer that is cut off may end with half of a surrogate pair.
     text = "".join(texts).encode(errors="replace").decode()
-    return text or "\n".join(_json({"name": call["name"], "input": call["input"]}) for call in calls)
+    return text or "\n".join(map(_json, calls))
 
 
 def read(lines: Iterator[bytes], numbers: Container[int] | None = None) -> Iterator[Record]:
@@ -178,8 +182,11 @@ def record_of(number: int, fields: Any) -> Record:
     reference = None
     if turns[-1]["role"] == "assistant":
         reference = text_of(turns.pop()["content"])
-    if given := fields.get("reference_answer"):
+    given = fields.get("reference_answer")
+    if given or given == 0:  # the number, or false: an empty text is no reference
         reference = given if isinstance(given, str) else _json(given)
+    if fields.get("tools") and isinstance(fields["tools"], list):
+        raise RecordError("tools: must be in toolConfig, as in the Converse API")
     roles = [turn["role"] for turn in turns]
     if not turns or roles[0] != "user" or roles[-1] != "user" or any(map(str.__eq__, roles, roles[1:])):
         raise RecordError(
@@ -205,18 +212,22 @@ def _turns(messages: Any) -> list[dict[str, Any]]:
 
 
 def _turn(message: Any) -> dict[str, Any]:
-    if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant"):
+    if not isinstance(message, dict) or message.get("role") not in ("system", "developer", "user", "assistant"):
         raise RecordError("messages: a turn must have the role system, user or assistant")
+    role = "system" if message["role"] == "developer" else message["role"]  # as OpenAI's newer models have it
     content = message.get("content")
     if isinstance(content, str):
         content = [{"text": content}]
     if not isinstance(content, list) or not content or not all(isinstance(block, dict) for block in content):
         raise RecordError("messages: a turn's content must be text, or a list of blocks")
-    return {"role": message["role"], "content": [_with_bytes(block) for block in content]}
+    return {"role": role, "content": [_block(block) for block in content]}
 
 
-def _with_bytes(block: dict[str, Any]) -> dict[str, Any]:
-    """Return a block with its image, video or document in bytes, as the API requires, instead of Base64."""
+def _block(block: dict[str, Any]) -> dict[str, Any]:
+    """Return a block as Converse takes it: its one member, with an image, video or document in bytes, not Base64."""
+    block = {name: value for name, value in block.items() if value is not None and (name, value) != ("type", "text")}
+    if len(block) != 1:
+        raise RecordError("messages: a block must have one member, such as text or image, as in the Converse API")
     for kind in ("image", "video", "document"):
         source = block[kind].get("source") if isinstance(block.get(kind), dict) else None
         if isinstance(source, dict) and isinstance(source.get("bytes"), str):

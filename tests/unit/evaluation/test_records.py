@@ -24,6 +24,9 @@ ASKED = [{"role": "user", "content": [{"text": "hi"}]}]
         ({"messages": [ASK, SAY]}, {"messages": ASKED}, "hello"),
         ({"messages": [ASK]}, {"messages": ASKED}, None),
         ({"messages": [ASK], "reference_answer": {"b": 1}}, {"messages": ASKED}, '{"b":1}'),
+        ({"messages": [ASK], "reference_answer": 0}, {"messages": ASKED}, "0"),
+        ({"messages": [ASK], "reference_answer": False}, {"messages": ASKED}, "false"),
+        ({"messages": [ASK, SAY], "reference_answer": ""}, {"messages": ASKED}, "hello"),
         (
             {"system": "Be brief", "messages": [ASK, SAY]},
             {"system": [{"text": "Be brief"}], "messages": ASKED},
@@ -33,6 +36,21 @@ ASKED = [{"role": "user", "content": [{"text": "hi"}]}]
             {"messages": [{"role": "system", "content": "Be brief"}, ASK, SAY]},
             {"system": [{"text": "Be brief"}], "messages": ASKED},
             "hello",
+        ),
+        (
+            {"messages": [{"role": "developer", "content": "Be brief"}, ASK, SAY], "tools": []},
+            {"system": [{"text": "Be brief"}], "messages": ASKED},
+            "hello",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "image": None}]}]},
+            {"messages": ASKED},
+            None,
+        ),
+        (
+            {"messages": [ASK, {"role": "assistant", "content": [{"toolUse": {"toolUseId": "1", "name": "f"}}]}]},
+            {"messages": ASKED},
+            '{"input":null,"name":"f"}',
         ),
     ],
 )
@@ -56,6 +74,8 @@ def test_forms(fields: dict[str, Any], request_: dict[str, Any], reference: str 
         '{"messages": [{"role": "judge", "content": "secret"}]}',
         '{"messages": [{"role": "user", "content": ["secret"]}]}',
         '{"messages": [{"role": "user", "content": [{"image": {"source": {"bytes": "secret!"}}}]}]}',
+        '{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "secret"}}]}]}',
+        '{"messages": [{"role": "user", "content": "secret"}], "tools": [{"type": "function"}]}',
         '{"system": 7, "messages": [{"role": "user", "content": "secret"}]}',
         "secret",
         "[" * 100_000,
