@@ -31,7 +31,7 @@ class _JobLink(BaseOperatorLink):
         """Return the address; empty while there is no page. Local Bedrock has one page for everything."""
         if _JobLink.last[0] is not ti_key:
             keys = {
-                task.task_id: getattr(getattr(task, "operator_class", task), "job_key", None)  # if it is mapped, or not
+                task.task_id: getattr(task.operator_class, "job_key", None)  # of a mapped task, too
                 for task in operator.get_flat_relatives(upstream=True)
             }
             model = getattr(operator, "model_arn", None)  # of operators that use a model

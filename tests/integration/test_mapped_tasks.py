@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_bedrock.local import LocalBedrock
 from scripts.training_data import record
 from tests.dag_files import load
+from tests.integration.test_links import links
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=1)
 
@@ -108,8 +109,13 @@ def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(
     file = dags_folder / "mapped.py"
     names = {"role_arn": local.role_arn, "bucket": local.bucket}
     file.write_text(DAG_FILE % {**names, "arguments": arguments, "waiting": waiting})
-    assert load(file).dag.test().state == "success"
+    run = load(file).dag.test()
+    assert run.state == "success"
     jobs = made(local)
+    # Only the mapped operator knows the data, and so the sensor reads what it has pushed.
+    assert {page.partition("#")[2] for page in links(run.run_id, "wait", "_link_TrainingDataLink")} == {
+        job["jobArn"] for job in jobs
+    }
     assert {job["status"] for job in jobs} == {"Completed"}
     assert sorted((job["trainingDataConfig"]["s3Uri"], job["hyperParameters"]["epochCount"]) for job in jobs) == wanted
     if hasattr(BaseTrigger, "on_kill"):  # Airflow 3.3

@@ -63,7 +63,7 @@ def links(monkeypatch: pytest.MonkeyPatch, told: Told, upstream: set[str], endpo
         return next(iter(get_all(key, ti_key.dag_id, ti_key.task_id, ti_key.run_id) or ()), None)
 
     monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=get_value, get_all=get_all))
-    before = [SimpleNamespace(task_id=task, job_key=keys[task]) for task in upstream]
+    before = [SimpleNamespace(task_id=task, operator_class=SimpleNamespace(job_key=keys[task])) for task in upstream]
     task: Any = SimpleNamespace(hook=hook(endpoint), get_flat_relatives=lambda upstream: before, **operator)
     key: Any = SimpleNamespace(**vars(TI))  # Airflow has another one each time that it runs the task
     return {link.name: link.get_link(task, ti_key=key) for link in module.JOB_LINKS}
