@@ -339,6 +339,8 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests for each (default: %(default)s)")
     parser.add_argument("--record", nargs="+", metavar="TESTS", help="run these, and note which lines they run")
     arguments = parser.parse_args()
+    if not (arguments.record or RECORD.exists()):
+        parser.error("there is no record yet: first run make mutants ARGS='--record tests/unit tests/integration'")
     os.nice(10)
     if arguments.record:
         record(arguments.record)

@@ -39,6 +39,25 @@ def test_a_named_test_exists(page: str, file: str, name: str) -> None:
     assert name in defined if name else any(one.startswith("test_") for one in defined)
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "dags").glob("*.py")), ids=lambda file: file.name)
+def test_each_example_has_what_the_readme_promises(file: Path) -> None:
+    """A form, a picture of its flow, and what it costs."""
+    code = file.read_text()
+    assert "params=" in code
+    documentation = code.partition("doc_md=")[2]
+    assert re.search(r"```\n[^`]*[▶→][^`]*```", documentation)
+    assert "**What it costs" in documentation
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_an_environment_of_its_own_gets_the_package_from_the_checkout(page: Path) -> None:
+    """The package index does not have it; by its name, pip finds only the extras of what is installed already."""
+    made = [line for line in page.read_text().splitlines() if "-m venv" in line and "pip install" in line]
+    assert not [line for line in made if "airflow-bedrock[" in line]
+
+
 RESULTS = ROOT / "benchmarks" / "results"
 QUOTED = sorted(
     {

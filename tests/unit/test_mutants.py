@@ -6,6 +6,8 @@ import ast
 import sys
 from pathlib import Path
 
+import pytest
+
 from scripts import mutants
 
 SOURCE = b'''"""A docstring stays."""
@@ -49,6 +51,17 @@ def test_what_is_changed() -> None:
         (one.reach, one.applied(SOURCE).decode().splitlines()[one.line - 1]) for one in mutants.mutants("", SOURCE)
     }
     assert found == CHANGES
+
+
+def test_without_a_record_it_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a new checkout."""
+    monkeypatch.setattr(mutants, "RECORD", tmp_path / "tests.jsonl")
+    monkeypatch.setattr("sys.argv", ["mutants", "airflow_bedrock/spend"])
+    with pytest.raises(SystemExit, match="2"):
+        mutants.main()
+    assert "first run make mutants ARGS='--record tests/unit tests/integration'" in capsys.readouterr().err
 
 
 def test_a_changed_file_is_valid() -> None:
