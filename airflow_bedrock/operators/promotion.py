@@ -120,11 +120,11 @@ class BedrockPromoteModelOperator(RegistryOperator):
         given = self._checked()
         if given["period"]:
             registry.register.start_of(given["period"])
-        before = self.hook.get(given["deployment_name"]).champion
+        version = self._version(given, context)
         try:
             after = self.hook.promote(
                 given["deployment_name"],
-                self._version(given, context),
+                version,
                 compared_with=given["compared_with"],
                 smoke_test=given["smoke_test"],
                 delay=given["waiter_delay"],
@@ -132,7 +132,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
             )
         except registry.register.NotPromotedError as error:
             raise AirflowSkipException(str(error)) from error
-        return self._announced(context, after, before)
+        return self._announced(context, after, version)
 
     def _version(self, given: Mapping[str, Any], context: Context) -> ModelVersion:
         ti: Any = context["ti"]
@@ -143,16 +143,16 @@ class BedrockPromoteModelOperator(RegistryOperator):
             approved_at=datetime.now(UTC) if given["approved_by"] else None,
         )
 
-    def _announced(self, context: Context, after: Register, before: ModelVersion | None) -> dict[str, Any]:
+    def _announced(self, context: Context, after: Register, version: ModelVersion) -> dict[str, Any]:
         champion = after.champion
         if champion is None:  # the registry has one after each promotion
             raise BedrockFatalError(f"The registry names no champion of {after.name} after its promotion.")
-        replaced = before.model_arn if before and before.model_arn != champion.model_arn else None
+        promoted = champion.promoted_by == version.promoted_by  # by this task; otherwise it served before
         result = {
             "deployment_arn": after.deployment_arn,
             "model_arn": champion.model_arn,
             "period": champion.period,
-            "replaced": replaced,
+            "replaced": after.previous[0].model_arn if promoted and after.previous else None,
         }
         events: Any = context.get("outlet_events")  # it is empty, and so false, until an asset is accessed
         for outlet in self.outlets or ():

@@ -59,8 +59,10 @@ def line(bedrock: Any) -> Iterator[str]:
         bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=found["customModelDeploymentArn"])
 
 
-def promote(line: str, registry: str, model_arn: str, period: str, **kwargs: Any) -> dict[str, Any]:
-    ti = SimpleNamespace(dag_id="retrain", task_id="promote", run_id=f"scheduled__{period}", map_index=-1)
+def promote(
+    line: str, registry: str, model_arn: str, period: str, run_id: str | None = None, **kwargs: Any
+) -> dict[str, Any]:
+    ti = SimpleNamespace(dag_id="retrain", task_id="promote", run_id=run_id or f"scheduled__{period}", map_index=-1)
     task = BedrockPromoteModelOperator(
         task_id="promote",
         deployment_name=line,
@@ -79,12 +81,19 @@ def serves(registry: str, line: str) -> str | None:
     return hook.serving(hook.get(line))
 
 
-def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: str, capsys: Any) -> None:
+def test_a_line_of_models(
+    local: LocalBedrock, bedrock: Any, models: list[str], line: str, registry: str, capsys: Any
+) -> None:
     """The first model, a newer one, an older one that comes late, a read of the registry, and a rollback."""
     first = promote(line, registry, models[0], "2026-01", approved_by="ann")
     assert (first.get("replaced"), serves(registry, line)) == (None, models[0])
+    local.calls.clear()
     second = promote(line, registry, models[1], "2026-03")
     assert second["replaced"] == models[0]
+    [_] = local.calls.of("GetObject")  # the registry, which says what was replaced
+    again = promote(line, registry, models[1], "2026-03")  # as a retry whose worker was lost after the promotion
+    assert again == second
+    assert promote(line, registry, models[1], "2026-03", run_id="another").get("replaced") is None  # it served before
     assert (second["deployment_arn"] == first["deployment_arn"]) is IN_PLACE
     assert serves(registry, line) == models[1]
     with pytest.raises(AirflowSkipException, match="older than the champion's, 2026-03"):

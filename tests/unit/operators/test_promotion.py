@@ -32,11 +32,11 @@ def test_outlets_get_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     events: Any = OutletEventAccessors()
     before, after = ModelVersion(model_arn="m1"), ModelVersion(model_arn="m2", period="2026", evaluation="e")
-    register = Register(name="router", deployment_arn="d", champion=after)
+    register = Register(name="router", deployment_arn="d", champion=after, previous=(before,))
     pushed: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update(value))
     context: Any = {"outlet_events": events, "ti": ti}
-    task._announced(context, register, before)
+    task._announced(context, register, after)
     assert events[asset].extra == {"deployment_arn": "d", "model_arn": "m2", "period": "2026", "replaced": "m1"}
     assert (pushed["evaluation"], pushed["local_page"]) == ("e", "http://127.0.0.1:1/_local/")
 
