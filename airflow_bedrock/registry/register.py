@@ -200,6 +200,8 @@ def _earlier(register: Register, model_arn: str | None, under_way: bool) -> Mode
         what = f"{model_arn} already serves as"
     if model_arn in register.retired:
         what = f"{model_arn} was retired and no longer serves as"
+    if not (register.champion or register.promotion or register.previous):
+        what = "The registry has no line of models named"
     raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")
 
 
