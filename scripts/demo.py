@@ -111,7 +111,7 @@ def _only_dag(home: Path) -> Path:
 
 def run_demo(arguments: argparse.Namespace) -> int:
     """Start both servers, run the DAG once, report."""
-    home: Path = arguments.home
+    home: Path = arguments.home.resolve()  # Airflow takes no relative path to SQLite
     started = time.time()
     with local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
         airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS, dags=_only_dag(home))

@@ -147,3 +147,18 @@ def test_what_airflow_refuses_is_reported_in_its_words(capsys: pytest.CaptureFix
     refused = httpx.Response(400, text="5000 is greater than 30", request=httpx.Request("POST", "http://airflow/runs"))
     assert stack.exit_code(lambda: int(refused.raise_for_status().text)) == 1
     assert capsys.readouterr().out == "/runs answered 400: 5000 is greater than 30\n"
+
+
+def test_a_relative_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow takes no other path to a database of SQLite."""
+    homes: list[Path] = []
+
+    def start(home: Path, *_: str) -> Any:
+        homes.append(home)
+        raise StartError("That is enough.")
+
+    monkeypatch.setattr(demo, "local_bedrock", start)
+    monkeypatch.setattr("sys.argv", ["demo", "--home", "mine"])
+    monkeypatch.chdir(tmp_path)
+    assert demo.main() == 1
+    assert homes == [tmp_path / "mine"]
