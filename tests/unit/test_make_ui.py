@@ -26,7 +26,7 @@ def test_a_port_that_is_taken_is_replaced_by_a_free_one(capsys: pytest.CaptureFi
         other.listen()
         taken = other.getsockname()[1]
         assert ui._free(taken) != taken
-    assert f"Port {taken} is taken" in capsys.readouterr().out
+    assert f"Port {taken} is in use" in capsys.readouterr().out
     assert ui._free(taken) == taken
 
 

@@ -75,7 +75,7 @@ def test_twice_goes_back_twice_and_no_further_than_there_are_models(in_place: bo
 def test_a_line_that_the_registry_does_not_have(in_place: bool) -> None:
     """As of a misspelt name: nothing is deployed."""
     line = Line(in_place=in_place)
-    with pytest.raises(BedrockFatalError, match="The registry has no line of models named .* Nothing was changed"):
+    with pytest.raises(BedrockFatalError, match=r"The registry has no line of models named .* Nothing was changed"):
         roll_back(line)
     assert not line.world.objects
 
