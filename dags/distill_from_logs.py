@@ -46,9 +46,11 @@ def calls(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
 
 
 def is_lesson(call: dict[str, Any], teacher: str) -> bool:
-    """Whether the teacher has answered, and not to the questions of an evaluation."""
+    """Whether the teacher has answered a single question, as distillation takes it, and not for an evaluation."""
     asked = str(call.get("modelId", "")).endswith(teacher)  # an id, an ARN, or an inference profile
-    return asked and "airflow-bedrock" not in call.get("requestMetadata", {}) and not call.get("errorCode")
+    request = call.get("input", {}).get("inputBodyJson") or {}  # null if it is too large for the log
+    evaluated = "airflow-bedrock" in (call.get("requestMetadata") or {})
+    return asked and len(request.get("messages", ())) == 1 and not evaluated and not call.get("errorCode")
 
 
 with DAG(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -214,11 +215,12 @@ def test_a_grid_that_is_too_large_is_refused() -> None:
 
 
 def test_a_student_is_distilled_from_what_its_teacher_has_answered(local: LocalBedrock, bedrock: Any) -> None:
-    """Not from another model's answers nor from an evaluation's questions; then it is evaluated."""
+    """Not from another model's answers, an evaluation's questions, nor longer chats; then it is evaluated."""
     teacher, other = "amazon.nova-pro-v1:0", "amazon.nova-lite-v1:0"
 
-    def ask(model_id: str, question: str, **metadata: str) -> None:
-        messages: Any = [{"role": "user", "content": [{"text": question}]}]
+    def ask(model_id: str, *turns: str, **metadata: str) -> None:
+        roles = cycle(("user", "assistant"))
+        messages: Any = [{"role": next(roles), "content": [{"text": turn}]} for turn in turns]
         runtime.converse(modelId=model_id, messages=messages, requestMetadata=metadata)
 
     with closing(local.client("bedrock-runtime")) as runtime:
@@ -227,6 +229,8 @@ def test_a_student_is_distilled_from_what_its_teacher_has_answered(local: LocalB
         )
         for one in requests(150):
             ask(teacher, one["prompt"], team="support")
+        for number in range(20):
+            ask(teacher, f"What has chat {number} asked?", "This.", "And then?", team="support")
         ask(other, "What has another model been asked?", team="support")
         ask(teacher, "What has an evaluation asked?", **{"airflow-bedrock": "evaluation"})
     state, tasks = run(load("distill_from_logs"), test_records=20)
