@@ -176,6 +176,9 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resume with the trigger's event."""
+        if event is None:  # the sensor was removed from the DAG, and Airflow has restored it
+            result: dict[str, Any] = self.execute(context)
+            return result
         try:
             job = jobs.waiting.job_of_event(self._service, event, self.no_response_timeout)
             return self._result(job, context)

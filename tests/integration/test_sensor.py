@@ -311,9 +311,18 @@ def test_a_worker_polls_again_after_an_early_event(server: JobServer) -> None:
 def test_an_event_of_another_version_fails_closed(server: JobServer) -> None:
     """Nothing is taken for success."""
     sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier="one")
-    for event in (None, {}, {"status": "success"}):
+    for event in ({}, {"status": "success"}):
         with pytest.raises(AirflowException, match="no event that this version understands"):
             sensor.execute_complete({}, event)
+
+
+def test_a_sensor_that_comes_back_waits_again(server: JobServer) -> None:
+    """It was removed from the DAG file for a while; Airflow then resumes it without an event."""
+    (job,) = server.add(1)
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name)
+    context: Any = {"ti": SimpleNamespace()}
+    with pytest.raises(TaskDeferred):
+        sensor.resume_execution("execute_complete", None, context)
 
 
 def test_its_log_says_how_long_it_waits_at_most(server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:
