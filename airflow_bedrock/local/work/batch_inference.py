@@ -82,8 +82,8 @@ def emit_batch_event(bedrock: Bedrock, job: InvocationJob) -> None:
         "batchJobArn": job.arn,
         "batchModelId": job.request["modelId"],
         "status": job.status,
-        "failureMessage": job.message,
-        "creationTime": job.creation_time,
+        "failureMessage": job.message or "",
+        "creationTime": f"{job.creation_time:%b %-d, %Y, %-I:%M:%S %p}",  # not ISO 8601, unlike a customization's
     }
     emit(bedrock, BATCH, job.arn, detail)
 

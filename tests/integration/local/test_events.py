@@ -71,3 +71,33 @@ def test_a_stopped_job_sends_three_events(service: Service, received: Callable[[
     service.bedrock.stop_model_customization_job(jobIdentifier=arn)
     service.job(arn)
     assert {event["detail"]["jobStatus"] for event in received(3)} == {"InProgress", "Stopping", "Stopped"}
+
+
+def test_a_batch_job_sends_its_own_form_of_events(
+    service: Service, received: Callable[[int], list[dict[str, Any]]]
+) -> None:
+    """As in AWS's sample: another name of the status, an empty failureMessage, and a time in words."""
+    line = json.dumps({"modelInput": {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}})
+    job = service.bedrock.create_model_invocation_job(
+        jobName=service.name("batch"),
+        roleArn=service.local.role_arn,
+        modelId="amazon.nova-micro-v1:0",
+        inputDataConfig={"s3InputDataConfig": {"s3Uri": service.put("batch.jsonl", f"{line}\n" * 100)}},
+        outputDataConfig={"s3OutputDataConfig": {"s3Uri": f"s3://{service.local.bucket}/out"}},
+    )["jobArn"]
+    events = received(5)
+    found = service.bedrock.get_model_invocation_job(jobIdentifier=job)
+    assert {event["detail-type"] for event in events} == {"Batch Inference Job State Change"}
+    assert all(event["resources"] == [job] for event in events)
+    statuses = {event["detail"].pop("status") for event in events}
+    assert statuses == {"Submitted", "Validating", "Scheduled", "InProgress", "Completed"}
+    detail = {
+        "version": "0.0",
+        "accountId": "123456789012",
+        "batchJobName": found["jobName"],
+        "batchJobArn": job,
+        "batchModelId": found["modelId"],
+        "failureMessage": "",
+        "creationTime": f"{found['submitTime']:%b %-d, %Y, %-I:%M:%S %p}",
+    }
+    assert all(event["detail"] == detail for event in events)
