@@ -276,7 +276,7 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
             raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the URI.") from error
         if isinstance(error, ClientError) and error_code(error) == "403" and error.operation_name in _NEEDED:
             needed = _NEEDED[error.operation_name]
-            raise BedrockFatalError(f"{what}: {error}. Allow {needed} to the role of the connection.") from error
+            raise BedrockFatalError(f"{what}: {error}. Allow {needed} for the role of the connection.") from error
         raise kind_of(error)(f"{what}: {error}") from error
     except FileNotFoundError as error:
         raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error

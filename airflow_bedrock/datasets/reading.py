@@ -361,7 +361,7 @@ def _log(record: Mapping[str, Any]) -> Conversation:
         raise DatasetError("holds tools, which no fine-tuning format accepts")
     messages = value_of(record, f"{request}.messages")
     if value_of(record, "input.inputBodyS3Path"):
-        raise DatasetError("an invocation log whose request is too large for it, and in another file")
+        raise DatasetError("an invocation log whose request is too large, and therefore in another file")
     if not isinstance(messages, list):
         raise DatasetError("an invocation log without a conversation")
     turns = [_message(one) for one in messages]

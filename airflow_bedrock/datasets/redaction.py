@@ -1,6 +1,6 @@
 """Replace personal data in texts by the name of its kind, by common patterns. Names of people have no pattern and stay.
 
-Microsoft Presidio finds more, and is passed in the same way: any function from a text to a text.
+Microsoft Presidio finds more, and is passed in the same way: any function that takes a text and returns one.
 """
 
 from __future__ import annotations

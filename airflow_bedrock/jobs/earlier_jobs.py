@@ -139,7 +139,7 @@ class EarlierJobs:
     def _adopted_before(self) -> Iterator[Seen]:
         """Yield the jobs that an earlier try of this ask adopted from another ask, run or map index.
 
-        Only their tags show that, with one call for each candidate. Jobs with the present request come first, since
+        Only their tags show that, with one call for each candidate. Jobs with the current request come first, since
         usually nothing has changed. Jobs that ended before this run could ask are left out: they were never adopted.
         """
         since = self.identity.task_key.since

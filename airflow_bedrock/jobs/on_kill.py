@@ -78,7 +78,7 @@ class KillSwitch:
         :raises BedrockError: it was killed.
         """
         if self._pulled:
-            raise BedrockError("The task was ended before it requested a job: no job was made and nothing was spent.")
+            raise BedrockError("The task ended before it requested a job: no job was made and nothing was spent.")
 
     def last_check(self) -> None:
         """Read the task's state once more before the worker hands its job over.
@@ -123,11 +123,11 @@ class KillSwitch:
             if _final_state(self._ti) in TERMINAL_STATES:
                 # Airflow may kill this process before the service, which may throttle, has responded.
                 log.info(
-                    "This task was ended for good: stopping job %s. If the outcome is not logged below, the job may "
+                    "This task has ended for good: stopping job %s. If the outcome is not logged below, the job may "
                     "still run and be billed; stop it with airflow-bedrock jobs --orphans --stop",
                     job,
                 )
-                log.info("This task was ended for good. %s", stop())
+                log.info("This task has ended for good. %s", stop())
             else:
                 log.info("Job %s was left running: this task continues, and its next try adopts the job", job)
         except Exception:

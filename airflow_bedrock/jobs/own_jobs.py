@@ -62,7 +62,7 @@ def shown(service: Service, name: str) -> Seen | None:
 def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> list[str]:
     """Return the ARNs of the running jobs that this task instance made, or else adopted, in earlier tries.
 
-    The present request does not matter. The service may take a while to show a new job.
+    The current request does not matter. The service may take a while to show a new job.
 
     :param this_ask: leave out the jobs of its earlier asks that a Clear kept running.
     :raises BotoCoreError: the service did not respond.

@@ -275,7 +275,7 @@ class PollLoop:
                 "Bedrock refused %s. %s%s AWS said: %s",
                 resource.list_operation,
                 kind.planner.without_list(resource.kind),
-                f" Allow bedrock:{resource.list_operation} to the role of connection {self._connection.aws_conn_id}."
+                f" Allow bedrock:{resource.list_operation} for the role of connection {self._connection.aws_conn_id}."
                 if is_denied(error)
                 else "",
                 error,

@@ -44,7 +44,7 @@ def active_jobs(service: Service) -> int | None:
     try:
         return sum(len(service.list_all(status=status)) for status in ACTIVE_STATUSES)
     except CALL_ERRORS as error:
-        log.warning("Cannot count the running jobs; allow bedrock:ListModelCustomizationJobs to the role: %s", error)
+        log.warning("Cannot count the running jobs; allow bedrock:ListModelCustomizationJobs for the role: %s", error)
         return None
 
 

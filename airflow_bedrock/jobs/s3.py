@@ -65,7 +65,7 @@ def describe_data(
                 return {"uri": uri}
             raise BedrockError(
                 f"Access denied to {uri}, or it does not exist; its content decides whether a new job is made. Allow "
-                "s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) to "
+                "s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) for "
                 f'the connection, or set content="ignore". Nothing was spent. S3 said: {error}'
             ) from error
 

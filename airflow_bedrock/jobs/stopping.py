@@ -160,7 +160,7 @@ def _stop_unless_others_wait(
         tags = service.tags_of(job_arn)
     except CALL_ERRORS as error:
         remedy = (
-            "Allow bedrock:ListTagsForResource to the role of the connection"
+            "Allow bedrock:ListTagsForResource for the role of the connection"
             if is_denied(error)
             else "Stop it in the AWS console if it is not needed"
         )
@@ -210,7 +210,7 @@ def _leave(service: Service, job_arn: str, waiter: Waiter, leaving: Sequence[Map
     try:
         service.tag(job_arn, leaving)
     except CALL_ERRORS as error:
-        remedy = " Allow bedrock:TagResource to the role of the connection." if is_denied(error) else ""
+        remedy = " Allow bedrock:TagResource for the role of the connection." if is_denied(error) else ""
         message = (
             f"{kept} They cannot stop it while this task runs, since the tag that names this task as waiting for it "
             f"could not be changed.{remedy} AWS said: {error}"

@@ -48,7 +48,7 @@ _REFUSALS = {
     "created seconds ago, the next try of this task may succeed; otherwise let bedrock.amazonaws.com assume it. "
     "Bedrock said: {error}",
     Remedy.RETRY: "Bedrock did not confirm the request for {job}: {error}. If Bedrock accepted it, the next try of "
-    "this task finds that {noun} by its name and pays for no other.",
+    "this task finds that {noun} by its name and does not pay again.",
     Remedy.MODEL_NAME_IN_USE: "The custom model name for {job} is in use by another model, or by a job that will make "
     "one; nothing was created or spent. Choose another custom_model_name, or delete that model: {error}",
     Remedy.CREDENTIALS: "Bedrock refused the credentials for {job}; nothing was created or spent. A retry uses the "
@@ -264,7 +264,7 @@ class Submission(EarlierJobs):
         if self.request and not self.identity.is_of_what(token):
             log.warning(
                 "This try's request or data differs from that of the earlier try, which has made or adopted the job; "
-                "an automatic retry does not pay for another. To make a job for the present request, clear this task "
+                "an automatic retry does not pay for another. To make a job for the current request, clear this task "
                 "(once more, if you have cleared it already)."
             )
 
@@ -357,7 +357,7 @@ class Submission(EarlierJobs):
         if self.dry_run:
             return
         if self._superseded and self.identity.task_key.map_index >= 0 and self._others_count:
-            log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
+            log.info("Leaving these jobs to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # if the order has changed, one of them requests this job, and adopts it
         leaving = self.waiter.leaving_tags(self.identity.task_key) if self.tagged else ()
         while self._superseded:
@@ -520,7 +520,7 @@ class Submission(EarlierJobs):
         if found is None:
             raise BedrockError(
                 f"Bedrock says that {self._noun} {name} exists, but does not show it yet: {why}. The next try of this "
-                "task reads it again and pays for no other."
+                "task reads it again and does not pay again."
             )
         decision = self._decide(found)
         if decision in (Decision.ADOPT, Decision.REUSE):
@@ -542,7 +542,7 @@ class Submission(EarlierJobs):
             )
         remedy = resource.name_taken
         if not resource.lasts and is_foreign(Token.read(found.token), self.identity):
-            whose = "it was made for another request, in a run of the same id"
+            whose = "it was made for another request, in a run with the same id"
             remedy = (
                 "If that run was deleted, clear this task or trigger a run with another id. If another Airflow has the "
                 f"same [bedrock] environment, {self.identity.task_key.environment!r}, set a different one in each."

@@ -135,7 +135,7 @@ def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
 def access_denied(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job that the caller is denied access to."""
     return (
-        f"{unknown_state(resource, job_identifier, why)} Allow bedrock:{resource.get_operation} to the role of the "
+        f"{unknown_state(resource, job_identifier, why)} Allow bedrock:{resource.get_operation} for the role of the "
         "connection."
     )
 

@@ -50,7 +50,7 @@ def _seed(value: Any) -> str:
 
 def _function(value: Any) -> Callable[[str], str]:
     if not callable(value):
-        raise ValueError("must be a function from a text to a text")
+        raise ValueError("must be a function that takes a text and returns one")
     function: Callable[[str], str] = value
     return function
 

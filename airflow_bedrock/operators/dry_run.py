@@ -276,7 +276,7 @@ def _checked(name: str, check: Iterator[tuple[Verdict, str]]) -> Iterator[Line]:
     except BedrockError as error:
         yield Line(name, "problem", str(error))
     except CALL_ERRORS as error:
-        yield Line(name, "unknown", f"AWS did not say: {error}")
+        yield Line(name, "unknown", f"AWS did not return it: {error}")
 
 
 def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, str], None, bool]:

@@ -140,7 +140,7 @@ class BedrockModelImportOperator(StoredModelOperator):
             known = spend.pricing.known_prices()
             units = spend.imported.units_of(self.hook.conn, str(found.model_arn))
         except (BedrockFatalError, *jobs.aws_errors.CALL_ERRORS) as error:
-            return f"What it will cost each month is unknown: {error}"
+            return f"Its monthly cost is unknown: {error}"
         rates = spend.imported.rates_of(units, known, self.hook.conn_region_name)
         usd = rates.usd_a_month
         storage = "no price is known for its storage" if usd is None else f"{usd:f} USD a month at {rates.storage}"

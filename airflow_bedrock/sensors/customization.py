@@ -93,20 +93,19 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             raise ArgumentError("Set either job_identifier or job_name, its other name")
         if deferrable and mode == "reschedule":
             raise ArgumentError(
-                "mode='reschedule' is a way to wait in workers, deferrable=True waits in the triggerer: remove one "
-                "of them"
+                "mode='reschedule' waits in workers, deferrable=True in the triggerer: remove one of them"
             )
         self.job_identifier = job_identifier if job_identifier is not None else job_name
         self.deferrable = mode is None if deferrable is None else deferrable
         if stop_on_kill and mode == "reschedule":
             raise ArgumentError(
-                "stop_on_kill=True cannot apply with mode='reschedule', in which no process runs between two "
+                "stop_on_kill=True does not work with mode='reschedule', in which no process runs between two "
                 "polls. Remove mode to wait in the triggerer, or set mode='poke'"
             )
         given = renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout)
         try:
             if self.deferrable:
-                configuration.seconds("poke_interval, where the triggerer waits (deferrable=True),", self.poke_interval)
+                configuration.seconds("poke_interval of a deferrable sensor", self.poke_interval)
             limit = configuration.no_response_timeout() if given is None else given
             self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
         except ValueError as error:

@@ -105,7 +105,7 @@ class Budget:
         try:
             self.books.archive(ledger)
         except BedrockError as error:
-            log.warning("Old months stay in the ledger: %s", error)
+            log.warning("Could not archive the ledger's old months: %s", error)
 
     def remaining(self) -> Decimal | None:
         """Return the US dollars that are left this month, without a reservation.
@@ -147,7 +147,7 @@ class Budget:
         done = {(one.dag_id, one.task_id, one.run_id) for one in ledger.entries.values()}
         runs = [run for run in runs if (entry.dag_id, entry.task_id, run) not in done]
         whole = (
-            f"This backfill has {len(runs)} runs to go. If the {entry.kind} of each costs what this one may cost, "
+            f"This backfill has {len(runs)} runs to go. If the {entry.kind} of each costs as much as this one may, "
             f"{dollars(entry.reserved)} USD, they cost {dollars(entry.reserved * len(runs))} USD."
         )
         far = reach(ledger, entry, self.limits)

@@ -897,7 +897,7 @@ def test_a_first_try_takes_no_job_of_another_airflow_with_the_same_environment(a
         airflow.local.clock.advance(600)
     airflow.put("train.jsonl", "blue")
     with pytest.raises(
-        BedrockFatalError, match=r"for another request, in a run of the same id.*spen.*environment, 'airflow'"
+        BedrockFatalError, match=r"for another request, in a run with the same id.*spen.*environment, 'airflow'"
     ):
         airflow.ask()
     assert list(airflow.statuses()) == [arn]

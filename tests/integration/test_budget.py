@@ -755,7 +755,7 @@ def test_an_evaluation_of_a_backfill_says_what_the_other_runs_may_cost(
     now = context("backfill__2026-01")
     now["dag_run"].run_type = DagRunType.BACKFILL
     BedrockModelEvaluationOperator(**arguments(local, 10)).execute(now)
-    assert "This backfill has 5 runs to go. If the evaluation of each costs what this one may cost, 0.0" in caplog.text
+    assert "This backfill has 5 runs to go. If the evaluation of each costs as much as this one may, 0.0" in caplog.text
 
 
 def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
