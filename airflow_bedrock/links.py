@@ -25,7 +25,7 @@ class _JobLink(BaseOperatorLink):
     """
 
     last: ClassVar[tuple[TaskInstanceKey | None, Mapping[str, Any]]] = None, {}
-    """The task whose link was made last, and what is known of its job, which is read once for all of its links."""
+    """The task whose link was made last, and the facts about its job, which are read once for all of its links."""
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no page. Local Bedrock has one page for everything."""
@@ -129,7 +129,7 @@ def _known(
 ) -> Mapping[str, Any]:
     """Return what the run's tasks have pushed about the task's own job, the job of the model, or their only job.
 
-    :param own_key: the key of what the task has pushed about its own job; None if it has none.
+    :param own_key: the key of the task's XCom about its own job; None if it has none.
     :param upstream: the same of the tasks before it, by their ids.
     """
     from airflow_bedrock.shown import JOB

@@ -15,7 +15,7 @@ from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_tran
 
 
 class Remedy(Enum):
-    """What helps."""
+    """What fixes an error or a failed job."""
 
     RETRY = "retry"
     """A transient error: retry the same call later."""

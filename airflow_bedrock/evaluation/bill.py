@@ -57,7 +57,7 @@ class Bill:
             self._reserved += most
 
     def settle(self, reserved: float, cost: float) -> None:
-        """Replace a reservation by what the answer has cost."""
+        """Replace a reservation by the cost of the answer."""
         with self._lock:
             self._reserved -= reserved
             self._spent += cost

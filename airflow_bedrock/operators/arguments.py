@@ -175,7 +175,7 @@ def tags_rule(operation: str, name: str) -> Rule:
 def member(service: str, operation: str, name: str, what: str) -> Rule:
     """Accept what botocore's service model accepts for a member of the operation's request.
 
-    The installed botocore's is read only for what the oldest supported one does not accept.
+    The installed botocore's model is read only for values that the oldest supported one does not accept.
 
     :param what: the rule in words, since the model's regular expressions have hundreds of characters.
     """

@@ -197,7 +197,7 @@ class PaidOperator(SpendingOperator):
             ) from error
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        """Return the result of what is done; any other status, known or not, is an error."""
+        """Return the result of a job or resource that is done; any other status, known or not, is an error."""
         self._settle(found, context)
         if self._requests_anew(found, task_key_of(context)):
             return self.execute(context)

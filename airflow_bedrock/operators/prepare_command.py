@@ -47,7 +47,7 @@ _OPTIONS = {
     "min-characters": ("N", "minimum length of prompt and completion together"),
     "max-characters": ("N", "maximum length of prompt and completion together"),
     "max-dropped-fraction": ("X", "fail if a larger fraction of the records is unusable (default: 0.05)"),
-    "kms-key-id": ("KEY", "KMS key for what is written to S3 (default: the bucket's)"),
+    "kms-key-id": ("KEY", "KMS key for the files on S3 (default: the bucket's)"),
 }
 """The parameters that the operator gets unchanged; it checks them."""
 

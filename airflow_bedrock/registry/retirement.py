@@ -86,7 +86,7 @@ class Plan:
     kept: Mapping[str, str]
 
     def savings(self, prices: Prices, region: str) -> tuple[Decimal, list[str]]:
-        """Return the monthly savings in US dollars, and what has no known price."""
+        """Return the monthly savings in US dollars, and the items without a known price."""
         total, unknown = Decimal(0), []
         for model in self.retired:
             units = sum(use.found.units for use in model.uses)
