@@ -196,8 +196,8 @@ def _load(command: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("airflow_bedrock"):
             raise
-        extra = "[local]" if command == "local" else ""  # what the other commands need comes with the package
-        sys.exit(
-            f"airflow-bedrock {command} needs {error.name}, which is not installed. "
-            f"Install it with: pip install 'airflow-bedrock{extra}', or in a checkout: pip install '.{extra}'"
-        )
+        # What the other commands need comes with the package.
+        help_ = "Install it here, if Airflow's configuration in this shell is right: its database may need a driver."
+        if command == "local":
+            help_ = "Install it with: pip install 'airflow-bedrock[local]', or in a checkout: pip install '.[local]'"
+        sys.exit(f"airflow-bedrock {command} needs {error.name}, which is not installed. {help_}")
