@@ -74,7 +74,7 @@ class Answered:
 
     def missing(self, question: Question) -> None:
         """Note that a question has no answer, from this job or another."""
-        self.failed.setdefault(question.number, "no output")
+        self.failed.setdefault(question.number, "tools" if question.has_tools else "no output")
 
 
 def answer_of(output: Mapping[str, Any]) -> Answer:

@@ -89,6 +89,11 @@ class Question:
     number: int
     request: Mapping[str, Any]
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether the model may call tools, which it cannot in a batch inference job."""
+        return "toolConfig" in self.request
+
 
 @dataclass(slots=True)
 class Progress:

@@ -82,8 +82,9 @@ class _Work:
         return islice(self.held_out.questions(), chunk * self.size, (chunk + count) * self.size)
 
     def unanswered(self, chunk: int, count: int = 1) -> Iterator[Question]:
-        """Return the questions without an answer, each once, even if several records have it."""
-        return self.inference.unanswered(self.questions(chunk, count))
+        """Return the questions for a job: those without an answer, each once, even if several records have it."""
+        questions = (one for one in self.questions(chunk, count) if not one.has_tools)
+        return self.inference.unanswered(questions)
 
 
 @dataclass
@@ -102,7 +103,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
 
     Run it for each model, with the same ``test_data_uri``, ``answers_uri`` and parameters as
     :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`, which then asks only what is missing: records
-    that failed, and sets of fewer than 100 records, the minimum of a job.
+    that failed or have tools, and sets of fewer than 100 records, the minimum of a job.
 
     A job is made once, and a retry adopts it. Records that have an answer are not asked again. If the task ends for
     good while it waits, it stops its job, unless others wait for it.

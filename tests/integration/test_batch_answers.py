@@ -352,6 +352,22 @@ def test_a_question_of_many_records_is_asked_once(airflow: Airflow) -> None:
     assert airflow.asked() == list(range(1, 111))
 
 
+def test_records_with_tools_are_left_to_the_evaluation(airflow: Airflow) -> None:
+    """A batch inference job would refuse each of them with a 400."""
+    tool = {"toolSpec": {"name": "pay", "inputSchema": {"json": {"type": "object"}}}}
+    records = [
+        {"messages": [{"role": "user", "content": f"{airflow.name} question {n}"}], "toolConfig": {"tools": [tool]}}
+        for n in range(5)
+    ]
+    key = f"{airflow.name}/test.jsonl"
+    lines = [*map(json.dumps, records), airflow.read(key).decode()]
+    airflow.s3.put_object(Bucket=airflow.local.bucket, Key=key, Body="\n".join(lines).encode())
+    result = airflow.task().execute(airflow.context())
+    assert (result["answered"], result["missing"]) == (120, 5)
+    assert (result["errors"], result["failed_records"]) == ({"tools": 5}, {"tools": [1, 2, 3, 4, 5]})
+    assert airflow.asked() == list(range(6, 126))
+
+
 def test_what_a_job_answered_before_it_ended_badly_is_kept(airflow: Airflow) -> None:
     """It has expired, or was stopped: what it has written is paid for."""
 

@@ -13,7 +13,7 @@ import msgspec
 
 from airflow_bedrock.base_models import foundation_model_id
 from airflow_bedrock.decoding import decoder
-from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
@@ -163,6 +163,8 @@ class _Run:
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         converse = self._job.request.get("modelInvocationType") == "Converse"
+        if converse and body.get("toolConfig"):
+            raise invalid("Batch inference does not support tool calling for jobs of the Converse invocation type.")
         form = CONVERSE if converse else form_of(foundation_model_id(self._job.request["modelId"]))
         return form.answer(self._reply(read_question(form, body)))
 

@@ -71,14 +71,17 @@ def test_every_record_is_answered(service: Service) -> None:
 
 
 def test_converse_bodies_and_a_custom_model(service: Service) -> None:
-    """A custom model answers a batch without being deployed, and bodies may be those of Converse."""
+    """A custom model answers a batch without being deployed, and bodies may be those of Converse, without tools."""
     questions = service.questions(100)
     lines = [json.dumps({"modelInput": body(question)}) for question, _ in questions]
+    tool = {"toolSpec": {"name": "pay", "inputSchema": {"json": {"type": "object"}}}}
+    lines.append(json.dumps({"modelInput": {**body("With tools?"), "toolConfig": {"tools": [tool]}}}))
     data = service.put("batch/custom.jsonl", "\n".join(lines))
     wanted = request(service, data, modelId=service.model(), modelInvocationType="Converse")
     arn = service.bedrock.create_model_invocation_job(**wanted)["jobArn"]
     assert ended(service, arn)["status"] == "Completed"
-    answers = read(service, f"batch/{arn.rpartition('/')[2]}/custom.jsonl.out")
+    *answers, refused = read(service, f"batch/{arn.rpartition('/')[2]}/custom.jsonl.out")
+    assert refused["error"]["errorCode"] == 400
     said = [one["modelOutput"]["output"]["message"]["content"][0]["text"] for one in answers]
     assert said == [answer for _, answer in questions]
 
