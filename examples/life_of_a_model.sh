@@ -21,7 +21,8 @@ name=life-of-a-model-$(date -u +%Y%m%d-%H%M%S)
 export AWS_PAGER=
 
 request=$(mktemp)
-trap 'rm -f "$request"' EXIT
+model=
+trap 'rm -f "$request"; [ -z "$model" ] || echo "Left, and billed until you delete it: $model" >&2' EXIT
 trap 'exit 130' INT TERM
 
 # wait_for STATUS COMMAND...: repeat a command that prints a status, until it prints that one.
@@ -41,7 +42,7 @@ wait_for() {
 }
 
 echo "Upload $training_file"
-aws s3 cp --quiet "$training_file" "s3://$bucket/$name/train.jsonl"
+aws s3 cp --only-show-errors "$training_file" "s3://$bucket/$name/train.jsonl"
 
 echo "Create the job $name"
 cat > "$request" <<EOF
@@ -79,3 +80,4 @@ aws bedrock-runtime converse --model-id "$deployment" \
 echo "Delete the deployment and the model; the job stays, and its name is used up"
 aws bedrock delete-custom-model-deployment --custom-model-deployment-identifier "$deployment"
 aws bedrock delete-custom-model --model-identifier "$model"
+model=

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,30 @@ def test_life_of_a_model(service: Service, tmp_path: Path) -> None:
     assert service.bedrock.list_custom_models(nameContains=name)["modelSummaries"] == []
     assert service.bedrock.list_custom_model_deployments(nameContains=name)["modelDeploymentSummaries"] == []
     assert service.bedrock.get_model_customization_job(jobIdentifier=name)["status"] == "Completed"
+
+
+def test_a_model_that_is_left_is_named(service: Service, tmp_path: Path) -> None:
+    """Its storage is billed, so the user has to know of it."""
+    service.local.faults.fail("Converse", "AccessDeniedException")
+    ended = run(service, tmp_path, service.dataset(60), "Anything?")
+    assert ended.returncode != 0
+    assert "AccessDeniedException" in ended.stderr
+    (left,) = re.findall(r"^Left, and billed until you delete it: (\S+)$", ended.stderr, re.M)
+    (deployment,) = [
+        one["customModelDeploymentArn"]
+        for one in service.bedrock.list_custom_model_deployments()["modelDeploymentSummaries"]
+        if one["modelArn"] == left
+    ]
+    service.bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=deployment)
+    service.bedrock.delete_custom_model(modelIdentifier=left)
+
+
+def test_an_upload_that_fails_says_why(service: Service, tmp_path: Path) -> None:
+    """The AWS CLI's option --quiet would leave out the error too."""
+    service.local.faults.fail("PutObject", "AccessDenied", status=403)
+    ended = run(service, tmp_path, service.dataset(60), "Anything?")
+    assert ended.returncode != 0
+    assert "AccessDenied" in ended.stderr
 
 
 def test_a_job_that_fails(service: Service, tmp_path: Path) -> None:
