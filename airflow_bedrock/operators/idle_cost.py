@@ -47,7 +47,7 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     :param regions: a region or several. (default: that of the connection)
     :param days: number of days without a call after which a resource counts as idle.
-    :param end_of_life_days: report a model in service this number of days before its base model's end of life.
+    :param end_of_life_days: days of notice before the end of life of the base model of a model in service.
     :param notifiers: Airflow notifiers that are called if something is idle or near its end of life.
     """
 

@@ -54,9 +54,9 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     :param never_fail: skip instead of failing, on any error; in a worker, as in Airflow, not on ``timeout``.
     :param silent_fail: on any error of a poll, e.g. no permission or no response, continue to wait until ``timeout``.
         A job that failed, was stopped or does not exist still fails the task.
-    :param stop_on_kill: stop the job when a person marks this task failed or successful, or its run fails or times out;
-        not when the task is cleared or its worker evicted, nor while the job's tags name others that may wait for it.
-        None stops only a job that this DAG run has made or adopted. True stops any job; it is refused with
+    :param stop_on_kill: stop the job when a person marks this task failed or successful, or its run failed, or the run
+        times out; not when the task is cleared or its worker evicted, nor while the job's tags name others that may
+        wait for it. None stops only a job that this DAG run has made or adopted. True stops any job; it is refused with
         ``mode="reschedule"``, in which no process runs between two polls. (default: None)
     :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and

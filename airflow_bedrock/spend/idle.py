@@ -46,7 +46,7 @@ def report(
 
     :param hooks: a hook for each region.
     :param days: minimum age in days of the resources to check.
-    :param end_of_life_days: report a model this number of days before its base model's end of life.
+    :param end_of_life_days: days of notice before the end of life of a base model.
     :return: the result of :class:`~airflow_bedrock.operators.BedrockIdleCostOperator`.
     :raises BedrockFatalError: botocore does not know a region.
     :raises BedrockError: Bedrock or CloudWatch did not respond.

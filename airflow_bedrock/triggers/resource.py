@@ -42,8 +42,8 @@ class ResourceTrigger(BedrockTrigger):
         and one "not found" response then does not end the wait.
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task ends for good: a person marks it failed or successful, or its run
-        fails or times out. Not when it is cleared, nor when the triggerer ends or stalls, nor while the job's tags name
-        others that may wait for it. ``OWN_RUN``: only if the task's DAG run requested the job.
+        failed, or the run times out. Not when it is cleared, nor when the triggerer ends or stalls, nor while the job's
+        tags name others that may wait for it. ``OWN_RUN``: only if the task's DAG run requested the job.
     :param silence_limit: the name of ``no_response_timeout`` in 0.1.0, for tasks that have waited since then.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
