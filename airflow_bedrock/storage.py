@@ -280,7 +280,7 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
         raise kind_of(error)(f"{what}: {error}") from error
     except FileNotFoundError as error:
         raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error
-    except FileExistsError as error:  # where a folder is to be made
+    except FileExistsError as error:  # a file has the name of the folder
         raise BedrockFatalError(f"{what}: {error.filename} is a file, not a folder. Name another location.") from error
     except OSError as error:
         raise (BedrockFatalError if isinstance(error, _OF_THE_PATH) else BedrockError)(f"{what}: {error}") from error

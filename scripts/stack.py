@@ -258,7 +258,7 @@ def exit_code(play: Callable[[], int], *, interrupted: int = 130) -> int:
         print("\nStopped; nothing was left running.")
         return interrupted
     except httpx.HTTPStatusError as error:  # Airflow refuses values of the form, for example
-        print(f"{error.request.url.path} answered {error.response.status_code}: {error.response.text}")
+        print(f"{error.request.url.path} returned HTTP {error.response.status_code}: {error.response.text}")
         return 1
     except (StartError, LateError, OSError, OverflowError) as error:  # the last two: of a path, and of a port
         print(error)

@@ -48,7 +48,7 @@ _BAD_ANSWER_MARKS = ("label", "kto_tag")
 _NOT_TRAINED_MARKS = ("weight", "loss_weight", "loss", "train")
 """Members of an assistant's turn that are 0 or false if it is not to be trained on.
 
-Of OpenAI, LLaMA-Factory, ms-swift and axolotl.
+They are those of OpenAI, LLaMA-Factory, ms-swift and axolotl.
 """
 
 _PROMPTS = {"pre-training": "text", "image": "image-ref"}

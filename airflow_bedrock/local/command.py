@@ -144,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Local Bedrock did not start: {error}\n")
         return 1
     except OSError as error:
-        help_ = "Give another address with --host, or another port with --port."
+        help_ = "Choose another address with --host, or another port with --port."
         if error.errno == errno.EADDRINUSE:
             help_ = "Stop the program that uses the port, or choose another with --port."
         sys.stderr.write(

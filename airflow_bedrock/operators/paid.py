@@ -383,7 +383,7 @@ class PaidOperator(SpendingOperator):
         return jobs.own_jobs.running_jobs_of(self._service, self._identity(task_key), this_ask=this_ask)
 
     def _running_on(self, task_key: TaskKey) -> list[str]:
-        """Return a sentence on each running job of earlier tries; if they cannot be read, that there may be one."""
+        """Return a sentence on each running job of earlier tries, or if they cannot be read, that there may be one."""
         noun, billed = self._resource.noun.capitalize(), self._resource.billed
         try:
             running = self._made_by_earlier_tries(task_key)

@@ -200,7 +200,7 @@ def test_an_address_of_another_computer_is_reported(capsys: pytest.CaptureFixtur
     assert main(["local", "--host", "192.0.2.7", "--port", "0"]) == 1
     said = capsys.readouterr().err
     assert "could not listen on 192.0.2.7:0: " in said
-    assert said.endswith("Give another address with --host, or another port with --port.\n")
+    assert said.endswith("Choose another address with --host, or another port with --port.\n")
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this computer has no IPv6")
