@@ -146,7 +146,7 @@ def test_what_airflow_refuses_is_reported_in_its_words(capsys: pytest.CaptureFix
     """Such as a value that the form of the DAG does not take."""
     refused = httpx.Response(400, text="5000 is greater than 30", request=httpx.Request("POST", "http://airflow/runs"))
     assert stack.exit_code(lambda: int(refused.raise_for_status().text)) == 1
-    assert capsys.readouterr().out == "/runs answered 400: 5000 is greater than 30\n"
+    assert capsys.readouterr().out == "/runs returned HTTP 400: 5000 is greater than 30\n"
 
 
 def test_a_relative_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
