@@ -105,6 +105,10 @@ class Storage:
         try:
             with _explained("read", uri):
                 if not is_s3(uri):
+                    if local_path(uri).is_fifo():
+                        raise BedrockFatalError(
+                            f"{uri} is a pipe, which can be read only once. Write the data to a file."
+                        )
                     with local_path(uri).open("rb"):
                         return local_path(uri)
                 bucket, key = bucket_and_key(uri)

@@ -188,6 +188,8 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
             )
         if not local_path(uri).exists():
             raise DatasetError(f"there is no file {uri}. Check its path")
+        if local_path(uri).is_fifo():
+            raise DatasetError(f"{uri} is a pipe, which can be read only once. Write the data to a file")
         return local_path(uri)
     bucket, key = bucket_and_key(uri)
     if not key:

@@ -210,3 +210,18 @@ def test_what_is_not_installed_is_named(command: str, said: str, monkeypatch: py
     monkeypatch.setitem(_COMMANDS, command, (f"not_installed.{module}", help_))
     with pytest.raises(SystemExit, match=rf"needs not_installed.*{re.escape(said)}"):
         main([command])
+
+
+@pytest.mark.parametrize("command", [["check"], ["estimate"], ["prepare", "--output", "out"]])
+def test_data_from_a_pipe_is_refused(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of ``airflow-bedrock check <(zcat train.jsonl.gz)``: it seemed to have no record."""
+    monkeypatch.chdir(tmp_path)
+    read, write = os.pipe()
+    os.close(write)
+    try:
+        assert main([*command, f"/dev/fd/{read}", "--model", "amazon.nova-micro-v1:0"]) == 2
+    finally:
+        os.close(read)
+    assert "is a pipe, which can be read only once. Write the data to a file" in capsys.readouterr().err
