@@ -197,7 +197,7 @@ def _load(command: str) -> ModuleType:
         if (error.name or "").startswith("airflow_bedrock"):
             raise
         # What the other commands need comes with the package.
-        help_ = "Install it here, if Airflow's configuration in this shell is right: its database may need a driver."
+        help_ = "Install it in this environment: it may be the driver of the database in your Airflow configuration."
         if command == "local":
             help_ = "Install it with: pip install 'airflow-bedrock[local]', or in a checkout: pip install '.[local]'"
         sys.exit(f"airflow-bedrock {command} needs {error.name}, which is not installed. {help_}")

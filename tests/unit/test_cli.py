@@ -202,7 +202,7 @@ def test_a_terminal_that_does_not_know_a_character_gets_another(command: str) ->
 
 @pytest.mark.parametrize(
     ("command", "said"),
-    [("local", "pip install 'airflow-bedrock[local]'"), ("check", "its database may need a driver")],
+    [("local", "pip install 'airflow-bedrock[local]'"), ("check", "driver of the database")],
 )
 def test_what_is_not_installed_is_named(command: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Local Bedrock has an extra; what Airflow's own configuration needs does not come with this package."""
