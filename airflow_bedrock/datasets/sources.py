@@ -14,7 +14,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -25,6 +25,7 @@ import msgspec
 from airflow_bedrock.datasets.blocks import packing_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
+from airflow_bedrock.datasets.queries import check_different, select
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
 
 _KINDS = {
@@ -40,7 +41,6 @@ _PACKED = {"gz": "gzip", "zst": "zstd", "zstd": "zstd"}
 _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
-_ROWS = 1000  # of a database at a time
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field
 _LONGEST_TOKEN = 16  # characters of the longest JSON token that is invalid when cut: -Infinity, escaped surrogates
 _BROKEN = "the JSON array is broken"
@@ -95,26 +95,42 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     :param folder: the folder to write to, if it must be converted.
     :raises DatasetError: the content of the file does not match its name, or its kind is not supported.
     """
-    kind = kind_of(name)
-    if kind is None:
-        raise DatasetError(f"{name} is not of a supported type: {', '.join(_KINDS)}, also .gz and .zst")
-    packing = packing_of(path) or kind.packing  # the name of an object with a Content-Encoding does not show it
+    kind, packing = _kind(name, path)
     plain = unpacked(name, path, packing, folder)
-    try:
-        if kind.kind == "parquet":
-            lines = query(f"SELECT * FROM {_table([plain], 'parquet', '')}", [], folder)  # noqa: S608 - a path, quoted
-        elif kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(plain)):
+    with _named(name):
+        if kind == "json":
+            _refuse_one_object(plain)
+        if kind == "jsonl" or (kind == "json" and not _is_array(plain)):
             return Source(name, plain)
+        if kind == "parquet":
+            lines = write_records(select(f"SELECT * FROM read_parquet({_quoted([plain])})", folder), folder)  # noqa: S608 - a path
         else:
-            with plain.open(encoding="utf-8-sig", newline="") as text:
-                lines = write_records(_READERS[kind.kind](text), folder)
+            lines = _converted(plain, kind, folder)
+    if plain != path:
+        plain.unlink()
+    return Source(name, lines)
+
+
+def _kind(name: str, path: Path) -> Kind:
+    if (kind := kind_of(name)) is None:
+        raise DatasetError(f"{name} is not of a supported type: {', '.join(_KINDS)}, also .gz and .zst")
+    # The name of an object with a Content-Encoding does not show its packing.
+    return kind._replace(packing=packing_of(path) or kind.packing)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
-    if plain != path:
-        plain.unlink()
-    return Source(name, lines)
+
+
+def _converted(path: Path, kind: str, folder: Path) -> Path:
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        return write_records(_READERS[kind](text), folder)
 
 
 def unpacked(name: str, path: Path, packing: str, folder: Path) -> Path:
@@ -149,30 +165,6 @@ def write_records(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
     return _written(lines(), folder)
 
 
-def rows(cursor: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a DB-API cursor, a thousand at a time.
-
-    :raises DatasetError: the statement returns no rows, or two columns have the same name.
-    """
-    found = cursor.fetchmany(_ROWS)  # PostgreSQL's server-side cursors have no description before
-    names = [column[0] for column in cursor.description or ()]
-    if not names:
-        raise DatasetError("the statement is not a query: it returns no rows")
-    _check_different(names, "the query")
-    while found:
-        for row in found:
-            yield dict(zip(names, map(_as_text, row), strict=True))
-        found = cursor.fetchmany(_ROWS)
-
-
-def _as_text(value: Any) -> Any:
-    """Return bytes that are UTF-8 as text: many tables hold their texts as binary. JSON would have them in Base64."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        with suppress(UnicodeDecodeError):
-            return bytes(value).decode()
-    return value
-
-
 def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
     """Write the result of a DuckDB query as JSON Lines, and return the file.
 
@@ -180,69 +172,8 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
     :param sources: the files, with the names that decide their kinds.
     :raises DatasetError: DuckDB is not installed, or refuses the query.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise DatasetError("Parquet and SQL need DuckDB. Install 'airflow-bedrock[prep]'") from error
-    try:
-        with duckdb.connect(config={"threads": 2, "memory_limit": "300MB", "temp_directory": str(folder)}) as database:
-            if sources:
-                tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder))  # noqa: S608 - paths, quoted
-                database.execute(f"CREATE VIEW source AS {tables}")
-            found = rows(database.execute(sql))
-            decode = _json_columns(database, sql)
-            decoded = ({**row, **{name: one(row[name]) for name, one in decode.items()}} for row in found)
-            return write_records(decoded if decode else found, folder)
-    except duckdb.Error as error:
-        of_the_query = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
-        if isinstance(error, of_the_query):
-            raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
-        # The message may quote the data, and so may a traceback.
-        raise DatasetError(f"DuckDB: {type(error).__name__}; run the query in DuckDB to see the message") from None
-
-
-def _json_columns(database: Any, sql: str) -> dict[str, Callable[[Any], Any]]:
-    """Return the columns of an executed query that hold JSON, each with the function that decodes its values.
-
-    DuckDB reads what is now a text and now a list as JSON, and returns JSON as text: a text gets quotes.
-    """
-    import duckdb
-
-    columns = database.description or ()
-    types = [column[1] for column in columns]
-    if any(isinstance(kind, str) for kind in types):  # before DuckDB 2
-        types = []
-        with suppress(duckdb.Error):  # one of several statements cannot be run twice
-            types = getattr(database.cursor().sql(sql), "types", [])
-    decode = {column[0]: _json_decoder(kind) for column, kind in zip(columns, types, strict=False)}
-    return {name: one for name, one in decode.items() if one is not None}
-
-
-def _json_decoder(kind: Any, *, within: bool = False) -> Callable[[Any], Any] | None:
-    """Return the function that decodes the JSON in values of a type; None if the type has no JSON.
-
-    :param within: whether the type is of a part of a column. A column that is an object stays text: to_json makes one.
-    """
-    if str(kind) == "JSON":
-        return _decoded if within else _unquoted
-    if kind.id not in ("list", "struct"):
-        return None
-    parts = {name: _json_decoder(part, within=True) for name, part in kind.children}
-    decode = {name: one for name, one in parts.items() if one is not None}
-    if not decode:
-        return None
-    if kind.id == "list":
-        (item,) = decode.values()
-        return lambda value: value and [item(one) for one in value]
-    return lambda value: value and {**value, **{name: one(value[name]) for name, one in decode.items()}}
-
-
-def _decoded(text: str | None) -> Any:
-    return text and json.loads(text)
-
-
-def _unquoted(text: str | None) -> Any:
-    return json.loads(text) if text and text.startswith('"') else text
+    tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder))  # noqa: S608 - paths, quoted
+    return write_records(select(sql, folder, tables), folder)
 
 
 def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
@@ -251,69 +182,45 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
     Files of a kind that follow each other are one table, so that DuckDB finds types that suit all of them, and needs
     the memory of one: a chat's content may be a text in one file, and a list in the next.
     """
-
-    def kind(source: tuple[str, Path]) -> tuple[str, str]:
-        of, packing = _kind_and_packing(*source)
-        return ("json", "") if of in ("json", "jsonl") else (of, packing)
-
-    for (of, packing), run in groupby(sources, kind):
+    for (kind, packing), run in groupby(sources, _table_kind):
         files = list(run)
-        if of != "json":
-            yield _table([path for _, path in files], of, packing)
-        elif len(files) == 1:
-            yield _table([files[0][1]], of, _kind_and_packing(*files[0]).packing)
-        else:
+        where = _quoted(path for _, path in files)
+        packed = f", compression = '{packing}'" if packing else ""
+        several = ", union_by_name = true" if len(files) > 1 else ""
+        if kind == "json":  # a member that is not in the sample would be left out
             yield f"read_json_auto({_quoted([_as_one(files, folder)])}, format = 'unstructured', sample_size = -1)"
+        elif kind in ("csv", "tsv"):
+            yield f"read_csv_auto({where}{packed}{several}, auto_type_candidates = {_CSV_TYPES})"
+        elif kind == "parquet":
+            yield f"read_parquet({where}{several})"
+        else:
+            raise DatasetError(f"{files[0][0]} is not a table that DuckDB can read")
 
 
-def _kind_and_packing(name: str, path: Path) -> Kind:
-    kind, packing = kind_of(name) or Kind("", "")
-    return Kind(kind, packing_of(path) or packing)
+def _table_kind(source: tuple[str, Path]) -> Kind:
+    found = _kind(*source)
+    return Kind("json", "") if found.kind in ("json", "jsonl") else found
 
 
-def _as_one(sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
-    """Return JSON files as one, since DuckDB takes 32 MB for each: arrays as JSON Lines, others as they are."""
+def _as_one(files: Sequence[tuple[str, Path]], folder: Path) -> Path:
+    """Return JSON files as one without arrays, since DuckDB takes 32 MB for each file."""
 
     def parts() -> Iterator[bytes]:
-        for name, path in sources:
-            plain = unpacked(name, path, _kind_and_packing(name, path).packing, folder)
-            with plain.open("rb") as file:
-                if file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-                    with plain.open(encoding="utf-8-sig") as text:
-                        lines = write_records(_array(text), folder)
-                    yield from _chunks(lines)
-                    lines.unlink()
-                else:
-                    yield from _chunks(plain)
-                    yield b"\n"
-            if plain != path:
-                plain.unlink()
+        for name, path in files:
+            plain = unpacked(name, path, _kind(name, path).packing, folder)
+            with _named(name):
+                lines = _converted(plain, "json", folder) if _is_array(plain) else plain
+            with lines.open("rb") as file:
+                yield without_bom(file.read(_CHUNK))
+                yield from iter(partial(file.read, _CHUNK), b"")
+            yield b"\n"
+            for made in {plain, lines} - {path}:
+                made.unlink()
 
     return _written(parts(), folder)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    """Yield the content of a file, without a byte order mark."""
-    with path.open("rb") as file:
-        yield without_bom(file.read(_CHUNK))
-        yield from iter(partial(file.read, _CHUNK), b"")
-
-
-def _table(paths: Sequence[Path], kind: str, packing: str) -> str:
-    """Return the DuckDB expression for files of one kind."""
-    where = _quoted(paths)
-    packed = f", compression = '{packing}'" if packing else ""
-    several = ", union_by_name = true" if len(paths) > 1 else ""
-    if kind == "json":  # a member that is not in the sample would be left out
-        return f"read_json_auto({where}, format = 'auto', sample_size = -1{packed})"
-    if kind in ("csv", "tsv"):
-        return f"read_csv_auto({where}{packed}{several}, auto_type_candidates = {_CSV_TYPES})"
-    if kind == "parquet":
-        return f"read_parquet({where}{several})"
-    raise DatasetError(f"{paths[0].name} is not a table that DuckDB can read")
-
-
-def _quoted(paths: Sequence[Path]) -> str:
+def _quoted(paths: Iterable[Path]) -> str:
     """Return paths as a list in SQL."""
     return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
@@ -353,15 +260,23 @@ def _decompressed(path: Path, packing: str) -> Iterator[bytes]:
 
 
 def _is_array(path: Path) -> bool:
-    """Whether the first character that is not white space begins an array.
+    """Whether the first character that is not white space begins an array."""
+    return _beginning(path).startswith(b"[")
 
-    :raises DatasetError: it begins an object that spans several lines.
+
+def _refuse_one_object(path: Path) -> None:
+    """Check that no object spans several lines.
+
+    :raises DatasetError: the first one does.
     """
-    with path.open("rb") as file:
-        line, *more = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)
+    line, *more = _beginning(path).split(b"\n", 1)
     if more and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b","):
         raise DatasetError("it is one object over several lines. Save only its array of records")
-    return line[:1] == b"["
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return without_bom(file.read(_CHUNK)).lstrip()
 
 
 def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
@@ -385,7 +300,7 @@ def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
         strict=True,
     )
     try:
-        _check_different(found.fieldnames or (), "the header")
+        check_different(found.fieldnames or (), "the header")
         for row in found:
             if any(row.pop(MORE_FIELDS, None) or ()):
                 yield {MORE_FIELDS: True}
@@ -401,11 +316,6 @@ def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
 
 def _fields(header: str, delimiter: str) -> int:
     return len(next(csv.reader([header], delimiter=delimiter), ()))
-
-
-def _check_different(names: Sequence[str], whose: str) -> None:
-    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
-        raise DatasetError(f"{whose} has two columns named {twice}. Rename one")
 
 
 def _lines(text: IO[str]) -> Iterator[dict[str, Any]]:

@@ -316,7 +316,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
     def _rows(self, conn_id: str, sql: str, folder: Path) -> Path:
         """Write the result of a query of the connection's database."""
         from airflow_bedrock.compat import BaseHook
-        from airflow_bedrock.datasets import sources
+        from airflow_bedrock.datasets import queries, sources
 
         hook = BaseHook.get_hook(conn_id)
         with closing(hook.get_conn()) as connection:
@@ -324,7 +324,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
             of_server = type(connection).__module__.startswith("psycopg")
             with closing(connection.cursor("airflow_bedrock") if of_server else connection.cursor()) as cursor:
                 cursor.execute(sql)
-                return sources.write_records(sources.rows(cursor), folder)
+                return sources.write_records(queries.rows(cursor), folder)
 
     def _check(self, report: PreparationReport, settings: Settings, arguments: Mapping[str, Any]) -> None:
         self.log.info("Read %d records of %s: %s", report.read, _named(arguments), _counts(report))

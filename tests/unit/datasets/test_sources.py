@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.datasets import sources as sources_module
+from airflow_bedrock.datasets.queries import rows
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
-from airflow_bedrock.datasets.sources import Kind, as_source, kind_of, query, read_in_a_folder, rows, write_records
+from airflow_bedrock.datasets.sources import Kind, as_source, kind_of, query, read_in_a_folder, write_records
 
 packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
 RECORDS = [{"prompt": f"Où est n° {n}?", "completion": 'a "b"\nc'} for n in range(5)]
@@ -119,6 +120,24 @@ def test_a_query_over_many_files(tmp_path: Path) -> None:
     assert [one["prompt"] for one in found] == expected
     assert [one["prompt"] for one in found if one["late"]] == ["e"]
     assert [one["answer"]["is"] for one in found if one["answer"]] == [*["x"] * 32, ["x"]]
+
+
+def test_a_query_of_several_statements_runs_each_once(tmp_path: Path) -> None:
+    """The last one must return rows."""
+    (tmp_path / "a.csv").write_text("n\n1\n2\n")
+    files = [("a.csv", tmp_path / "a.csv")]
+    found = query("CREATE TABLE t AS SELECT * FROM source; SELECT sum(n)::INT AS n FROM t", files, tmp_path)
+    assert found.read_text() == '{"n":3}\n'
+    for sql in ("", "CREATE TABLE t AS SELECT * FROM source"):
+        with pytest.raises(DatasetError):
+            query(sql, files, tmp_path)
+
+
+def test_a_query_names_the_file_that_is_not_in_utf_8(tmp_path: Path) -> None:
+    """A query converts arrays as a preparation without a query does."""
+    (tmp_path / "a.json").write_bytes('[{"a": "ü"}]'.encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"a\.json is not in UTF-8\. Save it as UTF-8"):
+        query("SELECT * FROM source", [("a.json", tmp_path / "a.json")], tmp_path)
 
 
 def test_a_query_returns_labels_as_they_are(tmp_path: Path) -> None:
