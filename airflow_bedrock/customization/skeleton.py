@@ -50,25 +50,23 @@ def skeleton(customization_type: str = FINE_TUNING, base_model_id: str | None = 
         "customizationType": customization_type,
         "validationDataConfig": {"validators": [{"s3Uri": _PLACES["validationDataConfig"]}]},
     }
-    if parameters := _hyperparameters(identifier, customization_type):
-        request["hyperParameters"] = parameters
-    if branch := _CONFIGS.get(customization_type):
-        config = shape.members["customizationConfig"].members[branch]
-        request["customizationConfig"] = {branch: _structure(config)}
+    model = base_model(identifier)
+    method = model.methods.get(customization_type) if model else None
+    if branch := _CONFIGS.get(customization_type):  # the hyperparameters, if any, are in it
+        config = _structure(shape.members["customizationConfig"].members[branch])
+        if method and method.teachers:
+            config["teacherModelConfig"]["teacherModelIdentifier"] = method.teachers[0]
+        request["customizationConfig"] = {branch: config}
+    elif method:
+        request["hyperParameters"] = {
+            name: one.default for name, one in method.hyperparameters.items() if one.default is not None
+        }
     return {name: request[name] for name in shape.members if name in request}
 
 
 def _model_for(customization_type: str) -> str:
     models = [model for model in base_models() if customization_type in model.methods]
     return models[0].customizable_id if models else "amazon.nova-micro-v1:0:128k"
-
-
-def _hyperparameters(identifier: str, customization_type: str) -> dict[str, str]:
-    model = base_model(identifier)
-    method = model.methods.get(customization_type) if model else None
-    if method is None or customization_type in _CONFIGS:  # whose hyperparameters, if any, are in their own config
-        return {}
-    return {name: one.default for name, one in method.hyperparameters.items() if one.default is not None}
 
 
 def _structure(shape: Any) -> dict[str, Any]:

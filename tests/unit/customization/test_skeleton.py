@@ -35,6 +35,14 @@ def test_the_hyperparameters_of_the_base_model_are_filled_in() -> None:
     assert skeleton(base_model_id="amazon.nova-micro-v1:0:128k")["hyperParameters"]["epochCount"] == "2"
 
 
+def test_the_teacher_is_one_of_the_base_model() -> None:
+    """Nova's do not teach Llama."""
+    for model in base_models():
+        if method := model.methods.get("DISTILLATION"):
+            config = skeleton("DISTILLATION", model.customizable_id)["customizationConfig"]["distillationConfig"]
+            assert config["teacherModelConfig"]["teacherModelIdentifier"] in method.teachers
+
+
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_the_command_prints_what_the_operator_reads(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Both forms are the same request."""
