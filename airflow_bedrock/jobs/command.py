@@ -85,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         results().write(table(_HEADER, [_row(one) for one in shown]))
         results().writelines(f"{outcome}\n" for outcome in stopped)
-        results().write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
+        least = "at least " if code else ""
+        results().write(f"{least}{len(found)} running, {least}{len(orphans)} orphaned in environment {environment!r}\n")
     return code
 
 
