@@ -182,9 +182,8 @@ def operation_of(service: str, environ: dict[str, Any]) -> tuple[OperationModel,
     """Return the operation of a service that a request is for, and the parameters in its path; None if no operation
     fits.
     """
-    with (
-        _routing
-    ):  # Python 3.11 may fail where two threads make one at once ("AST constructor recursion depth mismatch")
+    # Python 3.11 may fail where two threads make one at once: "AST constructor recursion depth mismatch".
+    with _routing:
         router = _router(service)
     try:
         # The host matters only for services whose resources are part of it.
