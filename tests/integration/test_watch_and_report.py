@@ -131,9 +131,10 @@ def test_data_that_is_not_there_is_said_with_its_uri(
 def test_a_connection_that_only_the_metadata_database_has(job: str, tmp_path: Path) -> None:
     """Outside a task, hooks do not read it by themselves. And a command logs nothing while nothing is wrong."""
     made = """
-from airflow.models import Connection
+from airflow.models import Connection, import_all_models
 from airflow.models.base import Base
 from airflow.settings import Session, engine
+import_all_models()
 Base.metadata.create_all(engine)
 Session.add(Connection("in_the_database", "aws", extra={"region_name": "us-east-1"}))
 Session.commit()
