@@ -164,8 +164,8 @@ async def stop_unless_wanted(
 ) -> None:
     """Stop the job if its task instance has ended for good, and log what was done and why.
 
-    It retries until it has read the state and stopped the job, or the triggerer ends. Never
-    raises; a job whose task's state cannot be read is left alone.
+    It retries until it has read the state and stopped the job, or the triggerer ends. Never raises; a job whose task's
+    state cannot be read is left alone.
 
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
     :param own_run_only: stop it only if the task's DAG run requested it.

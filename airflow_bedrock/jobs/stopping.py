@@ -170,20 +170,22 @@ def _stop_unless_others_wait(
         )
         _raise_if_transient(service, job_arn, error, message)
         return message
+
+    def kept(why: str) -> str:
+        return f"{noun} {job_arn} still runs and {resource.billed}: {why}."
+
     known = waiters(tags)
     of_run = [other for other in known if other and (other.dag_id, other.run_id) == (waiter.dag_id, waiter.run_id)]
     if own_run_only and not of_run:
-        not_ours = "this DAG run did not request it" if known else "no tag says that this DAG run requested it"
-        return f"{noun} {job_arn} still runs and {resource.billed}: {not_ours}."
+        return kept("this DAG run did not request it" if known else "no tag says that this DAG run requested it")
     mine = [other for other in of_run if other.is_same_task(waiter)] or [w for w in of_run if w.until == "run"]
     if len(mine) > 1:
         mine = []
     for other in known:
         if other not in mine and (why := why_kept(other, lasts=resource.lasts)):
-            kept = f"{noun} {job_arn} still runs and {resource.billed}: {why}."
-            return _leave(service, job_arn, waiter, leaving, kept) if leaving else kept
+            return _leave(service, job_arn, waiter, leaving, kept(why)) if leaving else kept(why)
     if mine and (why := _why_kept_for_another_sensor(waiter, mine[0])):
-        return f"{noun} {job_arn} still runs and {resource.billed}: {why}."
+        return kept(why)
     return _stop(service, job_arn)
 
 

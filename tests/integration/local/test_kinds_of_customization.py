@@ -208,29 +208,41 @@ def graded(service: Service, arn: str) -> dict[str, Any]:
 
 def test_a_dry_run_calls_the_reward_function(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the first records, with their reference answers and with nothing; what it returned is shown."""
-    for name, value in service.local.environment().items():
-        monkeypatch.setenv(name, value)
 
-    def said(code: str) -> tuple[str, str]:
-        now = context()
-        task = BedrockModelCustomizationOperator(
-            task_id="customize",
-            job_name="graded",
-            custom_model_name="graded",
-            role_arn=service.local.role_arn,
-            output_data_uri=f"s3://{service.local.bucket}/output",
-            dry_run=True,
-            request=graded(service, grader(service, code)),
-        )
-        with pytest.raises((AirflowSkipException, BedrockFatalError)):
-            task.execute(now)
-        [line] = [one for one in now["ti"].pushed["dry_run"]["lines"] if one["check"] == "reward function"]
+    def reward(code: str, ends: type[Exception]) -> tuple[str, str]:
+        lines = dry_run(service, monkeypatch, graded(service, grader(service, code)), ends)
+        [line] = [one for one in lines if one["check"] == "reward function"]
         return line["verdict"], line["said"]
 
-    verdict, told = said(GRADER)
+    verdict, told = reward(GRADER, AirflowSkipException)
     assert (verdict, "record 3: 1 and 0" in told, "record 4" in told) == ("ok", True, False)
-    verdict, told = said("def handler(event, context):\n    raise ValueError('broken')\n")
+    verdict, told = reward("def handler(event, context):\n    raise ValueError('broken')\n", BedrockFatalError)
     assert (verdict, "ValueError: broken" in told) == ("problem", True)
+
+
+def dry_run(
+    service: Service, monkeypatch: pytest.MonkeyPatch, request: dict[str, Any], ends: type[Exception]
+) -> list[dict[str, str]]:
+    """Return the lines of a dry run.
+
+    :param ends: the exception with which it ends.
+    """
+    for name, value in service.local.environment().items():
+        monkeypatch.setenv(name, value)
+    now = context()
+    task = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="graded",
+        custom_model_name="graded",
+        role_arn=service.local.role_arn,
+        output_data_uri=f"s3://{service.local.bucket}/output",
+        dry_run=True,
+        request=request,
+    )
+    with pytest.raises(ends):
+        task.execute(now)
+    lines: list[dict[str, str]] = now["ti"].pushed["dry_run"]["lines"]
+    return lines
 
 
 @pytest.fixture
@@ -259,21 +271,7 @@ def test_a_dry_run_on_logs_has_no_problem(
     service: Service, monkeypatch: pytest.MonkeyPatch, graded_logs: dict[str, Any]
 ) -> None:
     """What is not known without reading them is said to be unknown."""
-    for name, value in service.local.environment().items():
-        monkeypatch.setenv(name, value)
-    now = context()
-    task = BedrockModelCustomizationOperator(
-        task_id="customize",
-        job_name="graded",
-        custom_model_name="graded",
-        role_arn=service.local.role_arn,
-        output_data_uri=f"s3://{service.local.bucket}/output",
-        dry_run=True,
-        request=graded_logs,
-    )
-    with pytest.raises(AirflowSkipException):
-        task.execute(now)
-    said = {one["check"]: one["verdict"] for one in now["ti"].pushed["dry_run"]["lines"]}
+    said = {one["check"]: one["verdict"] for one in dry_run(service, monkeypatch, graded_logs, AirflowSkipException)}
     assert (said["records"], said["reward function"], said["price"]) == ("unknown", "unknown", "unknown")
 
 

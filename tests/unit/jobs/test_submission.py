@@ -21,7 +21,7 @@ from airflow_bedrock.jobs.request_note import RequestNote
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import DryRunError, Submission
-from tests.paid_jobs import PAYS, PaidJobs, Strike, error, strike
+from tests.paid_jobs import PAYS, PaidJob, PaidJobs, Strike, error, strike
 from tests.state_store import Store
 
 RETRIES = 2
@@ -456,11 +456,7 @@ def test_a_retry_waits_for_what_was_made_until_it_is_shown_and_no_longer(
     account: Account, slept: list[float], reuse: str, tagged: bool
 ) -> None:
     """The response was lost, and the request has changed since: List shows the job after half a minute."""
-    account.strike(_at_create("no answer"))
-    with pytest.raises(BedrockError, match="finds that job by its name"):
-        account.ask(reuse=reuse, tagged=tagged)
-    account.strike(None)
-    [made] = account.jobs.jobs
+    made = _lost(account, reuse=reuse, tagged=tagged)
     made.unlisted = 1 if reuse == "dag" else 99
     assert account.ask(reuse=reuse, tries=2, epochs=2, tagged=tagged) == made.arn
     assert slept == ([30.0] if reuse == "dag" else [])
@@ -469,11 +465,7 @@ def test_a_retry_waits_for_what_was_made_until_it_is_shown_and_no_longer(
 def test_a_retry_waits_for_its_own_job_before_it_takes_that_of_an_earlier_ask(account: Account) -> None:
     """The request came out again as before the Clear; its own job, for another one, would run on for nobody."""
     account.ask(reuse="dag")
-    account.strike(_at_create("no answer"))
-    with pytest.raises(BedrockError, match="finds that job by its name"):
-        account.ask(reuse="dag", clears=1, epochs=2, superseded="keep")
-    account.strike(None)
-    _, own = account.jobs.jobs
+    own = _lost(account, reuse="dag", clears=1, epochs=2, superseded="keep")
     own.unlisted = 1
     assert account.ask(reuse="dag", clears=1, tries=2, superseded="keep") == own.arn
 
@@ -499,11 +491,7 @@ def test_a_retry_that_has_requested_nothing_makes_its_job_at_once(
 def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Account) -> None:
     """With ``dag``, if the request has changed since: its name is another one."""
     store = Store()
-    account.strike(_at_create("no answer"))
-    with pytest.raises(BedrockError, match="finds that job by its name"):
-        account.ask(reuse="dag", store=store)
-    account.strike(None)
-    [made] = account.jobs.jobs
+    made = _lost(account, reuse="dag", store=store)
     made.unlisted, made.hidden = 99, 2
     assert account.ask(reuse="dag", store=store, tries=2, epochs=2) == made.arn
 
@@ -511,11 +499,7 @@ def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Ac
 def test_a_note_of_another_format_says_that_something_may_have_been_requested(account: Account) -> None:
     """Another release wrote it before the upgrade: its job, which List does not show yet, is waited for."""
     store = Store()
-    account.strike(_at_create("no answer"))
-    with pytest.raises(BedrockError, match="finds that job by its name"):
-        account.ask(reuse="dag", store=store)
-    account.strike(None)
-    [made] = account.jobs.jobs
+    made = _lost(account, reuse="dag", store=store)
     made.unlisted = 1
     store["airflow_bedrock_job"] = {"requested": made.name}
     assert account.ask(reuse="dag", store=store, tries=2, epochs=2) == made.arn
@@ -618,3 +602,14 @@ def _at_create(kind: str) -> Strike:
         return strike(kind, print)(operation, work) if operation == PAYS else work()
 
     return around
+
+
+def _lost(account: Account, **ask: Any) -> PaidJob:
+    """Return the one job of a try whose response was lost."""
+    before = len(account.jobs.jobs)
+    account.strike(_at_create("no answer"))
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        account.ask(**ask)
+    account.strike(None)
+    [made] = account.jobs.jobs[before:]
+    return made
