@@ -52,7 +52,8 @@ def select(sql: str, folder: Path, source: str = "") -> Iterator[dict[str, Any]]
             decode = _json_columns(relation)
             relation.create_view(_RESULT)  # only a cursor fetches some rows at a time
             for row in rows(database.execute(f"FROM {_RESULT}")):
-                yield {**row, **{name: one(row[name]) for name, one in decode.items()}}
+                row.update((name, one(row[name])) for name, one in decode.items())
+                yield row
     except duckdb.Error as error:
         of_the_query = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
         if isinstance(error, of_the_query):
