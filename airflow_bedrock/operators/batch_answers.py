@@ -198,7 +198,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         with self._work() as work:
             if work.dry_run:
                 self._dry_run_of(context, work)
-            chunks = range(so_far.chunk, work.chunks)
+            # If records_per_job was edited, a job that has ended may be of a chunk that no longer exists.
+            chunks = range(min(so_far.chunk, work.chunks - 1), work.chunks)
             if ended is None:
                 self._stop_unneeded(context, kill, work, so_far, chunks)
             for chunk in chunks:
@@ -278,8 +279,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             ended = self._end_of(found)
             so_far.job_arns.append(ended.arn)
             with suppress(BedrockFatalError):  # its output is not needed
-                answered = self._answered(work, ended).answers.values()
-                so_far.cost += sum(work.inference.cost(answer) for _, answer in answered)
+                self._collect(work, ended, so_far)
 
     def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen | None:
         """Return the job of a chunk when it has ended; None if no job is needed."""
@@ -383,11 +383,11 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             )
 
     def _collect(self, work: _Work, ended: Seen, so_far: _SoFar) -> Answered:
-        """Keep the answers of a job, and return them."""
+        """Keep the answers of a job, and return them: those to all records, since records_per_job may have changed."""
         found = self._answered(work, ended)
         so_far.cost += sum(work.inference.cost(answer) for _, answer in found.answers.values())
         pending: list[tuple[Question, Answer]] = []
-        for question in work.questions(so_far.chunk):
+        for question in work.held_out.questions():
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
             if len(pending) == _KEPT_AT_ONCE:

@@ -498,6 +498,26 @@ def test_a_job_for_records_that_are_no_longer_needed_is_stopped(airflow: Airflow
     assert sorted(airflow.jobs().values()) == ["Completed", "Stopped"]
 
 
+@pytest.mark.parametrize(("before", "after"), [(100, 400), (200, 100)])
+def test_what_a_job_has_answered_is_kept_though_records_per_job_was_edited(
+    airflow: Airflow, before: int, after: int
+) -> None:
+    """No record is paid for twice, even if the job's part no longer exists; what no job was asked is missing."""
+    airflow.put(400)
+    step = partial(airflow.task(records_per_job=before, deferrable=True).execute, airflow.context())
+    for number in [before, after, after, after, None]:
+        try:
+            result = step()
+            break
+        except TaskDeferred as deferred:
+            airflow.local.clock.advance(600)
+            event = {"kind": "ended", "job_identifier": deferred.trigger.job_identifier, "message": "it has ended"}
+            task = airflow.task(records_per_job=number, deferrable=True)
+            step = partial(task.execute_complete, airflow.context(), event, **deferred.kwargs or {})
+    asked = airflow.asked()
+    assert len(asked) == len(set(asked)) == 400 - result["missing"]
+
+
 @pytest.mark.parametrize("by", ["another run of the partition", "the cleared task"])
 def test_an_adopter_whose_job_is_stopped_makes_its_own(airflow: Airflow, by: str) -> None:
     """As of a customization job: the stop was not meant for the one who adopted it."""
