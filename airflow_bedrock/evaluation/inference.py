@@ -285,9 +285,10 @@ class Inference:
             self._timeout.answered()
             self.progress.answered += 1
             entry = Entry(pending.key, answer)
-            self._answers.add([entry])
             if self._served is not None:
                 self._unkept.append(entry)
+            if raises:  # otherwise nobody reads them, and the disk may be full
+                self._answers.add([entry])
             return
         if not raises:
             return

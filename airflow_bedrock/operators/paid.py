@@ -236,7 +236,7 @@ class PaidOperator(SpendingOperator):
             if self._killed:  # while the modules were loaded
                 kill.pull()
             yield kill
-        except (BedrockError, *jobs.aws_errors.CALL_ERRORS) as error:
+        except (BedrockError, OSError, *jobs.aws_errors.CALL_ERRORS) as error:  # OSError: of a full disk
             if self._killed:  # while the job was unknown: Create may have made it nevertheless
                 self.on_kill()
             elif (self._submission is None or self._submission.unknown) and (

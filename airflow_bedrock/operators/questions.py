@@ -181,6 +181,8 @@ class QuestionsOperator(SpendingOperator):
 
         :param what: what happened to the questions and the bill.
         """
+        import sqlite3  # here, since a DAG file does not need it
+
         from airflow_bedrock.evaluation.bill import LimitReachedError
         from airflow_bedrock.evaluation.inference import ModelChangedError
 
@@ -192,6 +194,8 @@ class QuestionsOperator(SpendingOperator):
             raise BedrockError(f"The model behind {error} was replaced during the task. {what}") from None
         except LimitReachedError as error:
             raise BedrockFatalError(f"{error}. {what}") from None
+        except (OSError, sqlite3.Error) as error:
+            raise BedrockError(f"A temporary file could not be written or read: {error}. {what}") from error
         except ValueError as error:
             raise BedrockFatalError(f"Cannot evaluate on {self.test_data_uri}: {error}. {what}") from None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -477,6 +478,18 @@ def test_a_retry_that_fails_early_names_the_running_job(airflow: Airflow) -> Non
     airflow.s3.put_object(Bucket=airflow.local.bucket, Key=f"{airflow.name}/test.jsonl", Body=b"{")
     [arn] = airflow.jobs()
     with pytest.raises(BedrockFatalError, match=f"Batch job {arn} of an earlier try still runs and is billed for each"):
+        airflow.task().execute(airflow.context(2))
+
+
+def test_a_retry_without_a_temporary_directory_names_the_running_job(
+    airflow: Airflow, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the worker is full or read-only by then; the job of the first try is billed all the same."""
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context())
+    [arn] = airflow.jobs()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(BedrockError, match=f"gone.* Batch job {arn} of an earlier try still runs and is billed for"):
         airflow.task().execute(airflow.context(2))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -52,7 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(model: Model, folder: Path, memory: Memory, **more: Any) -> Inference:
     """Ask all questions, and return what asked them."""
-    with closing(Answers(folder)) as answers:
+    with closing(more.pop("answers", Answers)(folder)) as answers:
         one = Inference(
             model,
             answers,
@@ -104,6 +106,26 @@ def test_a_deleted_model_is_reported_with_what_is_lost(tmp_path: Path, caplog: p
         run(Gone(), tmp_path / "one", memory)
     assert len(memory) == 1
     assert "Cannot determine which model was behind model: " in caplog.text
+
+
+def test_what_is_paid_for_is_kept_even_if_the_disk_is_full(tmp_path: Path) -> None:
+    """SQLite raises an error once its file may grow no more; the store gets all answers nevertheless."""
+
+    class Long(Model):
+        def ask(self, request: Mapping[str, Any], key: str) -> Answer:
+            return Answer("x" * 1500, super().ask(request, key).stop_reason)
+
+    class Small(Answers):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            self._database.execute("PRAGMA max_page_count=5")
+
+    memory, model = Memory(), Long()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        run(model, tmp_path / "one", memory, answers=Small)
+    kept = sum(len(gzip.decompress(content).splitlines()) for content in memory.values())
+    assert kept == model.calls - model.calls // 3 > 0
+    assert run(Long(), tmp_path / "other", memory).progress.kept == kept
 
 
 def test_no_response_timeout_counts_on_the_given_clock(tmp_path: Path) -> None:

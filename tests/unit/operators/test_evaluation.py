@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_bedrock.datasets import RecordFormat
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 from tests.training_records import Example, encode
 
@@ -112,6 +113,14 @@ def test_an_output_that_cannot_be_written_is_found_before_the_first_question(
     operator = evaluation(tmp_path, output_uri=f"{tmp_path}/test.jsonl/out")
     with pytest.raises(BedrockFatalError, match=r"Could not write to .* is a file\. No question was asked\."):
         operator.execute({})
+
+
+def test_a_full_disk_is_an_error_that_says_what_was_asked(tmp_path: Path) -> None:
+    """A retry, perhaps on another worker, may succeed."""
+    expected = pytest.raises(BedrockError, match=r"database or disk is full\. No question was asked\.")
+    with expected as error, evaluation(tmp_path)._explained("No question was asked."):
+        raise sqlite3.OperationalError("database or disk is full")
+    assert not isinstance(error.value, BedrockFatalError)
 
 
 def test_the_held_out_file_is_not_overwritten(tmp_path: Path) -> None:
