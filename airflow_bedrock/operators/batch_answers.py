@@ -231,7 +231,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             }
 
     def _dry_run_of(self, context: Context, work: _Work) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import finish, of_questions
+        from airflow_bedrock.operators.dry_run import of_questions
 
         self._check_cost(work, _SoFar())
         missing, costs = 0, [spend.ledger.Cost(usd=Decimal())]
@@ -242,8 +242,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         unknown = next((cost for cost in costs if cost.usd is None), None)
         cost = unknown or spend.ledger.Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
         budget = partial(self._budget, context, self._resource.kind, self.hook, lambda: cost)
-        lines = of_questions(missing, lambda: cost, budget, "batch inference")
-        finish(lines, context, "batch inference")
+        of_questions(missing, lambda: cost, budget, "batch inference").finish(context, "batch inference")
 
     def _stop_unneeded(
         self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar, chunks: Iterable[int]

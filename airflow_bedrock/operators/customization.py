@@ -308,19 +308,19 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return spend.pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import DryRun, finish  # here, since only a dry run needs it
+        from airflow_bedrock.operators.dry_run import of_customization  # here, since only a dry run needs it
 
         self._check_read()
-        dry_run = DryRun(
-            arguments=self.asked,
-            task_key=job_request.task_key_of(context),
-            service=self._service,
-            ask=partial(self._ask, context, arguments, dry_run=True),
-            storage=self._files(),
-            max_cost=arguments["max_cost"],
-            budget=partial(self._budget, context, self._resource.kind, self.hook),
+        table = of_customization(
+            self.asked,
+            job_request.task_key_of(context),
+            self._service,
+            partial(self._ask, context, arguments, dry_run=True),
+            self._files(),
+            arguments["max_cost"],
+            partial(self._budget, context, self._resource.kind, self.hook),
         )
-        finish(dry_run.lines(), context, "job", dry_run.estimate)
+        table.finish(context, "job")
 
     def _find_or_create(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:

@@ -297,11 +297,10 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         return self._budget(context, "evaluation", hooks.BedrockHook(**self._hook_parameters), cost)
 
     def _dry_run(self, context: Context, cost: Callable[[], spend.ledger.Cost], missing: int) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import finish, of_questions
+        from airflow_bedrock.operators.dry_run import of_questions
 
         budget = partial(self._evaluation_budget, context, cost)
-        lines = of_questions(missing, cost, budget, "evaluation")
-        finish(lines, context, "evaluation")
+        of_questions(missing, cost, budget, "evaluation").finish(context, "evaluation")
 
     def _report(
         self, evaluation: Evaluation, result: Mapping[str, Any], arguments: Mapping[str, Any], folder: Path

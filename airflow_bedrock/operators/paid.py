@@ -143,11 +143,11 @@ class PaidOperator(SpendingOperator):
         return self._finish(self._ended(found, kill), context)
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import finish, of_paid  # here, since only a dry run needs it
+        from airflow_bedrock.operators.dry_run import of_paid  # here, since only a dry run needs it
 
         ask = partial(self._ask, context, arguments, before_paying=bool, dry_run=True)
         budget = partial(self._reserving, context, arguments, {})
-        finish(of_paid(self._resource, ask, partial(self._cost, arguments), budget), context, self._resource.noun)
+        of_paid(self._resource, ask, partial(self._cost, arguments), budget).finish(context, self._resource.noun)
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         """Return the submission of this try; if the request is unknown, one that only finds what an earlier try made.

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.sdk import BaseOperator
@@ -213,6 +213,21 @@ def test_a_dry_run_says_what_would_be_reused(account: Account, local: LocalBedro
     assert changes(local) == before
 
 
+def test_the_limit_does_not_count_for_a_job_that_exists_even_if_its_data_cannot_be_read(
+    account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task itself would adopt it, and pay nothing."""
+
+    def unreachable(*_: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="https://s3.amazonaws.com")
+
+    data = account.put("train.jsonl", records())
+    operator(account, local, data, job_name=name, wait_for_completion=False).execute(context())
+    monkeypatch.setattr(dry_run_module.pricing, "check_data", unreachable)
+    found, _ = dry(operator(account, local, data, job_name=name, dry_run=True, max_cost=0))
+    assert found["price"] == [("unknown", "unknown, since the data was not read")]
+
+
 def test_a_dry_run_stops_no_earlier_job(account: Account, local: LocalBedrock, name: str) -> None:
     """It says which would be stopped."""
     data = account.put("train.jsonl", records())
@@ -319,9 +334,8 @@ def test_a_dry_run_says_what_bedrock_says_of_the_base_model(
     conn = SimpleNamespace(
         get_foundation_model=lambda **_: {"modelDetails": answer}, get_custom_model=lambda **_: answer
     )
-    service = SimpleNamespace(hook=SimpleNamespace(conn=conn))
-    checked: Any = SimpleNamespace(service=service, _region="us-east-1")
-    unknown, *rest = dry_run_module.DryRun._base_model(checked, {"baseModelIdentifier": base})
+    hook: Any = SimpleNamespace(conn=conn, conn_region_name="us-east-1")
+    unknown, *rest = dry_run_module._base_model({"baseModelIdentifier": base}, hook)
     assert "has no entry" in unknown[1]
     assert rest == found
 
@@ -337,9 +351,8 @@ def test_a_dry_run_compares_the_running_jobs_with_the_quota(
     client = SimpleNamespace(get_paginator=lambda _: paginator, close=lambda: None)
     monkeypatch.setattr(dry_run_module, "client_of", lambda *_: client)
     monkeypatch.setattr(dry_run_module, "active_jobs", lambda _: 3)
-    checked: Any = SimpleNamespace(service=SimpleNamespace(hook=None))
-    checked._known_quota = lambda: dry_run_module.DryRun._known_quota(checked)
-    found = list(dry_run_module.DryRun._quota(checked, {}))
+    service: Any = SimpleNamespace(hook=None)
+    found = list(dry_run_module._quota(service))
     assert found == [(verdict, f"3 of {quota:.0f} jobs are running or stopping")]
 
 
@@ -363,10 +376,10 @@ def test_the_reward_function_is_not_called_on_what_is_no_record(line: str) -> No
         def read(self, uri: str) -> Any:
             return contextlib.nullcontext([line.encode()])
 
-    checked = SimpleNamespace(storage=Stored())
+    storage, hook = cast("Any", Stored()), cast("Any", None)
     grader = {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}}}
     request = {"trainingDataConfig": {"s3Uri": "s3://b/k"}, "customizationConfig": {"rftConfig": grader}}
-    [(verdict, said)] = dry_run_module.DryRun._reward(checked, request)  # type: ignore[arg-type]  # no more is used
+    [(verdict, said)] = dry_run_module._reward(request, hook, storage)
     assert (verdict, "records are invalid" in said) == ("unknown", True)
 
 
