@@ -23,7 +23,7 @@ from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.orphans import RunningJob, running_jobs
-from airflow_bedrock.jobs.stopping import stop_job
+from airflow_bedrock.jobs.stopping import patiently, stop_job
 
 _SECONDS = 30
 _HEADER = ("JOB", "SINCE", "WHO ASKED", "STATE", "WHAT TO DO")
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             for one in running_jobs(hook, environment, _states(api)):
                 found.append(one)
                 if arguments.stop and not one.kept:  # at once: later, a task may wait for it again
-                    stopped.append(stop_job(one.service, one.job.arn))
+                    stopped.append(patiently(stop_job, one.service, one.job.arn))
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:  # the last is raised for a malformed token
         sys.stderr.write(
             f"Could not read from Airflow which jobs are orphaned: {error}\nNo job was stopped. Set --airflow-url to "

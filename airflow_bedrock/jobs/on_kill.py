@@ -113,29 +113,17 @@ class KillSwitch:
             self._thread = thread  # not earlier: the handler of a signal waits for this thread
 
     def _keep_trying(self, job: str, stop: Callable[[], str]) -> None:
-        deadline = time.monotonic() + _SECONDS
-        while not self._settle(job, stop) and time.monotonic() < deadline:
-            time.sleep(_ASK_AGAIN_SECONDS)
-
-    def _settle(self, job: str, stop: Callable[[], str]) -> bool:
-        """Stop or leave the job; return False to be called again."""
-        try:
-            if _final_state(self._ti) in TERMINAL_STATES:
-                # Airflow may kill this process before the service, which may throttle, has responded.
-                log.info(
-                    "This task has ended for good: stopping job %s. If the outcome is not logged below, the job may "
-                    "still run and be billed; stop it with airflow-bedrock jobs --orphans --stop",
-                    job,
-                )
-                log.info("This task has ended for good. %s", stop())
-            else:
-                log.info("Job %s was left running: this task continues, and its next try adopts the job", job)
-        except Exception:
-            log.warning(
-                "Could not read the state of this task, or stop its job; job %s keeps running", job, exc_info=True
-            )
-            return False
-        return True
+        # Airflow may kill this process before the service, which may throttle, has responded.
+        log.info(
+            "Job %s will be stopped if no task waits for it. If the outcome is not logged below, the job may still run "
+            "and be billed; stop it with airflow-bedrock jobs --orphans --stop",
+            job,
+        )
+        began = time.monotonic()
+        pause: float | None = 0.0
+        while pause is not None:
+            time.sleep(pause)
+            pause = _try_to_stop(self._ti, job, stop, began, _SECONDS)
 
 
 def _final_state(ti: Any) -> str | None:
@@ -177,11 +165,15 @@ async def stop_unless_wanted(
         job_identifier,
     )
     began = time.monotonic()
-    work = sync_to_async(_stop_unless_wanted, thread_sensitive=False, executor=_threads)
+    work = sync_to_async(_try_to_stop, thread_sensitive=False, executor=_threads)
+
+    def stop() -> str:
+        return stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
+
     pause: float | None = 0.0
     while pause is not None:
         await asyncio.sleep(pause)
-        pause = await work(make_service, job_identifier, ti, own_run_only, began)
+        pause = await work(ti, job_identifier, stop, began, _TRIGGERER_SECONDS)
 
 
 def begin(work: Awaitable[T]) -> asyncio.Future[T]:
@@ -206,22 +198,24 @@ async def to_its_end(work: asyncio.Future[Any]) -> None:
             await asyncio.wait({work}, timeout=remaining)  # unlike `await work`, this does not cancel the work
 
 
-def _stop_unless_wanted(
-    make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool, began: float
-) -> float | None:
-    """Stop the job if no task waits for it; return the seconds until another try, or None."""
+def _try_to_stop(ti: Any, job: str, stop: Callable[[], str], began: float, seconds: float) -> float | None:
+    """Stop the job if its task has ended for good; return the seconds until another try, or None.
+
+    :param stop: stops it, unless others wait, and returns a sentence on the result.
+    :param began: the time of the first try.
+    :param seconds: how long to retry while AWS throttles or does not respond.
+    """
     try:
         state = _final_state(ti)
         if state in TERMINAL_STATES:
-            outcome = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
-            log.info("The task is %s. %s", state, outcome)
+            log.info("The task is %s. %s", state, stop())
         else:
-            log.info("Job %s is left running: the task is %s and will continue", job_identifier, state)
+            log.info("Job %s is left running: the task is %s and will continue", job, state)
     except NotYetError as error:
         _hooks.clear()  # the connection may be edited before the next try
         so_far = time.monotonic() - began
-        over = so_far >= (_TRIGGERER_SECONDS if error.transient else error.seconds)
-        outcome = error.final if over else f"{error} Retrying for as long as this triggerer runs."
+        over = so_far >= (seconds if error.transient else error.seconds)
+        outcome = error.final if over else f"{error} Retrying for as long as this process runs."
         log.warning("The task is %s. %s", state, outcome)
         return None if over else max(stopping.TRY_AGAIN_SECONDS, so_far / 10)
     except Exception:
@@ -231,7 +225,7 @@ def _stop_unless_wanted(
         log.exception(
             "Could not read whether a task still waits for job %s, so it was NOT stopped and may run and be billed on. "
             "Stop it in the AWS console if it is not needed",
-            job_identifier,
+            job,
         )
     return None
 
@@ -248,4 +242,4 @@ def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bo
         map_index=-1 if ti.map_index is None else ti.map_index,
         run_id=ti.run_id,
     )
-    return stop_unless_others_wait(service, job_identifier, waiter, own_run_only=own_run_only, patient=False)
+    return stop_unless_others_wait(service, job_identifier, waiter, own_run_only=own_run_only)

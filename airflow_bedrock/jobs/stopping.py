@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from typing import ParamSpec
 
 from botocore.exceptions import ClientError
 
@@ -18,6 +18,7 @@ from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.task_state import TERMINAL_STATES
 
+P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_SECONDS = 5.0  # between two attempts to stop what cannot be stopped yet
@@ -39,30 +40,24 @@ class NotYetError(Exception):
         self.transient = transient
 
 
-def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
-    """Stop the job, and return a sentence on the job and its bill; never raises for an AWS error.
-
-    :param patient: retry for as long as that may help.
-    :raises NotYetError: a retry may help, and ``patient`` is False.
-    """
-    return _tried(partial(_stop, service, job_arn), patient)
-
-
-def _tried(attempt: Callable[[], str], patient: bool) -> str:
+def patiently(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
+    """Call :func:`stop_job` or :func:`stop_unless_others_wait`, and repeat it for as long as that may help."""
     began = time.monotonic()
     while True:
         try:
-            return attempt()
+            return stop(*args, **kwargs)
         except NotYetError as error:
-            if not patient:
-                raise
             if time.monotonic() - began >= error.seconds:
                 return error.final
             log.info("%s Trying again.", error)
             time.sleep(TRY_AGAIN_SECONDS)
 
 
-def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
+def stop_job(service: Service, job_arn: str) -> str:
+    """Stop the job, and return a sentence on the job and its bill; never raises for an AWS error.
+
+    :raises NotYetError: a retry may help.
+    """
     resource, job = service.resource, f"{service.resource.noun.capitalize()} {job_arn}"
     if resource.stop_operation is None:
         return f"{job} still runs and {resource.billed}: Bedrock has no operation that stops a {resource.kind}."
@@ -83,13 +78,11 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
             return stopping
         if found.outcome is not Outcome.RUNNING and not resource.lasts:
             return f"{job} had already ended: {found.status}."
-        if not resource.stop_seconds or again or not _cannot_yet(error):
-            return message
-        if found.outcome is not Outcome.RUNNING:  # it is now in service
-            return _stop(service, job_arn, again=True)
-        raise NotYetError(
-            f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, message
-        ) from error
+        if resource.stop_seconds and _cannot_yet(error):  # it may be in service since
+            raise NotYetError(
+                f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, message
+            ) from error
+        return message
     return stopping
 
 
@@ -130,7 +123,6 @@ def stop_unless_others_wait(
     *,
     own_run_only: bool = False,
     leaving: Sequence[Mapping[str, str]] = (),
-    patient: bool = True,
 ) -> str:
     """Stop the job if no task other than ``waiter`` may wait for it, and return a sentence on the job and its bill.
 
@@ -143,18 +135,11 @@ def stop_unless_others_wait(
     :param own_run_only: stop it only if this DAG run requested it.
     :param leaving: the tags by which ``waiter``, which continues without the job, leaves it to other waiters. They are
         written before the others' tags are read again: if two leave at once, the last one stops the job.
-    :param patient: as for :func:`stop_job`.
-    :raises NotYetError: as that does.
+    :raises NotYetError: a retry may help.
     """
-    return _tried(partial(_stop_unless_others_wait, service, job_arn, waiter, own_run_only, leaving), patient)
-
-
-def _stop_unless_others_wait(
-    service: Service, job_arn: str, waiter: Waiter, own_run_only: bool, leaving: Sequence[Mapping[str, str]]
-) -> str:
     resource, noun = service.resource, service.resource.noun.capitalize()
     if resource.stop_operation is None:
-        return _stop(service, job_arn)
+        return stop_job(service, job_arn)
     try:
         job_arn = _arn(service, job_arn)
         tags = service.tags_of(job_arn)
@@ -186,7 +171,7 @@ def _stop_unless_others_wait(
             return _leave(service, job_arn, waiter, leaving, kept(why)) if leaving else kept(why)
     if mine and (why := _why_kept_for_another_sensor(waiter, mine[0])):
         return kept(why)
-    return _stop(service, job_arn)
+    return stop_job(service, job_arn)
 
 
 def _why_kept_for_another_sensor(sensor: Waiter, maker: Waiter) -> str | None:
@@ -219,7 +204,7 @@ def _leave(service: Service, job_arn: str, waiter: Waiter, leaving: Sequence[Map
         )
         _raise_if_transient(service, job_arn, error, message)
         return message
-    return _stop_unless_others_wait(service, job_arn, waiter, False, ())
+    return stop_unless_others_wait(service, job_arn, waiter)
 
 
 def _arn(service: Service, job_identifier: str) -> str:

@@ -30,7 +30,7 @@ from airflow_bedrock.jobs.earlier_jobs import EarlierJobs
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.resources import NEW, ResourceState
-from airflow_bedrock.jobs.stopping import stop_unless_others_wait
+from airflow_bedrock.jobs.stopping import patiently, stop_unless_others_wait
 
 log = logging.getLogger(__name__)
 
@@ -362,7 +362,8 @@ class Submission(EarlierJobs):
         leaving = self.waiter.leaving_tags(self.identity.task_key) if self.tagged else ()
         while self._superseded:
             superseded = self._superseded.pop(0).arn
-            log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
+            outcome = patiently(stop_unless_others_wait, self.service, superseded, self.waiter, leaving=leaving)
+            log.warning("%s", outcome)
 
     def _own_listed(self) -> Seen | None:
         """Return the job of an earlier try of this ask, whatever its name; None if it has none, or List fails."""

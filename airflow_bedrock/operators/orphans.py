@@ -38,7 +38,9 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
             if one.kept:
                 self.log.info("%s: %s.", still_runs, one.kept)
                 continue
-            outcome = jobs.stopping.stop_job(one.service, arn) if stops else f"{still_runs}: no task waits for it."
+            outcome = f"{still_runs}: no task waits for it."
+            if stops:
+                outcome = jobs.stopping.patiently(jobs.stopping.stop_job, one.service, arn)
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

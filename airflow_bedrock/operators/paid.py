@@ -397,7 +397,8 @@ class PaidOperator(SpendingOperator):
         return " ".join(self._stop(arn, task_key) for arn in self._own_jobs(task_key)) or self._nothing_spent(task_key)
 
     def _stop(self, arn: str, task_key: TaskKey) -> str:
-        return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(task_key))
+        stopping = jobs.stopping
+        return stopping.patiently(stopping.stop_unless_others_wait, self._service, arn, self._waiter(task_key))
 
     def _timed_out(self, task_key: TaskKey) -> BedrockError:
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if configured."""

@@ -521,7 +521,7 @@ def marked_failed_without_a_process(task: Task) -> None:
         vars(hook)["conn"] = client
         for one in running_jobs(hook, ENVIRONMENT, lambda waiter: task.state):
             if one.kept is None and one.job.name.startswith(task.name):
-                task.said.append(stopping.stop_job(one.service, one.job.arn))
+                task.said.append(stopping.patiently(stopping.stop_job, one.service, one.job.arn))
 
 
 def timed_out(task: Task) -> None:

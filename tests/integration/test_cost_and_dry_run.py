@@ -19,6 +19,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.operators import dry_run as dry_run_module
+from airflow_bedrock.spend import pricing
 from tests.integration.test_customization_operator import Account, context, name, operator, records
 
 __all__ = ["name"]
@@ -223,7 +224,7 @@ def test_the_limit_does_not_count_for_a_job_that_exists_even_if_its_data_cannot_
 
     data = account.put("train.jsonl", records())
     operator(account, local, data, job_name=name, wait_for_completion=False).execute(context())
-    monkeypatch.setattr(dry_run_module.pricing, "check_data", unreachable)
+    monkeypatch.setattr(pricing, "check_data", unreachable)
     found, _ = dry(operator(account, local, data, job_name=name, dry_run=True, max_cost=0))
     assert found["price"] == [("unknown", "unknown, since the data was not read")]
 

@@ -160,9 +160,11 @@ def test_a_deletion_refused_during_creation_is_tried_again(world: World, monkeyp
             return get(*asked)
 
         monkeypatch.setattr(Service, "get", late)
+        monkeypatch.setattr(stopping, "TRY_AGAIN_SECONDS", 0.0)
         hook = BedrockHook()
         with closing(hook.conn):
-            said = stopping.stop_job(Service(PROVISIONED_THROUGHPUT, hook), made["provisionedModelArn"], patient=False)
+            service = Service(PROVISIONED_THROUGHPUT, hook)
+            said = stopping.patiently(stopping.stop_job, service, made["provisionedModelArn"])
         assert "is deleted" in said
         assert bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"] == []
 

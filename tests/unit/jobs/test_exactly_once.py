@@ -700,12 +700,12 @@ def test_the_last_log_line_of_an_ended_task_is_correct(caplog: pytest.LogCapture
     machine, maker, adopter, job = shared()
     ended_by_a_person(machine, maker)
     waits = f"d.t.{adopter.index}. in run {adopter.run} may wait for it"
-    kept = f"ended for good. Job {job.arn} still runs and is billed: {waits}"
+    kept = f"The task is failed. Job {job.arn} still runs and is billed: {waits}"
     assert job.runs
     assert re.search(kept, caplog.messages[-1])
     ended_by_a_person(machine, adopter)
     assert not job.runs
-    assert f"ended for good. Job {job.arn} is being stopped; the tokens trained so far" in caplog.messages[-1]
+    assert f"The task is failed. Job {job.arn} is being stopped; the tokens trained so far" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(
@@ -950,7 +950,7 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pyt
     [job] = machine.service.jobs
     with machine.asking(one):
         task.on_kill()
-        assert (f"Job {job.arn} was left running: this task continues" in caplog.text) is stops
+        assert (f"Job {job.arn} is left running: the task is None and will continue" in caplog.text) is stops
         one.state = "failed"
         task.on_kill()
     assert job.runs is not stops
@@ -964,7 +964,7 @@ def test_a_task_that_made_nothing_says_so(tries: int, caplog: pytest.LogCaptureF
     [one] = machine.instances
     one.tries = tries - 1
     machine.attempt(one, {1: ("kill", "before")})
-    assert "ended for good. This try made no job and spent nothing." in caplog.text
+    assert "The task is failed. This try made no job and spent nothing." in caplog.text
     one.state = None
     one.tries = tries
     with machine.asking(one, {1: strike("act before", machine.time_out)}):

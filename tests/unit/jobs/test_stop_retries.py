@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,7 +79,8 @@ class World:
         self.jobs.strikes = dict.fromkeys(range(1, 1000), strike)
 
     def stop(self) -> str:
-        return stopping.stop_unless_others_wait(Service(CUSTOMIZATION_JOB, self.hook), self.job.arn, ME)
+        service = Service(CUSTOMIZATION_JOB, self.hook)
+        return stopping.patiently(stopping.stop_unless_others_wait, service, self.job.arn, ME)
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_a_caller_that_does_not_wait_gets_a_temporary_error(world: World) -> Non
     """A triggerer gives the thread back between two tries."""
     world.fail(THROTTLED, until=1000)
     with pytest.raises(stopping.NotYetError, match="Slow down"):
-        stopping.stop_job(Service(CUSTOMIZATION_JOB, world.hook), world.job.arn, patient=False)
+        stopping.stop_job(Service(CUSTOMIZATION_JOB, world.hook), world.job.arn)
 
 
 @pytest.mark.parametrize(("minutes", "stopped"), [(30, True), (80, False)])
@@ -139,12 +141,12 @@ def test_a_triggerer_retries_for_an_hour_while_the_service_throttles(
     monkeypatch.setattr(task_state, "state_of", lambda _: "failed")
     world.fail(THROTTLED, until=60 * minutes)
     ti: Any = SimpleNamespace(dag_id="d", task_id="t", run_id="run", map_index=-1)
+    stop = partial(on_kill.stop_for, Service(CUSTOMIZATION_JOB, world.hook), world.job.arn, ti, own_run_only=False)
     tries = 0
     pause: float | None = 0.0
     while pause is not None:
         world.sleep(pause)
-        service = Service(CUSTOMIZATION_JOB, world.hook)
-        pause = on_kill._stop_unless_wanted(lambda: service, world.job.arn, ti, False, 0.0)  # noqa: B023  # called now
+        pause = on_kill._try_to_stop(ti, world.job.arn, stop, 0.0, on_kill._TRIGGERER_SECONDS)
         tries += 1
     assert world.job.runs is not stopped
     assert tries < 80
@@ -227,7 +229,7 @@ def test_the_log_names_the_job_before_the_service_has_responded(
     switch.aim("arn of the job", stop)
     switch.pull()
     switch.wait()
-    assert "stopping job arn of the job" in before[-1]
+    assert "Job arn of the job will be stopped if no task waits for it" in before[-1]
     assert "the job may still run and be billed; stop it with airflow-bedrock jobs --orphans --stop" in before[-1]
 
 

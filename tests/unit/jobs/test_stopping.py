@@ -18,7 +18,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.import_job import IMPORT_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
+from airflow_bedrock.jobs.stopping import NotYetError, delete, patiently, stop_job, stop_unless_others_wait, why_kept
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import error
 
@@ -89,17 +89,20 @@ def test_what_cannot_be_stopped_is_reported_without_a_call() -> None:
 def test_there_is_nothing_to_stop_of_what_is_gone() -> None:
     """Nobody has to search for it in the console: there is no bill. A job cannot be deleted, so its ARN may lead on."""
     said = f"Provisioned throughput {UNITS} does not exist; there was nothing to stop."
-    assert stop_job(service(Calls(delete_provisioned_model_throughput=[GONE]), PROVISIONED_THROUGHPUT), UNITS) == said
+    assert (
+        patiently(stop_job, service(Calls(delete_provisioned_model_throughput=[GONE]), PROVISIONED_THROUGHPUT), UNITS)
+        == said
+    )
     said = f"Job {JOB} was NOT stopped, and may run and be billed on"
-    assert stop_job(service(Calls(stop_model_customization_job=[GONE])), JOB).startswith(said)
-    assert stop_unless_others_wait(service(Calls(list_tags_for_resource=[GONE])), JOB, ME).startswith(said)
+    assert patiently(stop_job, service(Calls(stop_model_customization_job=[GONE])), JOB).startswith(said)
+    assert patiently(stop_unless_others_wait, service(Calls(list_tags_for_resource=[GONE])), JOB, ME).startswith(said)
 
 
 @pytest.mark.parametrize("look", [SILENT, DENIED])
 def test_a_refused_stop_is_reported_where_nothing_else_is_known(look: Exception) -> None:
     """It may run, and be billed."""
     calls = Calls(stop_model_customization_job=[DENIED], get_model_customization_job=[look])
-    said = stop_job(service(calls), JOB)
+    said = patiently(stop_job, service(calls), JOB)
     assert said.startswith(f"Job {JOB} COULD NOT BE STOPPED and may run and be billed on")
     assert "You may not." in said
 
@@ -108,7 +111,9 @@ def test_a_refused_stop_is_reported_where_nothing_else_is_known(look: Exception)
 def test_what_is_being_made_is_stopped_when_it_has_been_made(slept: list[float], look: Any) -> None:
     """Also if a read of it gets no response: it is billed from now on."""
     throughput, calls = units(BEING_MADE, BEING_MADE, {}, looks=(look,))
-    assert stop_job(throughput, UNITS) == (f"Provisioned throughput {UNITS} is deleted; the time so far is billed.")
+    assert patiently(stop_job, throughput, UNITS) == (
+        f"Provisioned throughput {UNITS} is deleted; the time so far is billed."
+    )
     assert slept == [5.0, 5.0]
     assert calls.asked.count("delete_provisioned_model_throughput") == 3
 
@@ -117,7 +122,7 @@ def test_a_caller_that_cannot_wait_gets_the_seconds_worth_waiting(slept: list[fl
     """The triggerer: it has other tasks."""
     throughput, _ = units(BEING_MADE)
     with pytest.raises(NotYetError, match="is billed by the hour until it is deleted, and cannot be stopped yet") as no:
-        stop_job(throughput, UNITS, patient=False)
+        stop_job(throughput, UNITS)
     assert no.value.seconds == PROVISIONED_THROUGHPUT.stop_seconds == 1800
     assert slept == []
 
