@@ -42,6 +42,7 @@ LISTED = 100
 EXCERPT = 200  # characters of a record, if its text is shown
 EXAMPLES = 20  # number of duplicates, conflicts and overlaps that are listed
 _AT_ONCE = 8  # number of parallel requests to S3
+_BOM = Problem("bom", "$", "it begins with a byte order mark: save the file as UTF-8 without one")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -142,7 +143,7 @@ class _Options(NamedTuple):
     rules: Rules
     listed: int
     show_text: bool
-    folder: str
+    folder: Path
     sizes: bool = False
     signatures: bool = False
 
@@ -173,8 +174,7 @@ class _BlockResult:
 
         :param listed: maximum number of listed problems.
         """
-        if self.lines:  # a file with only a byte order mark has none
-            self.bad.add(line)
+        self.bad.add(line)
         self.problems.update(problem.rule for problem in problems)
         self.listed += [(line, problem, text) for problem in problems[: listed - len(self.listed)]]
 
@@ -218,9 +218,9 @@ def check(
             )
     if workers is None:
         workers = processes(sum(one.bytes for one in parts.values()))
-    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        todo = list(blocks(each))
-        work = _Check(rules, parts, [block for _, block in todo], Path(folder), s3, listed)
+    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
+        folder, todo = Path(name), list(blocks(each))
+        work = _Check(rules, parts, [block for _, block in todo], folder, s3, listed)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
         scan = partial(scan_block, options)
         for (file, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
@@ -457,7 +457,9 @@ def _lengths(folder: Path, number: int) -> Path:
 def scan_block(options: _Options, block: Block) -> _BlockResult:
     """Check every line of a block against the rules."""
     rules, facts = options.rules, document()
-    lines, found = _start_block(options, block)
+    lines = lines_of(block.read())
+    _lengths(options.folder, block.number).write_bytes(array("I", map(len, lines)))
+    found = _BlockResult(len(lines))
     entries = BlockEntries(block.number)
     latin = rules.method.characters_per_token or facts.characters_per_token
     per_token = [latin, *(min(script.characters_per_token, latin) for script in facts.scripts)]
@@ -493,31 +495,18 @@ def scan_block(options: _Options, block: Block) -> _BlockResult:
     found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
     found.entries = entries.parts()
     if signatures is not None:
-        found.bands = signatures.put(Path(options.folder, f"{block.number}.near"))
+        found.bands = signatures.put(options.folder / f"{block.number}.near")
     return found
-
-
-def _start_block(options: _Options, block: Block) -> tuple[list[bytes], _BlockResult]:
-    """Write the lengths of the lines of a block to a file; return the lines, and the result of a byte order mark."""
-    content = block.read()
-    text = without_bom(content) if block.begin == 0 else content
-    lines = lines_of(text)
-    found = _BlockResult(len(lines))
-    lengths = array("I", map(len, lines))
-    if mark := len(content) - len(text):
-        message = "the file begins with a byte order mark: save it as UTF-8 without one"
-        first = lines[0] if lines else b""
-        found.note(0, [Problem("bom", "$", message)], options.listed, _excerpt(options, first))
-        lengths[:1] = array("I", [len(first) + mark])
-    _lengths(Path(options.folder), block.number).write_bytes(lengths)
-    return lines, found
 
 
 def _check_line(options: _Options, number: int, line: bytes, found: _BlockResult) -> Record | None:
     """Check a line against all rules."""
-    record, problems = options.rules.check(line)
+    record, problems = options.rules.check(text := without_bom(line))
+    if text != line:
+        problems.insert(0, _BOM)
     if problems:
-        found.note(number, problems, options.listed, _excerpt(options, line))
+        excerpt = text.decode("utf-8", "replace")[:EXCERPT] if options.show_text else None
+        found.note(number, problems, options.listed, excerpt)
     if record is not None:
         found.kinds.update(one.kind for one in record.media)
         if options.sizes:
@@ -525,7 +514,3 @@ def _check_line(options: _Options, number: int, line: bytes, found: _BlockResult
     elif not problems:
         found.passed_over += 1
     return record
-
-
-def _excerpt(options: _Options, line: bytes) -> str | None:
-    return line.decode("utf-8", "replace")[:EXCERPT] if options.show_text else None
