@@ -277,10 +277,9 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
     def fetched(number: int, uri: str) -> Path:
         copy = folder / str(number)
         file = fetch(uri, copy)
-        if not uri.endswith(".gz"):
-            return file
-        log = unpacked(uri, file, "gzip", folder)
-        copy.unlink(missing_ok=True)  # a local file was not copied
+        log = unpacked(uri, file, folder)
+        if log != copy:
+            copy.unlink(missing_ok=True)  # a local file was not copied
         return log
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 
@@ -37,7 +37,7 @@ _KINDS = {
     "parquet": "parquet",
     "txt": "txt",
 }
-_PACKED = {"gz": "gzip", "zst": "zstd", "zstd": "zstd"}
+_PACKED = re.compile(r"\.(gz|zstd?)\Z")
 _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
@@ -48,27 +48,13 @@ _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAM
 """The types that DuckDB may give to a column of a CSV file. A boolean would have true for the label ``yes``."""
 
 
-class Kind(NamedTuple):
-    """The kind of a file, by its name.
-
-    :param packing: ``gzip``, ``zstd``, or empty.
-    """
-
-    kind: str
-    packing: str
-
-
-def kind_of(name: str) -> Kind | None:
+def kind_of(name: str) -> str | None:
     """Return the kind of a file: JSON Lines if the name does not say; None for an unsupported one.
 
-    Athena names unloaded files ``20261121_….gz``.
+    Its content, not its name, says whether it is compressed. Athena names unloaded files ``20261121_….gz``.
     """
-    base = name.rpartition("/")[2]
-    parts = base.lower().split(".")
-    packing = _PACKED.get(parts[-1], "") if len(parts) > 1 else ""
-    parts = parts[:-1] if packing else parts
-    kind = _KINDS.get(parts[-1]) if len(parts) > 1 else "jsonl"
-    return Kind(kind, packing) if kind else None
+    _, dot, kind = _PACKED.sub("", name.rpartition("/")[2].lower()).rpartition(".")
+    return _KINDS.get(kind) if dot else "jsonl"
 
 
 def read_in_a_folder(name: str) -> bool:
@@ -82,7 +68,7 @@ def read_in_a_folder(name: str) -> bool:
     parts, found = name.split("/"), kind_of(name)
     return (
         found is not None
-        and found.kind != "txt"
+        and found != "txt"
         and "." in parts[-1]
         and not any(part.startswith(("_", ".")) for part in parts)
     )
@@ -95,8 +81,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     :param folder: the folder to write to, if it must be converted.
     :raises DatasetError: the content of the file does not match its name, or its kind is not supported.
     """
-    kind, packing = _kind(name, path)
-    plain = unpacked(name, path, packing, folder)
+    kind, plain = _kind(name), unpacked(name, path, folder)
     with _named(name):
         if kind == "json":
             _refuse_one_object(plain)
@@ -111,11 +96,10 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     return Source(name, lines)
 
 
-def _kind(name: str, path: Path) -> Kind:
+def _kind(name: str) -> str:
     if (kind := kind_of(name)) is None:
         raise DatasetError(f"{name} is not of a supported type: {', '.join(_KINDS)}, also .gz and .zst")
-    # The name of an object with a Content-Encoding does not show its packing.
-    return kind._replace(packing=packing_of(path) or kind.packing)
+    return kind
 
 
 @contextmanager
@@ -133,13 +117,12 @@ def _converted(path: Path, kind: str, folder: Path) -> Path:
         return write_records(_READERS[kind](text), folder)
 
 
-def unpacked(name: str, path: Path, packing: str, folder: Path) -> Path:
-    """Return a file, or its decompressed copy if it is compressed.
+def unpacked(name: str, path: Path, folder: Path) -> Path:
+    """Return a file, or its decompressed copy if its content is compressed.
 
-    :param packing: ``gzip``, ``zstd``, or empty.
     :raises DatasetError: it cannot be decompressed.
     """
-    if not packing:
+    if not (packing := packing_of(path)):
         return path
     try:
         return _written(_decompressed(path, packing), folder)
@@ -182,24 +165,23 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
     Files of a kind that follow each other are one table, so that DuckDB finds types that suit all of them, and needs
     the memory of one: a chat's content may be a text in one file, and a list in the next.
     """
-    for (kind, packing), run in groupby(sources, _table_kind):
+    for kind, run in groupby(sources, lambda source: _table_kind(source[0])):
         files = list(run)
-        where = _quoted(path for _, path in files)
-        packed = f", compression = '{packing}'" if packing else ""
-        several = ", union_by_name = true" if len(files) > 1 else ""
         if kind == "json":  # a member that is not in the sample would be left out
             yield f"read_json_auto({_quoted([_as_one(files, folder)])}, format = 'unstructured', sample_size = -1)"
-        elif kind in ("csv", "tsv"):
-            yield f"read_csv_auto({where}{packed}{several}, auto_type_candidates = {_CSV_TYPES})"
-        elif kind == "parquet":
+            continue
+        several = ", union_by_name = true" if len(files) > 1 else ""
+        where = _quoted(unpacked(name, path, folder) for name, path in files)
+        if kind == "parquet":
             yield f"read_parquet({where}{several})"
+        elif kind in ("csv", "tsv"):
+            yield f"read_csv_auto({where}{several}, auto_type_candidates = {_CSV_TYPES})"
         else:
             raise DatasetError(f"{files[0][0]} is not a table that DuckDB can read")
 
 
-def _table_kind(source: tuple[str, Path]) -> Kind:
-    found = _kind(*source)
-    return Kind("json", "") if found.kind in ("json", "jsonl") else found
+def _table_kind(name: str) -> str:
+    return "json" if (kind := _kind(name)) == "jsonl" else kind
 
 
 def _as_one(files: Sequence[tuple[str, Path]], folder: Path) -> Path:
@@ -207,7 +189,7 @@ def _as_one(files: Sequence[tuple[str, Path]], folder: Path) -> Path:
 
     def parts() -> Iterator[bytes]:
         for name, path in files:
-            plain = unpacked(name, path, _kind(name, path).packing, folder)
+            plain = unpacked(name, path, folder)
             with _named(name):
                 lines = _converted(plain, "json", folder) if _is_array(plain) else plain
             with lines.open("rb") as file:
