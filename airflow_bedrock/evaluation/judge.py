@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from airflow_bedrock.evaluation.inference import Inference
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, text_of
-from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE
+from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Asked
 
 TIE = "tie"
 RUBRIC = """5: correct and complete, as good as the reference where there is one.
@@ -34,6 +35,9 @@ class AskingMetric(Metric):
     :param model_id: the other model.
     """
 
+    inference: Inference
+    """The other model and its answers; whoever evaluates sets it."""
+
     embeds = False
     """Whether the model embeds texts; otherwise it is called through Converse."""
 
@@ -46,7 +50,7 @@ class AskingMetric(Metric):
         """Return the requests to the model about the answers to a record, by role."""
 
     @abstractmethod
-    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
+    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> Asked:
         """Return the scores by role, from the replies to :meth:`requests`."""
 
     def result(self) -> dict[str, Any]:
@@ -134,16 +138,15 @@ class RubricJudge(Judge):
         )
         return [self._request(task, _shown(record, answer=text)) for text in texts.values()]
 
-    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
+    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> Asked:
         """Return the grades; if one is unreadable, all are the same, so that the record decides nothing."""
         grades = [grade for reply in replies if (grade := _only(_SCORE, reply))]
         if unreadable := len(replies) - len(grades):
             self._unreadable += unreadable
-            self.doubt += 1
-            return dict.fromkeys(texts, 0.5)
+            return Asked(dict.fromkeys(texts, 0.5), doubt=1)
         scores = {role: (int(grade) - 1) / 4 for role, grade in zip(texts, grades, strict=True)}
         self._note(record, scores)
-        return scores
+        return Asked(scores)
 
 
 _BETTER = re.compile(r'"better"\s*:\s*"(A|B|tie)"')
@@ -166,17 +169,17 @@ class PairwiseJudge(Judge):
             self._request(task, _shown(record, A=other, B=one)),
         ]
 
-    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
+    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> Asked:
         """Return the share of the points: 1 for the better one in both orders, one half each if the order decides."""
         better = [_only(_BETTER, reply) for reply in replies] or [TIE, TIE]
-        self._unreadable += better.count(None)
-        self.doubt += better.count(None) / 2
+        unreadable = better.count(None)
+        self._unreadable += unreadable
         points = {"A": 1.0, "B": 0.0, TIE: 0.5, None: 0.5}
         first, second = (points[one] for one in better)
         share = (first + 1 - second) / 2
         scores = {CANDIDATE: share, BASELINE: 1 - share}
         self._note(record, scores)
-        return scores
+        return Asked(scores, unreadable / 2)
 
 
 class EmbeddingSimilarity(AskingMetric):
@@ -194,14 +197,15 @@ class EmbeddingSimilarity(AskingMetric):
         """Return a request for the reference, and one for each answer; an empty text has no embedding."""
         return [{"inputText": text} for text in (record.reference or "", *texts.values()) if text.strip()]
 
-    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
+    def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> Asked:
         """Return the similarity of each answer to the reference."""
         vectors = iter([np.array(json.loads(reply)) for reply in replies])
         reference = next(vectors) if (record.reference or "").strip() else None
-        return {
+        scores = {
             role: _cosine(reference, next(vectors)) if text.strip() and reference is not None else 0.0
             for role, text in texts.items()
         }
+        return Asked(scores)
 
 
 def _cosine(one: Any, other: Any) -> float:

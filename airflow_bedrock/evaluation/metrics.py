@@ -39,8 +39,6 @@ class Metric:
 
     columns = 1
     """Number of statistics of an answer."""
-    doubt = 0.0
-    """How much unknown replies could lower the candidate's lead, summed over all records."""
 
     def __init__(self, name: str, score: Score, *, right_or_wrong: bool = False, needs_reference: bool = True) -> None:
         self.name = name

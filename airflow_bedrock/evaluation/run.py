@@ -21,7 +21,7 @@ from airflow_bedrock.evaluation.inference import Inference, Question
 from airflow_bedrock.evaluation.judge import AskingMetric, Judge
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import HeldOutRecords, Record
-from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Rules, Scoring
+from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Asked, Rules, Scoring
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ class Evaluation:
 
     :param models: by role: candidate, baseline, and any others.
     :param metrics: the first one decides.
-    :param metric_models: the models that metrics call, by the metric's name.
     :param slice_by: the field whose values divide the records into slices; None for no slices.
     """
 
@@ -46,15 +45,13 @@ class Evaluation:
         models: Mapping[str, Inference],
         metrics: Sequence[Metric],
         rules: Rules,
-        *,
-        metric_models: Mapping[str, Inference] | None = None,
         slice_by: str | None = None,
     ) -> None:
         self._held_out = held_out
         self._models = models
         self._metrics = metrics
         self._rules = rules
-        self._metric_models = metric_models or {}
+        self._asking = [one for one in metrics if isinstance(one, AskingMetric)]
         self._slice_by = slice_by
 
     def check(self) -> None:
@@ -111,8 +108,7 @@ class Evaluation:
         missing, most = 0, 0.0
         by_inference = [(inference, self._held_out.questions()) for inference in set(self._models.values())]
         by_inference += [
-            (inference, self._about(metric, self._held_out.records(), self._longest))
-            for inference, metric in self._judging()
+            (metric.inference, self._about(metric, self._held_out.records(), self._longest)) for metric in self._asking
         ]
         for inference, questions in by_inference:
             for question in inference.unanswered(questions):
@@ -129,12 +125,6 @@ class Evaluation:
         # Different for each model, since a judge is not asked about equal answers.
         return {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
 
-    def _judging(self) -> Iterator[tuple[Inference, AskingMetric]]:
-        """Return the metrics that call another model, each with that model."""
-        for metric in self._metrics:
-            if isinstance(metric, AskingMetric):
-                yield self._metric_models[metric.name], metric
-
     def unpriced(self) -> list[str]:
         """Return the models without a known price."""
         return sorted({inference.model.model_id for inference in self._all() if inference.rate is None})
@@ -142,7 +132,7 @@ class Evaluation:
     @property
     def asks_metrics(self) -> bool:
         """Whether a metric calls a model, so that its questions depend on the answers."""
-        return bool(self._metric_models)
+        return bool(self._asking)
 
     def ask(self) -> None:
         """Ask all models, each in its own thread.
@@ -162,9 +152,9 @@ class Evaluation:
                     inference.stop()
         for one in running:
             one.result()
-        for inference, metric in self._judging():
-            with bars([inference]):  # for each answer a reply, and for the reference an embedding
-                inference.run(
+        for metric in self._asking:
+            with bars([metric.inference]):  # for each answer a reply, and for the reference an embedding
+                metric.inference.run(
                     self._about(metric, held_out.shuffled(), self._texts),
                     held_out.count * (len(self._models) + metric.embeds),
                 )
@@ -179,7 +169,7 @@ class Evaluation:
         return {role: answer.text for role, answer in self._answers(record).items()}
 
     def _all(self) -> set[Inference]:
-        return {*self._models.values(), *self._metric_models.values()}
+        return {*self._models.values(), *(metric.inference for metric in self._asking)}
 
     def score(self, visit: Visitor = lambda record, answers: None) -> dict[str, Any]:
         """Score the answers, and return the result of :class:`Scoring` with the time, tokens and cost of each model.
@@ -193,9 +183,9 @@ class Evaluation:
             for role, answer in answers.items():
                 tallies[role].add(answer)
             texts = {role: answer.text for role, answer in answers.items()}
-            given = self._judged(record, texts)
+            asked = {metric.name: self._asked(metric, record, texts) for metric in self._asking}
             try:
-                scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), given=given)
+                scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), asked=asked)
             except ValueError as error:
                 raise ValueError(f"Record {record.number}: {error}") from error
             visit(record, answers)
@@ -212,11 +202,11 @@ class Evaluation:
         judges = {
             metric.name: {
                 "model": metric.model_id,
-                "asked": inference.progress.answered,
-                "cost": inference.spent,
+                "asked": metric.inference.progress.answered,
+                "cost": metric.inference.spent,
                 **metric.result(),
             }
-            for inference, metric in self._judging()
+            for metric in self._asking
         }
         costs = [inference.spent for inference in self._all() if inference.progress.answered]
         return {
@@ -231,14 +221,10 @@ class Evaluation:
         question = self._held_out.question(record)
         return {role: self._answered(inference, question) for role, inference in self._models.items()}
 
-    def _judged(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
-        """Return the scores of the metrics that call another model."""
-        given = {}
-        for inference, metric in self._judging():
-            questions = [Question(record.number, request) for request in metric.requests(record, texts)]
-            replies = [self._answered(inference, question).text for question in questions]
-            given[metric.name] = metric.scores(record, texts, replies)
-        return given
+    def _asked(self, metric: AskingMetric, record: Record, texts: Mapping[str, str]) -> Asked:
+        """Return the scores of a metric that calls another model."""
+        questions = self._about(metric, [record], lambda _: texts)
+        return metric.scores(record, texts, [self._answered(metric.inference, one).text for one in questions])
 
     def texts(self, numbers: Container[int]) -> dict[int, dict[str, str]]:
         """Return the questions and answers of some records, by their numbers."""

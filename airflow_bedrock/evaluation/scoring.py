@@ -10,7 +10,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,17 @@ class Rules:
     alpha: float = 0.05
     minimum_gain: float = 0.0
     max_slice_loss: float | None = None
+
+
+class Asked(NamedTuple):
+    """The scores of one record by a metric that asks another model.
+
+    :param scores: by role.
+    :param doubt: how much unreadable replies could lower the candidate's lead.
+    """
+
+    scores: Mapping[str, float]
+    doubt: float = 0.0
 
 
 class _Group:
@@ -134,7 +145,6 @@ class Scoring:
         self._labels = next((metric for metric in metrics if isinstance(metric, MacroF1)), None)
         self._all = _Group(roles, metrics)
         self._slices: dict[str, _Group] = {}
-        self._doubted = dict.fromkeys((metric.name for metric in metrics), 0.0)  # of all records so far
         self._correct: Counter[str] = Counter()
         self._referenced = 0
         self._confusion = {role: Counter[tuple[str, str]]() for role in roles}
@@ -147,26 +157,25 @@ class Scoring:
         answers: Mapping[str, str],
         *,
         slice_name: str | None = None,
-        given: Mapping[str, Mapping[str, float]] | None = None,
+        asked: Mapping[str, Asked] | None = None,
     ) -> None:
         """Add one record.
 
         :param number: its number, from 1.
         :param answers: by role.
         :param slice_name: its slice.
-        :param given: scores of metrics that are not computed from the texts, by metric and role.
+        :param asked: the scores of metrics that are not computed from the texts, by metric.
         :raises ValueError: a metric fails, or there are too many slices.
         """
-        wanted = reference or ""
-        scores, statistics, doubts = dict(given or {}), dict[tuple[str, str], Sequence[float]](), dict[str, float]()
+        wanted, asked = reference or "", asked or {}
+        scores = {name: one.scores for name, one in asked.items()}
+        doubts = {name: one.doubt for name, one in asked.items()}
+        statistics: dict[tuple[str, str], Sequence[float]] = {}
         for metric in self._metrics:
             if metric.name not in scores:
                 scores[metric.name] = {role: metric.score(answers[role], wanted) for role in self._roles}
             for role, score in scores[metric.name].items():
                 statistics[role, metric.name] = metric.statistics(answers[role], wanted, score)
-            if more := metric.doubt - self._doubted[metric.name]:
-                doubts[metric.name] = more
-                self._doubted[metric.name] = metric.doubt
         self._all.add(scores, statistics, doubts)
         if slice_name is not None:
             self._slice(slice_name).add(scores, statistics, doubts)

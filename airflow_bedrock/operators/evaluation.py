@@ -259,18 +259,16 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
             for role, model_id in _roles(arguments).items()
         }
         models = {role: by_id[model_id] for role, model_id in _roles(arguments).items()}
-        metric_models = {}
         for one in metrics:
             if isinstance(one, AskingMetric):
                 kind = EmbeddingModel if one.embeds else ConverseModel
-                metric_models[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
+                one.inference = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
         return Evaluation(
             held_out,
             models,
             metrics,
             Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
-            metric_models=metric_models,
-            slice_by=arguments["slice_by"],
+            arguments["slice_by"],
         )
 
     def _reserve(

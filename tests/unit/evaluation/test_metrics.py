@@ -208,7 +208,7 @@ def test_what_a_judge_says(said: str, grade: float) -> None:
     one: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0"})
     record = record_of(1, {"prompt": "hi"})
     found = one.scores(record, {"candidate": "a", "baseline": "b"}, [said, '{"score": 3}'])
-    assert found["candidate"] == grade
+    assert found.scores["candidate"] == grade
     assert one.result()["unreadable"] == (grade == 0.5)
 
 
@@ -223,7 +223,7 @@ def test_a_judge_that_refuses_makes_no_model_better(refused: int, verdict: str, 
     for number in range(1, 101):
         said = ["I cannot judge that.", replies[1]] if number <= refused else replies
         scores = judge.scores(record_of(number, {"prompt": "hi"}), texts, said)
-        scoring.add(number, None, texts, given={"judge": scores})
+        scoring.add(number, None, texts, asked={"judge": scores})
     result = scoring.result()
     assert result["verdict"] == verdict
     assert ("unreadable replies of the judge" in result["reason"]) is (verdict == "undecided")
@@ -240,8 +240,8 @@ def test_what_a_judge_is_shown() -> None:
     assert shown == [{**given, "A": "Tag", "B": "Hi"}, {**given, "A": "Hi", "B": "Tag"}]
     same = {"candidate": "Hallo", "baseline": "Hallo"}
     assert judge.requests(record, same) == []
-    assert judge.scores(record, same, []) == {"candidate": 0.5, "baseline": 0.5}
-    assert (judge.doubt, judge.result()["unreadable"]) == (0, 0)
+    assert judge.scores(record, same, []) == ({"candidate": 0.5, "baseline": 0.5}, 0)
+    assert judge.result()["unreadable"] == 0
 
 
 def test_a_judge_that_grades_is_given_the_rubric_and_each_answer() -> None:
@@ -269,7 +269,7 @@ def test_the_reason_names_the_judge_where_it_alone_is_why(replies: tuple[str, st
     for number in range(1, 101):
         said = ("?", "?") if number % 10 > 2 else won if number % 2 else replies
         scores = judge.scores(record_of(number, {"prompt": "hi"}), texts, said)
-        scoring.add(number, None, texts, given={"judge": scores})
+        scoring.add(number, None, texts, asked={"judge": scores})
     result = scoring.result()
     assert result["verdict"] == "undecided"
     assert reason in result["reason"]
@@ -284,7 +284,7 @@ def test_a_slice_that_the_judge_does_not_judge_makes_no_model_better() -> None:
         language = "de" if number % 10 == 0 else "en"
         said = ['{"besser": "A"}'] * 2 if language == "de" else ['{"better": "A"}', '{"better": "B"}']
         scores = judge.scores(record_of(number, {"prompt": "hi"}), texts, said)
-        scoring.add(number, None, texts, slice_name=language, given={"judge": scores})
+        scoring.add(number, None, texts, slice_name=language, asked={"judge": scores})
     result = scoring.result()
     assert (result["verdict"], result["slices"]["de"]["doubt"], result["slices"]["en"]["doubt"]) == ("undecided", 1, 0)
     assert "worse by more than 0.05 on: de (-1.0000)" in result["reason"]
