@@ -466,7 +466,7 @@ def scan_block(options: _Options, block: Block) -> _BlockResult:
     scripts: list[list[int]] = []
     lengths = [0] * 40
     ascii_only = 0
-    signatures = Signatures(block.number, len(lines)) if options.signatures else None
+    signatures = Signatures(block.number, len(lines), options.folder) if options.signatures else None
     for number, line in enumerate(lines):
         plain = read_plain(line)
         if plain is None:
@@ -494,7 +494,7 @@ def scan_block(options: _Options, block: Block) -> _BlockResult:
     found.characters = list(map(sum, zip(of_ascii, *scripts, strict=True)))
     found.entries = entries.parts()
     if signatures is not None:
-        found.bands = signatures.put(options.folder / f"{block.number}.near")
+        found.bands = signatures.put()
     return found
 
 

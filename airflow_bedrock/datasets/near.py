@@ -25,15 +25,17 @@ _MOST_COMPARED = 20  # texts of a band that a text is compared with: templated t
 class Signatures:
     """The signatures of a block's texts.
 
+    :param folder: where the signatures of all blocks are.
     :raises DatasetError: rensa is not installed.
     """
 
-    def __init__(self, block: int, lines: int) -> None:
+    def __init__(self, block: int, lines: int, folder: Path) -> None:
         try:
             from rensa import RMinHash  # type: ignore[import-untyped]  # it has no stubs
         except ImportError as error:
             raise DatasetError("Near duplicates need rensa. Install 'airflow-bedrock[prep]'") from error
         self._minhash = RMinHash
+        self._file = _file(folder, block)
         self._signatures = bytearray(lines * _SIZE)
         self._bands = BlockEntries(block)
 
@@ -47,16 +49,16 @@ class Signatures:
             band = signature[begin : begin + _ROWS]
             self._bands.add(line, blake2b(band, digest_size=16, salt=begin.to_bytes(2)).digest(), b"")
 
-    def put(self, file: Path) -> dict[int, bytes]:
+    def put(self) -> dict[int, bytes]:
         """Write the signatures, and return the entries of their bands."""
-        file.write_bytes(self._signatures)
+        self._file.write_bytes(self._signatures)
         return self._bands.parts()
 
 
 def near(bands: Parts, signatures: Path, threshold: float) -> Iterator[tuple[Place, Place]]:
     """Yield each near duplicate, and the earlier text.
 
-    :param signatures: the folder with the file of each block: ``<number>.near``.
+    :param signatures: the folder of the signatures.
     :param threshold: the share of the signatures that must agree, 0 to 1.
     """
     for group in groups(bands):
@@ -70,13 +72,17 @@ def near(bands: Parts, signatures: Path, threshold: float) -> Iterator[tuple[Pla
                 kept.append((entry.place, signature))
 
 
+def _file(folder: Path, block: int) -> Path:
+    return folder / f"{block}.near"
+
+
 def _alike(one: array[int], other: array[int]) -> float:
     agree: int = sum(map(eq, one, other))
     return agree / _PERMUTATIONS
 
 
 def _signature(folder: Path, place: Place) -> array[int]:
-    with (folder / f"{place.block}.near").open("rb") as file:
+    with _file(folder, place.block).open("rb") as file:
         file.seek(place.line * _SIZE)
         return array("I", file.read(_SIZE))
 

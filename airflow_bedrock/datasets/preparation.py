@@ -12,10 +12,11 @@ import hashlib
 import math
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from heapq import nsmallest
 from itertools import compress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -223,7 +224,6 @@ class _Preparation:
         self._report = PreparationReport()
         self._dropped: Counter[str] = Counter()
         self._begins: list[tuple[str, int]] = []  # of each block: its file's name, and the number of its first line
-        self._before: list[bytes] = []
         self._splits: list[bytearray] = []
 
     def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO], workers: int) -> PreparationReport:
@@ -234,7 +234,10 @@ class _Preparation:
             line = line if source.name == last else 1
             self._add(source.name, line, part if source.split is None else part.moved(source.split))
             line, last = line + len(part.splits), source.name
-        self._resolve()
+        conflicts = nsmallest(MAX_DROPPED_LISTED, self._resolve())
+        for block, place in conflicts[: MAX_DROPPED_LISTED - len(self._report.dropped_records)]:
+            name, first = self._begins[block]
+            self._report.dropped_records.append(Dropped(f"{name}:{first + place}", CONFLICT))
         if self._settings.near_duplicates is not None:
             self._thin_out(self._settings.near_duplicates)
         if self._settings.caps.wanted:
@@ -251,15 +254,13 @@ class _Preparation:
         self._dropped.update(part.dropped)
         for number, rule in part.listed[: MAX_DROPPED_LISTED - len(self._report.dropped_records)]:
             self._report.dropped_records.append(Dropped(f"{name}:{line + number}", rule))
-        self._before.append(part.splits)
         self._splits.append(bytearray(part.splits))
         self._repeats.add(part.entries)
         self._keys.add(part.keys)
         self._bands.add(part.bands)
 
-    def _resolve(self) -> None:
-        """Keep one of the records with the same question."""
-        places: list[Place] = []  # of conflicts
+    def _resolve(self) -> Iterator[Place]:
+        """Keep one of the records with the same question, and yield the places of conflicts."""
         for group in groups(self._repeats):
             kept = chosen(group, self._settings.on_conflict)
             for one in group:
@@ -270,12 +271,7 @@ class _Preparation:
                     self._report.duplicates += 1
                 else:
                     self._report.conflicts += 1
-                    places.append(one.place)
-            if len(places) > 10 * MAX_DROPPED_LISTED:
-                places = sorted(places)[:MAX_DROPPED_LISTED]
-        for block, line in sorted(places)[: MAX_DROPPED_LISTED - len(self._report.dropped_records)]:
-            name, first = self._begins[block]
-            self._report.dropped_records.append(Dropped(f"{name}:{first + line}", CONFLICT))
+                    yield one.place
 
     def _thin_out(self, threshold: float) -> None:
         """Drop near duplicates of earlier records, across all splits."""
@@ -293,12 +289,11 @@ class _Preparation:
         written = {split: SplitReport(records=0, bytes=0, sha256="") for split in SPLITS}
         digests = {split: hashlib.sha256() for split in SPLITS}
         for number, splits in enumerate(self._splits):
-            file = spooled(self._folder, number, "jsonl")
+            file = _spooled(self._folder, number)
             lines = file.read_bytes().splitlines(keepends=True)
             file.unlink()
-            of_lines = bytes(compress(splits, self._before[number]))
             for which, split in enumerate(SPLITS, start=1):
-                mask = of_lines.translate(bytes(int(one == which) for one in range(256)))
+                mask = splits.translate(bytes(int(one == which) for one in range(256)))
                 content = b"".join(compress(lines, mask))
                 written[split].records += sum(mask)
                 written[split].bytes += len(content)
@@ -353,10 +348,10 @@ def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
     content, folder = block.read(), Path(spool)
     source = lines_of(without_bom(content) if block.begin == 0 else content)
     read = reader(settings.fields, settings.form)
-    splits, written, blank = bytearray(len(source)), list[bytes](), 0
+    splits, written, blank = bytearray(len(source)), [b""] * len(source), 0
     dropped, listed = Counter[str](), list[tuple[int, str]]()
     entries, keys = BlockEntries(block.number), defaultdict[int, bytes](bytes)
-    signatures = None if settings.near_duplicates is None else Signatures(block.number, len(source))
+    signatures = None if settings.near_duplicates is None else Signatures(block.number, len(source), folder)
     for number, line in enumerate(source):
         if not line or line.isspace():
             blank += 1
@@ -369,7 +364,7 @@ def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
                 listed.append((number, str(error)))
             continue
         splits[number] = _NUMBERS[prepared.split]
-        written.append(prepared.line)
+        written[number] = prepared.line
         entries.add(number, prepared.prompt, prepared.completion)
         if settings.caps.wanted:
             place = Place(block.number, number)
@@ -377,8 +372,8 @@ def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
             keys[drawn[0]] += drawn
         if signatures is not None:
             signatures.add(number, prepared.prompt)
-    spooled(folder, block.number, "jsonl").write_bytes(b"\n".join([*written, b""]))
-    bands = signatures.put(spooled(folder, block.number, "near")) if signatures else {}
+    _spooled(folder, block.number).write_bytes(b"\n".join([*written, b""]))
+    bands = signatures.put() if signatures else {}
     return Part(len(source) - blank, dict(dropped), listed, bytes(splits), entries.parts(), dict(keys), bands)
 
 
@@ -473,6 +468,6 @@ def _from_text(text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def spooled(spool: Path, number: int, kind: str) -> Path:
-    """Return the temporary file of a block: its lines, or its signatures."""
-    return spool / f"{number}.{kind}"
+def _spooled(spool: Path, number: int) -> Path:
+    """Return the temporary file of a block: for each line of the source the record as written, or an empty line."""
+    return spool / f"{number}.jsonl"

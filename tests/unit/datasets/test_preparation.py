@@ -302,6 +302,13 @@ def test_conflicts_count_as_lost() -> None:
     assert "92: another answer to the same question; the first: a.jsonl:86" in problem
 
 
+def test_a_hundred_dropped_records_hide_no_conflict() -> None:
+    """Conflicts beyond those that are listed are counted and resolved too."""
+    report, _ = run([*[None] * 100, *[{"prompt": "Why?", "completion": f"answer {n}"} for n in range(3)]])
+    assert [one.record for one in report.dropped_records] == [f"a.jsonl:{n}" for n in range(1, 101)]
+    assert (report.conflicts, sum(report.records(split) for split in Split)) == (2, 1)
+
+
 ANSWERS = ["a", "b", "B ", "a", "b", "c"]
 
 
