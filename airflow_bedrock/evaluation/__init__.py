@@ -2,8 +2,10 @@
 
 ::
 
-    records, metrics, labels, text, judge    the questions, and how good an answer is inference, pace, batch,
-    answer_store     asking once, as fast as the quota allows, and keeping the answers bill
-    the cost scoring, bootstrap, comparison           which model is better, and whether that can be chance run
-    everything from beginning to end report, plots, bars                      for people
+    records, metrics, labels, text, judge   the questions, and how good an answer is
+    inference, pace, batch, answer_store    asking once, as fast as the quota allows, and keeping the answers
+    bill                                    the cost
+    scoring, bootstrap, comparison          which model is better, and whether that can be chance
+    run                                     everything from beginning to end
+    report, plots, bars                     for people
 """

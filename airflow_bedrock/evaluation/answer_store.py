@@ -17,11 +17,12 @@ import logging
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -31,6 +32,8 @@ from airflow_bedrock.decoding import decoder
 log = logging.getLogger(__name__)
 
 _READERS = 8
+
+Item = TypeVar("Item")
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -106,20 +109,13 @@ class Answers:
         self._database.close()
 
 
-class DistinctKeys:
-    """The keys seen so far, in a temporary SQLite file: memory does not grow with them."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
-
-    def is_new(self, key: str) -> bool:
-        """Add a key; return whether it is new."""
-        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+def distinct(items: Iterable[Item], key: Callable[[Item], str]) -> Iterator[Item]:
+    """Yield the first item with each key. The keys are in a temporary SQLite file: memory does not grow with them."""
+    with closing(sqlite3.connect("", check_same_thread=False, isolation_level=None)) as database:
+        database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        for one in items:
+            if database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key(one),)).rowcount > 0:
+                yield one
 
 
 class Objects(Protocol):

@@ -15,12 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from airflow_bedrock.evaluation.answer_store import Answer, Answers, DistinctKeys, Entry, Store
+from airflow_bedrock.evaluation.answer_store import Answer, Answers, Entry, Store, distinct
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.pace import Pace
 from airflow_bedrock.jobs.no_response import NoResponseTimeout
@@ -199,9 +198,8 @@ class Inference:
         return self._answers.get(self.key(question))
 
     def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
-        """Yield the questions without an answer, each once, even if several records have it."""
-        with closing(DistinctKeys()) as keys:
-            yield from (one for one in questions if self.answer(one) is None and keys.is_new(self.key(one)))
+        """Return the questions without an answer, each once, even if several records have it."""
+        return distinct((one for one in questions if self.answer(one) is None), self.key)
 
     def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
         """Keep answers of this model from another source; return how many."""

@@ -338,15 +338,19 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         self, storage: Storage, report: PreparationReport, folder: Path, described: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Copy the files to their place, the manifest last: if it exists, the data is complete."""
+        from airflow_bedrock.datasets.manifest import File  # here, since a DAG file does not need it
+
         uris = {split: self._put(storage, _file(folder, split)) for split in Split if report.records(split)}
         for split in Split:
             if split not in uris:
                 self._warn_of_another(storage, join(self.output_uri, _file(folder, split).name))
         report_uri = self._put(storage, _json(folder / "report.json", report))
+        splits = report.splits
+        files = {split: File(uri, splits[split].bytes, splits[split].sha256) for split, uri in uris.items()}
         manifest = {
             "airflow_bedrock": __version__,
             **described,
-            "files": {split.value: {"uri": uri, **_described(_file(folder, split))} for split, uri in uris.items()},
+            "files": files,
             "report": report,
             "digest": report.digest,
         }
