@@ -187,14 +187,19 @@ def _judge(
     allow_cross_region: bool = False,
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 64,
 ) -> Metric:
-    kind = resolve_name(f"airflow_bedrock.evaluation.judge:{'PairwiseJudge' if pairwise else 'RubricJudge'}")
-    made: Metric = kind("judge", model_id, rubric, label_field, max_tokens)
-    return made
+    return _made("judge:PairwiseJudge" if pairwise else "judge:RubricJudge")(
+        "judge", model_id, rubric, label_field, max_tokens
+    )
 
 
 def _embedding_similarity(model_id: _Text = "amazon.titan-embed-text-v2:0", allow_cross_region: bool = False) -> Metric:
-    made: Metric = resolve_name("airflow_bedrock.evaluation.judge:EmbeddingSimilarity")(model_id)
-    return made
+    return _made("judge:EmbeddingSimilarity")(model_id)
+
+
+def _made(place: str) -> Callable[..., Metric]:
+    """Return the factory of a metric from a module that needs a library."""
+    factory: Callable[..., Metric] = resolve_name(f"airflow_bedrock.evaluation.{place}")
+    return factory
 
 
 def _stays_in_its_region(model_id: str) -> bool:
@@ -204,23 +209,23 @@ def _stays_in_its_region(model_id: str) -> bool:
     return model_id.partition(".")[0] not in (*document().geographies, "global")
 
 
-METRICS: Mapping[str, Callable[..., Metric] | str] = {
+METRICS: Mapping[str, Callable[..., Metric]] = {
     "exact_match": lambda: Metric("exact_match", exact_match, right_or_wrong=True),
     "accuracy": lambda: Metric("accuracy", exact_match, right_or_wrong=True),
-    "macro_f1": "airflow_bedrock.evaluation.labels:MacroF1",
+    "macro_f1": lambda: _made("labels:MacroF1")(),
     "token_f1": lambda: Metric("token_f1", token_f1),
-    "rouge_l": "airflow_bedrock.evaluation.text:rouge_l",
-    "chrf": "airflow_bedrock.evaluation.text:sentence_chrf",
-    "corpus_chrf": "airflow_bedrock.evaluation.text:CorpusChrf",
-    "sentence_bleu": "airflow_bedrock.evaluation.text:sentence_bleu",
-    "corpus_bleu": "airflow_bedrock.evaluation.text:CorpusBleu",
+    "rouge_l": lambda: _made("text:rouge_l")(),
+    "chrf": lambda: _made("text:sentence_chrf")(),
+    "corpus_chrf": lambda: _made("text:CorpusChrf")(),
+    "sentence_bleu": lambda: _made("text:sentence_bleu")(),
+    "corpus_bleu": lambda: _made("text:CorpusBleu")(),
     "json_valid": lambda: Metric("json_valid", json_valid, right_or_wrong=True, needs_reference=False),
     "json_fields": _json_fields,
     "regex": _regex,
     "judge": _judge,
     "embedding_similarity": _embedding_similarity,
 }
-"""Metrics by name: their factories, or where those are."""
+"""The factories of the metrics, by name."""
 
 Given = str | Mapping[str, Any] | Score
 """A metric's name; a function of answer and reference; or a mapping of either as ``name``, the metric's parameters, and
@@ -248,10 +253,6 @@ def check(given: Given) -> None:
             raise ValueError(f"metric {label(given)} is a function, which takes no parameters")
         return
     maker, parameters = METRICS[name], _parameters(given)
-    if isinstance(maker, str):
-        if parameters:
-            raise ValueError(f"metric {name} takes no parameters")
-        return
     try:
         inspect.signature(maker).bind(**parameters)
         if name == "regex":
@@ -282,10 +283,8 @@ def metric(given: Given) -> Metric:
     name = given["name"] if isinstance(given, Mapping) else given
     if callable(name):
         return _callable(name, label(given))
-    maker = METRICS[name]
     try:
-        make: Callable[..., Metric] = resolve_name(maker) if isinstance(maker, str) else maker
-        made = make(**_parameters(given))
+        made = METRICS[name](**_parameters(given))
     except ImportError as error:
         raise ImportError(f"metric {name} needs {error.name}: install airflow-bedrock[evaluation]") from error
     made.name = label(given)

@@ -124,11 +124,7 @@ def proposed(register: Register, version: ModelVersion, now: datetime, *, compar
             )
         unfinished = (*unfinished, other.version.model_arn)
     promotion = Promotion(version=version, since=now)
-    return msgspec.structs.replace(
-        register,
-        promotion=promotion,
-        unfinished=tuple(arn for arn in dict.fromkeys(unfinished) if arn != version.model_arn),
-    )
+    return msgspec.structs.replace(register, promotion=promotion, unfinished=_without(unfinished, version))
 
 
 def confirmed(register: Register, deployment_arn: str, now: datetime) -> Register:
@@ -175,21 +171,24 @@ def rolled_back(register: Register, model_arn: str | None, by: str, now: datetim
     :param by: who rolls back.
     :raises BedrockFatalError: there is no such version.
     """
-    under_way = register.promotion
-    version = _earlier(register, model_arn, under_way is not None)
-    gone = {one.model_arn for one in register.serving} - {version.model_arn}
+    under_way = [register.promotion.version.model_arn] if register.promotion else []
+    version = _earlier(register, model_arn)
+    gone = sorted(one.model_arn for one in register.serving)
     return msgspec.structs.replace(
         register,
         promotion=Promotion(version=msgspec.structs.replace(version, promoted_by=by), since=now),
-        rejected=tuple(dict.fromkeys((*(arn for arn in register.rejected if arn != version.model_arn), *sorted(gone)))),
-        unfinished=tuple(dict.fromkeys((*register.unfinished, under_way.version.model_arn)))
-        if under_way and under_way.version.model_arn != version.model_arn
-        else register.unfinished,
+        rejected=_without((*register.rejected, *gone), version),
+        unfinished=_without((*register.unfinished, *under_way), version),
     )
 
 
-def _earlier(register: Register, model_arn: str | None, under_way: bool) -> ModelVersion:
-    candidates = [register.champion] if under_way and register.champion else []
+def _without(model_arns: Iterable[str], version: ModelVersion) -> tuple[str, ...]:
+    """Return each ARN once, without that of the version."""
+    return tuple(arn for arn in dict.fromkeys(model_arns) if arn != version.model_arn)
+
+
+def _earlier(register: Register, model_arn: str | None) -> ModelVersion:
+    candidates = [register.champion] if register.promotion and register.champion else []
     for version in (*candidates, *register.previous):
         if version.model_arn in register.retired:
             continue

@@ -167,7 +167,7 @@ def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
         ({"pattern": "x"}, "unknown metric None"),
         ({"name": "regex"}, "missing a required argument: 'pattern'"),
         ({"name": "regex", "pattern": "("}, "metric regex: missing \\)"),
-        ({"name": "chrf", "order": 3}, "chrf takes no parameters"),
+        ({"name": "chrf", "order": 3}, "chrf: got an unexpected keyword argument 'order'"),
         (7, "unknown metric 7"),
         ({"name": "judge", "model_id": "us.amazon.nova-pro-v1:0"}, "to other regions"),
         ({"name": "judge", "model_id": "global.anthropic.claude-sonnet-4-5-20250929-v1:0"}, "to other regions"),
