@@ -36,7 +36,7 @@ class AskingMetric(Metric):
     """
 
     inference: Inference
-    """The other model and its answers; whoever evaluates sets it."""
+    """The other model and its answers; set before the evaluation begins."""
 
     embeds = False
     """Whether the model embeds texts; otherwise it is called through Converse."""
