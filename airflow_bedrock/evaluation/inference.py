@@ -231,7 +231,11 @@ class Inference:
             finally:
                 while self._in_flight:
                     self._finish(self._results.get(), raises=False)
-                self._keep()
+                try:
+                    self._keep()
+                except Exception:
+                    log.warning("%d answers of model %s were not kept", len(self._unkept), self.model.model_id)
+                    raise
         self._report()
 
     def _fill(self, pool: ThreadPoolExecutor, questions: Iterator[Question]) -> bool:
@@ -313,15 +317,7 @@ class Inference:
         self._kept_at = self._clock()
         if not self._unkept:
             return
-        try:
-            served = self._served_model()
-        except Exception:
-            log.warning(
-                "Cannot determine which model was behind %s: %d answers were not kept",
-                self.model.model_id,
-                len(self._unkept),
-            )
-            raise
+        served = self._served_model()
         if served is None:
             log.warning("Cannot determine which model is behind %s: its answers are not kept", self.model.model_id)
             return

@@ -211,7 +211,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 if arguments["is_dry_run"]:
                     self._dry_run(context, cost, missing)
                 settle = self._reserve(context, evaluation, cost, missing)
-            with self._explained("Answers received so far are billed and kept: a retry asks only the rest."):
+            with self._explained("Answers received so far are billed; a retry asks only what has no kept answer."):
                 evaluation.ask()
                 with ExitStack() as files:
                     roles = _roles(arguments)

@@ -133,7 +133,9 @@ class QuestionsOperator(SpendingOperator):
         from airflow_bedrock.evaluation.answer_store import Answers, Store, key_of
         from airflow_bedrock.evaluation.inference import Inference
 
-        kept = storage.folder(arguments["answers_uri"] or join(self.output_uri, "answers"))
+        answers_uri = arguments["answers_uri"] or join(self.output_uri, "answers")
+        storage.check_folder(answers_uri)  # otherwise the first answers would be paid for and lost
+        kept = storage.folder(answers_uri)
         deletes = not arguments["is_dry_run"]
         store = Store(kept, configuration.environment(), arguments["answers_days"], deletes=deletes)
         etag = lru_cache(maxsize=100_000)(storage.etag)

@@ -207,21 +207,24 @@ def test_evaluation_of_a_trained_model(local: LocalBedrock, model_arn: str, name
     assert result["report_uri"] == f"s3://{local.bucket}/{out}/report.json"
 
 
-def test_no_question_is_paid_for_without_a_bucket_for_the_answers(local: LocalBedrock, data: dict[str, Any]) -> None:
+@pytest.mark.parametrize("where", ["output_uri", "answers_uri"])
+def test_no_question_is_paid_for_without_a_bucket_for_the_answers(
+    local: LocalBedrock, data: dict[str, Any], where: str
+) -> None:
     """A bucket that does not exist is named before the first question, which would fail in another way here."""
     operator = BedrockModelEvaluationOperator(
         task_id="evaluate",
         test_data_uri=data["test_data_uri"],
         candidate_model_id="no-such-model",
         baseline_model_id=ON_DEMAND,
-        output_uri=f"s3://{local.bucket}-gone/evaluation",
+        **{"output_uri": f"s3://{local.bucket}/evaluation", where: f"s3://{local.bucket}-gone/evaluation"},
     )
     with pytest.raises(BedrockFatalError, match=rf"no bucket {local.bucket}-gone\. .* No question was asked\."):
         operator.execute(context())
 
 
 def test_results_that_cannot_be_written(data: dict[str, Any], tmp_path: Path) -> None:
-    """Where the results cannot be written after all, the error says that the answers are paid for, and kept."""
+    """Where the results cannot be written after all, the error says that the answers are paid for."""
     (tmp_path / "candidate.jsonl/in the way").mkdir(parents=True)
     operator = BedrockModelEvaluationOperator(
         task_id="evaluate",
@@ -232,7 +235,7 @@ def test_results_that_cannot_be_written(data: dict[str, Any], tmp_path: Path) ->
         max_records="2",
         metrics="exact_match",
     )
-    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* are billed and kept: a retry"):
+    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* are billed; a retry asks only"):
         operator.execute(context())
 
 

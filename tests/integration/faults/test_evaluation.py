@@ -168,7 +168,7 @@ def test_throttling_is_waited_out(service: Any, refused: Any, tmp_path: Path) ->
 def test_what_was_answered_is_not_asked_again(service: Any, refused: Any, tmp_path: Path) -> None:
     """After a failure at question 30 of 40, the retry asks those that have no answer; after that, nobody is asked."""
     service.answers(*[answer("yes")] * 60, refused(403, "AccessDeniedException"))
-    with pytest.raises(BedrockFatalError, match=r"are billed and kept: a retry asks only the rest\.$"):
+    with pytest.raises(BedrockFatalError, match=r"are billed; a retry asks only what has no kept answer\.$"):
         evaluate(tmp_path, count=40)
     answered = 60
     service.requests.clear()
@@ -302,7 +302,9 @@ def test_a_metric_that_fails_loses_nothing(service: Any, tmp_path: Path) -> None
             raise RuntimeError(said)
         return 1.0
 
-    with pytest.raises(BedrockFatalError, match=r"Record 70: metric fragile failed: RuntimeError.* billed and kept"):
+    with pytest.raises(
+        BedrockFatalError, match=r"Record 70: metric fragile failed: RuntimeError.* are billed; a retry"
+    ):
         evaluate(tmp_path, count=100, metrics=[fragile])
     assert len(service.requests) == 200
     service.requests.clear()
