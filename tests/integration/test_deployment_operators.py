@@ -212,12 +212,14 @@ def test_no_question_is_paid_for_without_a_bucket_for_the_answers(
     local: LocalBedrock, data: dict[str, Any], where: str
 ) -> None:
     """A bucket that does not exist is named before the first question, which would fail in another way here."""
+    there, gone = f"s3://{local.bucket}/evaluation", f"s3://{local.bucket}-gone/evaluation"
     operator = BedrockModelEvaluationOperator(
         task_id="evaluate",
         test_data_uri=data["test_data_uri"],
         candidate_model_id="no-such-model",
         baseline_model_id=ON_DEMAND,
-        **{"output_uri": f"s3://{local.bucket}/evaluation", where: f"s3://{local.bucket}-gone/evaluation"},
+        output_uri=gone if where == "output_uri" else there,
+        answers_uri=gone if where == "answers_uri" else there,
     )
     with pytest.raises(BedrockFatalError, match=rf"no bucket {local.bucket}-gone\. .* No question was asked\."):
         operator.execute(context())
