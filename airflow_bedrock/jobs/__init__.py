@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs import account as account
     from airflow_bedrock.jobs import connection as connection
     from airflow_bedrock.jobs import earlier_jobs as earlier_jobs
+    from airflow_bedrock.jobs import no_response as no_response
     from airflow_bedrock.jobs import on_kill as on_kill
     from airflow_bedrock.jobs import orphans as orphans
     from airflow_bedrock.jobs import own_jobs as own_jobs

@@ -125,6 +125,17 @@ def test_a_job_that_does_not_exist_is_an_error_at_once(server: JobServer, mode: 
     assert len(server.calls) == 1
 
 
+def test_a_job_that_was_just_made_may_be_shown_late(server: JobServer, mode: dict[str, Any]) -> None:
+    """A response gave its ARN, so it exists: a sensor that failed would leave it running."""
+    (job,) = server.add(1)
+    hidden = dict(server.jobs)
+    server.jobs.clear()
+    server.fault = lambda call: server.jobs.update(hidden) if len(server.calls) == 4 else None
+    server.end([job])
+    assert execute({"job_identifier": job.arn, **mode})["job_arn"] == job.arn
+    assert len(server.calls) > 3
+
+
 @pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])
 def test_failures_may_be_skipped(server: JobServer, mode: dict[str, Any], skips: str) -> None:
     """At the first poll and at later ones."""
