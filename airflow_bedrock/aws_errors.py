@@ -1,4 +1,4 @@
-"""Classify the errors of AWS calls: which ones are temporary. Pure: it reads an error and makes no call."""
+"""Classify the errors of AWS calls: which ones are temporary, and what to do. Pure: it makes no call."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ _CREDENTIAL_ERRORS = (
     exceptions.NoAuthTokenError,
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
+    exceptions.SSOError,
     exceptions.TokenRetrievalError,
 )
 
@@ -107,3 +108,35 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, _NETWORK_ERRORS) or is_throttled(error):
         return True
     return _http_status(error) >= 500 or error_code(error) in _TRANSIENT_CODES
+
+
+# botocore's errors say what happened, but not what to do. The first that fits counts.
+_REMEDIES = (
+    (
+        (exceptions.NoCredentialsError, exceptions.PartialCredentialsError),
+        "Set AWS_PROFILE, or the credentials of the Airflow connection; for Local Bedrock, export the variables that "
+        "`airflow-bedrock local` prints.",
+    ),
+    (
+        exceptions.ProfileNotFound,
+        "Set AWS_PROFILE, or profile_name in the Airflow connection, to a profile that `aws configure list-profiles` "
+        "lists.",
+    ),
+    (
+        exceptions.EndpointConnectionError,
+        "Check the region, the network, and AWS_ENDPOINT_URL or the endpoint_url of the Airflow connection; if it is "
+        "Local Bedrock's, start `airflow-bedrock local`.",
+    ),
+)
+_RENEW = "Renew or correct the credentials of AWS_PROFILE or of the Airflow connection."
+
+
+def described(error: BaseException, otherwise: str = "") -> str:
+    """Return the message of an error, and what to do if it is about credentials or the connection to AWS.
+
+    :param otherwise: what to do about any other error.
+    """
+    remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), "")
+    if not remedy:
+        remedy = _RENEW if is_about_credentials(error) else otherwise
+    return f"{str(error).rstrip('.')}. {remedy}" if remedy else str(error)

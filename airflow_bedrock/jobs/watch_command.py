@@ -48,8 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
     as_json = arguments.format == "json"
+    service = Service(CUSTOMIZATION_JOB, hook)
+    service.get(arguments.job)  # an error of the first call, such as missing credentials, ends the command at once
     poller = Poller(
-        Service(CUSTOMIZATION_JOB, hook),
+        service,
         arguments.job,
         _NO_RESPONSE_TIMEOUT,
         exists=arguments.job.startswith("arn:"),

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from airflow_bedrock.aws_errors import (
+    described,
     error_code,
     is_about_credentials,
     is_denied,
@@ -95,6 +96,7 @@ def test_an_error_without_a_code_or_a_status_says_nothing() -> None:
         (exceptions.MetadataRetrievalError(error_msg="no"), False, True),
         (exceptions.NoAuthTokenError(), False, True),
         (exceptions.TokenRetrievalError(provider="sso", error_msg="no"), False, True),
+        (exceptions.UnauthorizedSSOTokenError(), False, True),
         (exceptions.ParamValidationError(report="no"), False, False),
         (ValueError(), False, False),
     ],
@@ -107,3 +109,27 @@ def test_what_did_not_come_from_the_service(raised: Exception, transient: bool, 
     assert not is_throttled(raised)
     assert not is_not_found(raised)
     assert not is_denied(raised)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (exceptions.NoCredentialsError(), "Unable to locate credentials. Set AWS_PROFILE, or the credentials of"),
+        (exceptions.ProfileNotFound(profile="x"), "(x) could not be found. Set AWS_PROFILE, or profile_name in the"),
+        (NETWORK, 'the endpoint URL: "https://bedrock". Check the region, the network, and AWS_ENDPOINT_URL or'),
+        (error("ExpiredToken"), "calling the Operation operation: no. Renew or correct the credentials of"),
+        (exceptions.UnauthorizedSSOTokenError(), "with the corresponding profile. Renew or correct the credentials of"),
+        (error("ValidationException"), "calling the Operation operation: no. Allow it."),
+    ],
+    ids=lambda value: getattr(value, "fmt", ""),
+)
+def test_what_to_do_is_said_of_credentials_and_of_the_connection(raised: Exception, said: str) -> None:
+    """Instead of the remedy for any other error: permissions do not help without credentials."""
+    message = described(raised, "Allow it.")
+    assert said in message
+    assert ("Allow it." in message) == (error_code(raised) == "ValidationException")
+
+
+def test_an_error_without_advice_is_its_own_message() -> None:
+    """Unchanged."""
+    assert described(ValueError("No.")) == "No."

@@ -96,7 +96,7 @@ def test_without_a_region_the_error_says_where_to_set_it(
     assert "No AWS region is set. Set region_name in the extra of the Airflow connection" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
+CALLS = pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (["jobs"], 1),
@@ -111,6 +111,10 @@ def test_without_a_region_the_error_says_where_to_set_it(
         (["prepare", "s3://bucket/raw/", "--output", "s3://bucket/out", "--model", "amazon.nova-micro-v1:0"], 2),
     ],
 )
+"""A call of each command that calls AWS, and its exit code if that fails."""
+
+
+@CALLS
 def test_an_invalid_endpoint_is_one_sentence(
     arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +122,38 @@ def test_an_invalid_endpoint_is_one_sentence(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
     assert main(arguments) == code
     assert "Invalid endpoint: nonsense" in capsys.readouterr().err
+
+
+@CALLS
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_EC2_METADATA_DISABLED", "true", "Unable to locate credentials. Set AWS_PROFILE, or the credentials of"),
+        ("AWS_PROFILE", "nobody", "The config profile (nobody) could not be found. Set AWS_PROFILE, or profile_name"),
+    ],
+)
+def test_missing_credentials_are_one_sentence_and_what_to_do(
+    arguments: list[str],
+    code: int,
+    variable: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """And one remedy: neither the permissions nor the URI need a check. No command tries again by itself."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it may have the credentials of an earlier test
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv(variable, value)
+    assert main(arguments) == code
+    last = capsys.readouterr().err.splitlines()[-1]  # after the log
+    assert said in last
+    assert "Check" not in last
 
 
 @pytest.mark.parametrize(
