@@ -40,7 +40,8 @@ class Deployments:
 
     def serving(self, register: Register) -> str | None:
         """Return the ARN of the model that serves the line's callers; None if there is no deployment yet."""
-        return getattr(self._of_line(register), "model", None)
+        found = self._of_line(register)
+        return None if found is None or found.outcome is Outcome.FAILED else getattr(found, "model", None)
 
     def due(self, register: Register) -> str | None:
         """Return the ARN of the model that should serve, by the register; None before the first promotion."""
@@ -55,10 +56,13 @@ class Deployments:
         :raises BedrockError: it did not serve in time, or a transient error occurred.
         """
         name = register.name if self.in_place else name_for(register.name, model_arn)
-        found = self._of_line(register) if self.in_place else self._usable(name)
+        found = self._of_line(register) if self.in_place else self._known(name)
+        if found is not None and found.outcome is Outcome.FAILED:  # it serves nothing, and uses the name
+            with explained(f"delete deployment {found.arn}"):
+                self.service.delete(found.arn)
+            found = None
         identifier = found.arn if found else name
         if found is None:
-            self._delete_failed(name)
             with explained(f"deploy {model_arn} as {name}"):
                 # botocore makes a new clientRequestToken each time: the service ignores a known token, even for a
                 # deployment that was deleted. The name prevents two deployments.
@@ -66,6 +70,8 @@ class Deployments:
         elif getattr(found, "model", None) != model_arn:
             with explained(f"change deployment {found.arn} to {model_arn}"):
                 self.service.update(found.arn, {"modelArn": model_arn})
+        else:
+            return found.arn
         served = self._settled(identifier)
         if served is not None and served.outcome is not Outcome.SUCCEEDED:
             raise BedrockFatalError(DEPLOYMENT.failure_message(served))
@@ -85,26 +91,19 @@ class Deployments:
             with explained(f"delete deployment {found.arn}"):
                 self.service.delete(found.arn)
 
-    def _delete_failed(self, name: str) -> None:
-        """Delete a deployment whose creation has failed, to free its name; but not one that was created since."""
-        found = self._settled(name)
-        if found is not None and found.outcome is Outcome.FAILED:
-            with explained(f"delete deployment {found.arn}"):
-                self.service.delete(found.arn)
-
     def _of_line(self, register: Register) -> Seen | None:
-        """Return the line's deployment; by its name if the one in the register was deleted by hand."""
-        for identifier in (register.deployment_arn, register.name if self.in_place else None):
-            if identifier and (found := self._usable(identifier)):
-                return found
-        return None
+        """Return the line's deployment; by its name if the one in the register was deleted by hand, or has failed."""
+        found = self._known(register.deployment_arn) if register.deployment_arn else None
+        if self.in_place and (found is None or found.outcome is Outcome.FAILED):
+            found = self._known(register.name)
+        return found
 
-    def _usable(self, identifier: str) -> Seen | None:
-        """Return the deployment; None if it does not exist, or its creation has failed, so that it serves nothing."""
+    def _known(self, identifier: str) -> Seen | None:
+        """Return the deployment, which serves or has failed; None if it does not exist."""
         found = self._settled(identifier)
         if found is not None and found.outcome not in (Outcome.SUCCEEDED, Outcome.FAILED):
             raise BedrockFatalError(DEPLOYMENT.failure_message(found))
-        return None if found is not None and found.outcome is Outcome.FAILED else found
+        return found
 
     def _settled(self, identifier: str) -> Seen | None:
         """Return the deployment when it is neither being created nor updated; None if it does not exist."""

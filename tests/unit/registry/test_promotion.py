@@ -322,6 +322,16 @@ def calls_of_a_promotion(*, in_place: bool, model: str) -> int:
     return line.world.calls - before
 
 
+@pytest.mark.parametrize(("in_place", "calls"), [(True, 7), (False, 6)], ids=["in place", "by pointer"])
+def test_the_first_promotion_makes_each_call_once(in_place: bool, calls: int) -> None:
+    """Read and write the register twice; before and after the deployment is created, read it by its name."""
+    line = Line(in_place=in_place)
+    line.promote("m1", 1)
+    assert line.world.calls == calls
+    assert line.deployments().put(line.register, "m1") == line.register.deployment_arn
+    assert line.world.calls == calls + 1  # it serves already
+
+
 @pytest.mark.parametrize("model", ["m2", BAD])
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by pointer"])
 def test_a_promotion_that_is_killed_at_any_call_is_ended_by_its_next_try(in_place: bool, model: str) -> None:
