@@ -26,9 +26,9 @@ _TRANSIENT_SECONDS = 60.0  # how long a transient error is retried
 
 
 class NotYetError(Exception):
-    """The service refuses to stop or delete a resource for now; a retry may succeed.
+    """The service refuses to stop or delete a resource, at least for now.
 
-    :param seconds: how long retries may help, counted from the first one.
+    :param seconds: how long retries may help, counted from the first one; 0 if they cannot.
     :param final: what to report if all retries fail: a sentence.
     :param transient: whether the error is transient: a caller that blocks nothing may retry for longer.
     """
@@ -41,14 +41,28 @@ class NotYetError(Exception):
 
 
 def patiently(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
-    """Call :func:`stop_job` or :func:`stop_unless_others_wait`, and repeat it for as long as that may help."""
+    """Call :func:`stop_job` or :func:`stop_unless_others_wait`, and repeat it for as long as that may help.
+
+    Return the sentence on the job and its bill, even if it was not stopped.
+    """
+    try:
+        return repeated(stop, *args, **kwargs)
+    except NotYetError as error:
+        return error.final
+
+
+def repeated(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
+    """Do the same as :func:`patiently`, but raise in the end.
+
+    :raises NotYetError: it was not stopped, and no repetition helps now.
+    """
     began = time.monotonic()
     while True:
         try:
             return stop(*args, **kwargs)
         except NotYetError as error:
             if time.monotonic() - began >= error.seconds:
-                return error.final
+                raise
             log.info("%s Trying again.", error)
             time.sleep(TRY_AGAIN_SECONDS)
 
@@ -56,7 +70,7 @@ def patiently(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
 def stop_job(service: Service, job_arn: str) -> str:
     """Stop the job, and return a sentence on the job and its bill; never raises for an AWS error.
 
-    :raises NotYetError: a retry may help.
+    :raises NotYetError: it was not stopped; its ``seconds`` say whether a retry may help.
     """
     resource, job = service.resource, f"{service.resource.noun.capitalize()} {job_arn}"
     if resource.stop_operation is None:
@@ -71,7 +85,7 @@ def stop_job(service: Service, job_arn: str) -> str:
             found = service.get(job_arn)
         except CALL_ERRORS as unread:
             _raise_if_transient(service, job_arn, unread, message)
-            return message
+            raise NotYetError(message, 0, message) from error
         if found is None:
             raise _not_shown(service, job_arn) from error
         if found.status == "Stopping":
@@ -82,7 +96,7 @@ def stop_job(service: Service, job_arn: str) -> str:
             raise NotYetError(
                 f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, message
             ) from error
-        return message
+        raise NotYetError(message, 0, message) from error
     return stopping
 
 
@@ -135,7 +149,7 @@ def stop_unless_others_wait(
     :param own_run_only: stop it only if this DAG run requested it.
     :param leaving: the tags by which ``waiter``, which continues without the job, leaves it to other waiters. They are
         written before the others' tags are read again: if two leave at once, the last one stops the job.
-    :raises NotYetError: a retry may help.
+    :raises NotYetError: it was not stopped; its ``seconds`` say whether a retry may help.
     """
     resource, noun = service.resource, service.resource.noun.capitalize()
     if resource.stop_operation is None:

@@ -30,7 +30,7 @@ from airflow_bedrock.jobs.earlier_jobs import EarlierJobs
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.resources import NEW, ResourceState
-from airflow_bedrock.jobs.stopping import patiently, stop_unless_others_wait
+from airflow_bedrock.jobs.stopping import NotYetError, repeated, stop_unless_others_wait
 
 log = logging.getLogger(__name__)
 
@@ -362,7 +362,15 @@ class Submission(EarlierJobs):
         leaving = self.waiter.leaving_tags(self.identity.task_key) if self.tagged else ()
         while self._superseded:
             superseded = self._superseded.pop(0).arn
-            outcome = patiently(stop_unless_others_wait, self.service, superseded, self.waiter, leaving=leaving)
+            try:
+                outcome = repeated(stop_unless_others_wait, self.service, superseded, self.waiter, leaving=leaving)
+            except NotYetError as error:
+                outcome = error.final
+                if requested is None:  # two jobs would be billed where a person has asked for one
+                    raise (BedrockError if error.seconds else BedrockFatalError)(
+                        f"{outcome} This try made no other {self._noun} and spent nothing; the next try of this task "
+                        "tries again to stop it."
+                    ) from error
             log.warning("%s", outcome)
 
     def _own_listed(self) -> Seen | None:

@@ -117,8 +117,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
         with another value count too: ``dag`` takes a model that was made with ``run`` or ``never``. Needs
         ListModelCustomizationJobs, except for the first try of a task with ``run`` that is not mapped. (templated)
     :param superseded: what to do with a running job of an earlier ask, if a person has cleared the task and the
-        request has changed: ``stop`` it unless others may wait for it, ``keep`` it running, or ``fail``. (default:
-        stop)
+        request has changed: ``stop`` it unless others may wait for it, ``keep`` it running, or ``fail``. If it cannot
+        be stopped, the task fails before it pays for another. (default: stop)
     :param preflight: check before the call that the buckets exist in the job's region. False skips this check together
         with ``content="ignore"``, for a worker that cannot reach S3. (default: True)
     :param content: ``identify`` reads the data before the call, so that changed data at the same URI makes another job;

@@ -246,6 +246,26 @@ def test_a_clear_supersedes_a_running_job(airflow: Airflow, reuse: str, changed:
     assert airflow.statuses() == {earlier: "Stopping", now: "InProgress"}
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"), [("AccessDeniedException", BedrockFatalError), ("ThrottlingException", BedrockError)]
+)
+def test_no_job_is_paid_for_beside_one_that_cannot_be_stopped(
+    airflow: Airflow, code: str, kind: type[BedrockError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person asked for one in place of the other. When it can be stopped again, a try goes on."""
+    monkeypatch.setattr(stopping, "_TRANSIENT_SECONDS", 0.001)
+    monkeypatch.setattr(stopping, "TRY_AGAIN_SECONDS", 0.001)
+    earlier, changed = airflow.ask(), {"hyperparameters": {"epochCount": "3"}}
+    airflow.local.faults.fail("StopModelCustomizationJob", code, times=None)
+    with pytest.raises(BedrockError, match=r"COULD NOT BE STOPPED.* This try made no other job and") as failed:
+        airflow.ask(CLEAR, **changed)
+    assert type(failed.value) is kind
+    assert airflow.statuses() == {earlier: "InProgress"}
+    airflow.local.faults.clear()
+    now = airflow.ask({"clear": 1, "retry": 1}, **changed)
+    assert airflow.statuses() == {earlier: "Stopping", now: "InProgress"}
+
+
 @pytest.mark.parametrize("choice", ["keep", "fail"])
 def test_superseded_may_keep_the_running_job_or_fail(airflow: Airflow, choice: str) -> None:
     """``superseded`` says."""
