@@ -1,8 +1,8 @@
 """Read a record of a source, in any common shape, as a conversation.
 
 The shape is detected from the record: prompt and completion under any names, or templates over any fields; chats of the
-Converse API, OpenAI, Anthropic and ShareGPT; model invocation logs; reinforcement records; images with a caption; plain
-texts. A feature that Bedrock's records cannot express, such as tool calls, is an error that names it: nothing is
+Converse API, OpenAI, Anthropic, Gemini and ShareGPT; model invocation logs; the output of batch inference;
+reinforcement records; images with a caption; plain texts. A feature that Bedrock's records cannot express, such as tool calls, is an error that names it: nothing is
 dropped silently.
 """
 
@@ -57,8 +57,23 @@ _PROMPTS = {"pre-training": "text", "image": "image-ref"}
 _NOT_TEXTS = ("image", "video", "document", "reasoningContent", "cachePoint")
 """Members of a block that are read elsewhere, or are nothing to train on."""
 
+_PAIRS = {
+    ("preferred_output", "non_preferred_output"): "prompt_field='input.messages' and completion_field=",
+    ("chosen", "rejected"): "completion_field=",
+}
+"""The fields of preference data, OpenAI's and TRL's, and what to set to train on the preferred answer."""
+
 _TOOL_ROLES = ("tool", "function", "function_call", "observation")
-_TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
+_TOOLS = (
+    "tool_calls",
+    "function_call",
+    "toolUse",
+    "toolResult",
+    "tool_use",
+    "tool_result",
+    "functionCall",
+    "functionResponse",
+)
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -232,8 +247,10 @@ def _chat(record: Mapping[str, Any], *, graded: bool) -> Conversation | None:
     :param graded: whether what stands beside the messages and the system prompt is for a grader.
     """
     if record.get("schemaType") == "ModelInvocationLog":
-        return _log(record)
-    for name in ("conversations", "messages"):
+        return _log(record, "input.inputBodyJson", "output.outputBodyJson")
+    if isinstance(record.get("modelInput"), dict):  # of batch inference
+        return _log(record, "modelInput", "modelOutput")
+    for name in ("conversations", "messages", "contents"):
         messages = record.get(name)
         if isinstance(messages, str):  # as tables hold them
             with suppress(msgspec.DecodeError):
@@ -241,10 +258,16 @@ def _chat(record: Mapping[str, Any], *, graded: bool) -> Conversation | None:
         if isinstance(messages, list):
             if not graded:
                 _refuse_beside(record)
-            found = _conversation(record.get("system"), [_message(one) for one in messages])
+            system = record.get("system") or value_of(record, "systemInstruction.parts")
+            found = _conversation(system, [_message(one) for one in messages])
             if graded:
-                found.fields = {other: value for other, value in record.items() if other not in (name, "system")}
+                found.fields = {other: value for other, value in record.items() if other not in (name, "system", "systemInstruction")}
             return found
+    for (preferred, rejected), names in _PAIRS.items():
+        if preferred in record and rejected in record:
+            raise DatasetError(
+                f"holds a preferred and a rejected answer: set {names}{preferred!r} to train on the preferred one"
+            )
     return None
 
 
@@ -281,7 +304,7 @@ def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise DatasetError("messages: not an object")
     role, content = message.get("from") or message.get("role"), message.get("value")  # ShareGPT
-    content = message.get("content") if content is None else content
+    content = message.get("content", message.get("parts")) if content is None else content  # parts: Gemini
     role = role.lower() if isinstance(role, str) else None  # Cohere writes User
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
@@ -355,17 +378,16 @@ def _attachments(content: list[Any]) -> list[Attachment]:
     return found
 
 
-def _log(record: Mapping[str, Any]) -> Conversation:
-    request = "input.inputBodyJson"
+def _log(record: Mapping[str, Any], request: str, response: str) -> Conversation:
     if value_of(record, f"{request}.toolConfig") or value_of(record, f"{request}.tools"):
         raise DatasetError("holds tools, which no fine-tuning format accepts")
     messages = value_of(record, f"{request}.messages")
     if value_of(record, "input.inputBodyS3Path"):
         raise DatasetError("an invocation log whose request is too large, and therefore in another file")
     if not isinstance(messages, list):
-        raise DatasetError("an invocation log without a conversation")
+        raise DatasetError("an invocation log or output of batch inference without a conversation")
     turns = [_message(one) for one in messages]
-    if answer := answer_in(value_of(record, "output.outputBodyJson")):
+    if answer := answer_in(value_of(record, response)):
         turns.append(_turn("assistant", answer))
     return _conversation(value_of(record, f"{request}.system"), turns)
 

@@ -37,7 +37,8 @@ _KINDS = {
     "parquet": "parquet",
     "txt": "txt",
 }
-_PACKED = re.compile(r"\.(gz|zstd?)\Z")
+_OF_BATCH = ".jsonl.out"
+_ENDING = re.compile(r"(\.(gz|zstd?)|(?<=\.jsonl)\.out)\Z")
 _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
@@ -51,17 +52,18 @@ _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAM
 def kind_of(name: str) -> str | None:
     """Return the kind of a file: JSON Lines if the name does not say; None for an unsupported one.
 
-    Its content, not its name, says whether it is compressed. Athena names unloaded files ``20261121_….gz``.
+    Its content, not its name, says whether it is compressed. Athena names unloaded files ``20261121_….gz``,
+    and batch inference its output ``….jsonl.out``.
     """
-    _, dot, kind = _PACKED.sub("", name.rpartition("/")[2].lower()).rpartition(".")
+    _, dot, kind = _ENDING.sub("", name.rpartition("/")[2].lower()).rpartition(".")
     return _KINDS.get(kind) if dot else "jsonl"
 
 
 def read_in_a_folder(name: str) -> bool:
     """Whether a file is read if its folder is the source.
 
-    Plain text, files without a suffix, and files whose name or folder begins with a dot or an underscore, as engines
-    and editors write them, are not read.
+    Plain text, the output of batch inference, files without a suffix, and files whose name or folder begins with a dot
+    or an underscore, as engines and editors write them, are not read.
 
     :param name: its name in that folder.
     """
@@ -70,6 +72,7 @@ def read_in_a_folder(name: str) -> bool:
         found is not None
         and found != "txt"
         and "." in parts[-1]
+        and not name.endswith(_OF_BATCH)
         and not any(part.startswith(("_", ".")) for part in parts)
     )
 

@@ -104,6 +104,18 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         {"messages": [{**one, "from": None, "value": None, "tool_calls": None} for one in (SYSTEM, ASKED, SAID)]},
         {"prompt": "Where?", "messages": [SYSTEM, ASKED, SAID]},
         {"messages": json.dumps([SYSTEM, ASKED, SAID])},
+        {
+            "systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "Where?"}]},
+                {"role": "model", "parts": [{"text": "Here."}]},
+            ],
+        },
+        {
+            "recordId": "1",
+            "modelInput": {"system": [{"text": "Be brief."}], "messages": [ASKED]},
+            "modelOutput": {"output": {"message": SAID}},
+        },
         {"prompt": [SYSTEM, ASKED], "completion": [SAID]},
         {"prompt": [SYSTEM, ASKED], "completion": "Here.", "label": "True"},
     ],
@@ -122,6 +134,8 @@ def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = 
         "a table's rows",
         "UltraChat",
         "messages as text",
+        "Gemini",
+        "an output of batch inference",
         "TRL",
         "TRL with an answer that is text",
     ],
@@ -288,6 +302,20 @@ def test_other_formats() -> None:
             },
             "in another file",
         ),
+        (
+            {
+                "input": {"messages": [ASKED]},
+                "preferred_output": [SAID],
+                "non_preferred_output": [{**SAID, "content": "secret"}],
+            },
+            "rejected answer: set prompt_field='input.messages' and completion_field='preferred_output' to train",
+        ),
+        ({"prompt": "secret", "chosen": "secret", "rejected": "b"}, "rejected answer: set completion_field='chosen'"),
+        (
+            {"contents": [{"role": "user", "parts": [{"text": "secret"}, {"functionCall": {"name": "secret"}}]}]},
+            "tool call",
+        ),
+        ({"recordId": "1", "modelInput": {"prompt": "secret"}, "modelOutput": {}}, "output of batch inference without"),
         ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; it contains an array of objects"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},

@@ -186,6 +186,8 @@ def test_plain_text(tmp_path: Path) -> None:
         ("gz", "jsonl"),
         ("part-00000", "jsonl"),
         ("d.md", None),
+        ("train.jsonl.out", "jsonl"),  # as batch inference calls its output
+        ("manifest.json.out", None),
     ],
 )
 def test_kinds_by_name(name: str, kind: str | None) -> None:
@@ -195,7 +197,17 @@ def test_kinds_by_name(name: str, kind: str | None) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["notes.txt", "_SUCCESS", "part-0", "a/.part.json", "_temporary.csv", "a.md", "_delta_log/0.json", ".git/a/b.json"],
+    [
+        "notes.txt",
+        "_SUCCESS",
+        "part-0",
+        "a.jsonl.out",
+        "a/.part.json",
+        "_temporary.csv",
+        "a.md",
+        "_delta_log/0.json",
+        ".git/a/b.json",
+    ],
 )
 def test_what_has_to_be_named(name: str) -> None:
     """In a folder it is more likely no data."""
