@@ -27,7 +27,7 @@ from airflow_bedrock.jobs.resources import Resource, declared
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import stop_job, stop_unless_others_wait
+from airflow_bedrock.jobs.stopping import patiently, stop_job, stop_unless_others_wait
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.local.work.policies import Decision, decide
 from airflow_bedrock.operators import (
@@ -310,7 +310,7 @@ class Tasks:
             self.customize()
         else:
             self.answer()
-        said = say(service, service.list_all()[0].arn)
+        said = patiently(say, service, service.list_all()[0].arn)
         if "NOT" in said:
             raise BedrockError(said)
 
