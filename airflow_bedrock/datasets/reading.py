@@ -2,8 +2,8 @@
 
 The shape is detected from the record: prompt and completion under any names, or templates over any fields; chats of the
 Converse API, OpenAI, Anthropic, Gemini and ShareGPT; model invocation logs; the output of batch inference;
-reinforcement records; images with a caption; plain texts. A feature that Bedrock's records cannot express, such as tool calls, is an error that names it: nothing is
-dropped silently.
+reinforcement records; images with a caption; plain texts. A feature that Bedrock's records cannot express, such as tool
+calls, is an error that names it: nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -261,7 +261,8 @@ def _chat(record: Mapping[str, Any], *, graded: bool) -> Conversation | None:
             system = record.get("system") or value_of(record, "systemInstruction.parts")
             found = _conversation(system, [_message(one) for one in messages])
             if graded:
-                found.fields = {other: value for other, value in record.items() if other not in (name, "system", "systemInstruction")}
+                others = record.keys() - {name, "system", "systemInstruction"}
+                found.fields = {other: value for other, value in record.items() if other in others}
             return found
     for (preferred, rejected), names in _PAIRS.items():
         if preferred in record and rejected in record:
