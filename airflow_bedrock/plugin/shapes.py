@@ -9,14 +9,15 @@ import msgspec
 
 from airflow_bedrock import shown
 
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # times without a zone cannot be compared with the others
 _Address = Annotated[str, msgspec.Meta(pattern="^https?://")]  # other schemes must not become links
 
 
 class _Phase(TypedDict, total=False):
     name: str
     status: str
-    started: datetime | None
-    changed: datetime | None
+    started: _Moment | None
+    changed: _Moment | None
 
 
 class _Epoch(TypedDict, total=False):
@@ -57,8 +58,8 @@ class _Job(TypedDict, total=False):
     artifacts_uri: str | None
     training_loss: float | None
     validation_loss: float | None
-    created: datetime | None
-    ended: datetime | None
+    created: _Moment | None
+    ended: _Moment | None
     phases: list[_Phase]
     losses_by_step: list[tuple[int, float]]
     losses_by_epoch: list[_Epoch]

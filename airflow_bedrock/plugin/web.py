@@ -43,7 +43,7 @@ async def job(request: Request) -> Response:
     """The job of a task instance, with the XComs of the run's other tasks: the wait, the evaluation."""
     query = request.query_params
     dag_id, run_id, task_id = (query.get(name, "") for name in ("dag_id", "run_id", "task_id"))
-    map_index = int(query["map_index"]) if query.get("map_index", "").lstrip("-").isdecimal() else -1
+    map_index = rows.map_index(query.get("map_index", ""))
     async with AirflowApi(request) as airflow:
         of_run, evaluations = await asyncio.gather(
             *(airflow.entries(key, dag_id=dag_id, run_id=run_id) for key in (shown.JOB, shown.EVALUATION))

@@ -247,6 +247,31 @@ def test_a_mapped_task_shows_each_of_its_jobs() -> None:
     assert "Choose one of the mapped tasks" in asyncio.run(look(-1))
 
 
+@pytest.mark.parametrize("index", ["--1", "x", "", "9" * 5000])
+def test_an_address_with_another_map_index_shows_the_task(index: str) -> None:
+    """It is that of a task that is not mapped."""
+    airflow = FakeAirflow([1])
+    asked = {"dag_id": "retrain", "run_id": "run 0", "task_id": "train", "map_index": index}
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/job", params=asked)).raise_for_status().text
+
+    assert "<h1>job-0[-1]" in asyncio.run(look())
+
+
+def test_a_time_without_a_zone_breaks_no_page() -> None:
+    """It cannot be compared with the others: the job is not shown, as whatever has another shape."""
+    airflow = FakeAirflow([1])
+    airflow.more = {"phases": [{"name": "Training", "started": "2026-01-01T00:00:00", "changed": f"{BEGIN:%FT%TZ}"}]}
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/job", params=ONE)).raise_for_status().text
+
+    assert "train has no Bedrock job" in asyncio.run(look())
+
+
 def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
     """The views share a loop with Airflow's API server."""
     airflow = FakeAirflow([1] * 3)
