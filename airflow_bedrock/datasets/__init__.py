@@ -21,9 +21,7 @@ from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split
 from airflow_bedrock.datasets.errors import DatasetError
 
 __all__ = [
-    "Caps",
     "DatasetError",
-    "Fields",
     "OnConflict",
     "PreparationReport",
     "RecordFormat",
@@ -31,28 +29,21 @@ __all__ = [
     "Settings",
     "Source",
     "Split",
-    "Splitter",
     "prepare",
     "rules_for",
 ]
 
 if TYPE_CHECKING:
     from airflow_bedrock.datasets.preparation import PreparationReport, Settings, Source, prepare
-    from airflow_bedrock.datasets.reading import Fields
     from airflow_bedrock.datasets.rules import Rules, rules_for
-    from airflow_bedrock.datasets.selection import Caps
-    from airflow_bedrock.datasets.split import Splitter
 else:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "Caps": ".selection",
-            "Fields": ".reading",
             "PreparationReport": ".preparation",
             "Rules": ".rules",
             "Settings": ".preparation",
             "Source": ".preparation",
-            "Splitter": ".split",
             "prepare": ".preparation",
             "rules_for": ".rules",
         },

@@ -13,7 +13,7 @@ import math
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from heapq import nsmallest
@@ -24,16 +24,16 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
-from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split
+from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split, check_fractions
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import check_system_prompt, write
 from airflow_bedrock.datasets.near import Signatures, near
-from airflow_bedrock.datasets.reading import Conversation, Fields, Reader, Turn, reader
+from airflow_bedrock.datasets.reading import Conversation, Reader, Turn, reader
 from airflow_bedrock.datasets.records import normalised, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import BlockEntries, Parts, Place, groups
 from airflow_bedrock.datasets.rules import Rules
-from airflow_bedrock.datasets.selection import Caps, chosen, left_out, sample_key
-from airflow_bedrock.datasets.split import Splitter
+from airflow_bedrock.datasets.selection import chosen, left_out, sample_key
+from airflow_bedrock.datasets.split import split_of
 from airflow_bedrock.decoding import decoder
 
 CONFLICT = "another answer to the same question"
@@ -53,40 +53,50 @@ class Settings:
 
     :param record_format: the format to write.
     :param rules: the rules of the base model; None checks nothing.
-    :param splitter: how records are assigned to splits.
-    :param fields: the fields that hold a record's parts.
+    :param prompt_field, completion_field: the fields that hold a record's parts, as for
+        :func:`~airflow_bedrock.datasets.reading.reader`.
     :param system_prompt: the system prompt for records without one; None for none.
     :param group_field: records with the same value in this field stay in one split; None for the prompt itself.
+    :param validation_fraction, test_fraction, seed: as for :func:`~airflow_bedrock.datasets.split.split_of`.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
     :param test_after: records of this time or later are for testing, earlier ones are not.
     :param on_conflict: which record to keep of those with the same question and different answers.
-    :param caps: the maximum numbers of records.
-    :param near_duplicates: keep only the first of two questions at least this similar, 0 to 1; None keeps both.
+    :param max_records, max_records_per_class, max_records_per_group, balance_classes: the maximum numbers of records,
+        as for :func:`~airflow_bedrock.datasets.selection.left_out`.
+    :param near_duplicate_threshold: keep only the first of two questions at least this similar, 0 to 1; None keeps all.
     :param min_characters, max_characters: limits of the length of prompt and completion together.
     :param redact: a function that receives each text and returns the text to write. If other processes can import it,
         it runs in one process per CPU.
     :param part: whether this is a part of a dataset that is combined later: then a split may be empty, and the number
         of records is not checked.
-    :raises DatasetError: ``test_after`` is not a time.
+    :raises DatasetError: a template or a fraction is invalid, or ``test_after`` is not a time.
     """
 
     record_format: RecordFormat
     rules: Rules | None = None
-    splitter: Splitter = field(default_factory=Splitter)
-    fields: Fields = field(default_factory=Fields)
+    prompt_field: str = "prompt"
+    completion_field: str = "completion"
     system_prompt: str | None = None
     group_field: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: str = ""
     time_field: str | None = None
     test_after: str | None = None
     on_conflict: OnConflict = OnConflict.FIRST
-    caps: Caps = field(default_factory=Caps)
-    near_duplicates: float | None = None
+    max_records: int | None = None
+    max_records_per_class: int | None = None
+    max_records_per_group: int | None = None
+    balance_classes: bool = False
+    near_duplicate_threshold: float | None = None
     min_characters: int = 0
     max_characters: int | None = None
     redact: Callable[[str], str] | None = None
     part: bool = False
 
     def __post_init__(self) -> None:
+        self.reader()
+        check_fractions(self.validation_fraction, self.test_fraction)
         if self.test_after is not None:
             moment(self.test_after, "test_after")
 
@@ -94,6 +104,16 @@ class Settings:
     def form(self) -> str:
         """The form of the records, as in ``base_models.toml``."""
         return (self.rules and self.rules.method.form) or self.record_format.value
+
+    @property
+    def has_maximum(self) -> bool:
+        """Whether any maximum number of records is set."""
+        most = (self.max_records, self.max_records_per_class, self.max_records_per_group)
+        return self.balance_classes or most != (None, None, None)
+
+    def reader(self) -> Reader:
+        """Return the function that reads the records of the source."""
+        return reader(self.form, self.prompt_field, self.completion_field)
 
 
 class Source(NamedTuple):
@@ -183,8 +203,8 @@ class PreparationReport(msgspec.Struct, kw_only=True):
             return found
         fractions = {
             Split.TRAIN: 1.0,
-            Split.VALIDATION: settings.splitter.validation,
-            Split.TEST: settings.splitter.test if settings.test_after is None else 1.0,
+            Split.VALIDATION: settings.validation_fraction,
+            Split.TEST: settings.test_fraction if settings.test_after is None else 1.0,
         }
         found += [
             f"the {split.value} split has no records: use more records, another fraction, or another seed"
@@ -238,9 +258,9 @@ class _Preparation:
         for block, place in conflicts[: MAX_DROPPED_LISTED - len(self._report.dropped_records)]:
             name, first = self._begins[block]
             self._report.dropped_records.append(Dropped(f"{name}:{first + place}", CONFLICT))
-        if self._settings.near_duplicates is not None:
-            self._thin_out(self._settings.near_duplicates)
-        if self._settings.caps.wanted:
+        if self._settings.near_duplicate_threshold is not None:
+            self._thin_out(self._settings.near_duplicate_threshold)
+        if self._settings.has_maximum:
             self._choose()
         splits = self._report.splits = self._write(writers)
         content = "\0".join(f"{name}:{split.sha256}" for name, split in splits.items())
@@ -281,7 +301,15 @@ class _Preparation:
                 self._report.near_duplicates += 1
 
     def _choose(self) -> None:
-        for block, line in left_out(self._keys, self._settings.caps, lambda block, line: self._splits[block][line]):
+        settings = self._settings
+        for block, line in left_out(
+            self._keys,
+            lambda block, line: self._splits[block][line],
+            most=settings.max_records,
+            per_class=settings.max_records_per_class,
+            per_group=settings.max_records_per_group,
+            balance=settings.balance_classes,
+        ):
             self._splits[block][line] = _LEFT_OUT
             self._report.not_chosen += 1
 
@@ -347,11 +375,11 @@ def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
     """Read, write and check every record of a block, and store the valid ones."""
     content, folder = block.read(), Path(spool)
     source = lines_of(without_bom(content) if block.begin == 0 else content)
-    read = reader(settings.fields, settings.form)
+    read, has_maximum = settings.reader(), settings.has_maximum
     splits, written, blank = bytearray(len(source)), [b""] * len(source), 0
     dropped, listed = Counter[str](), list[tuple[int, str]]()
     entries, keys = BlockEntries(block.number), defaultdict[int, bytes](bytes)
-    signatures = None if settings.near_duplicates is None else Signatures(block.number, len(source), folder)
+    signatures = None if settings.near_duplicate_threshold is None else Signatures(block.number, len(source), folder)
     for number, line in enumerate(source):
         if not line or line.isspace():
             blank += 1
@@ -366,9 +394,9 @@ def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
         splits[number] = _NUMBERS[prepared.split]
         written[number] = prepared.line
         entries.add(number, prepared.prompt, prepared.completion)
-        if settings.caps.wanted:
+        if has_maximum:
             place = Place(block.number, number)
-            drawn = sample_key(prepared.prompt, prepared.completion, prepared.group, place, settings.splitter.seed)
+            drawn = sample_key(prepared.prompt, prepared.completion, prepared.group, place, settings.seed)
             keys[drawn[0]] += drawn
         if signatures is not None:
             signatures.add(number, prepared.prompt)
@@ -398,7 +426,9 @@ def _prepared(settings: Settings, read: Reader, line: bytes) -> _Prepared:
         raise DatasetError(problem)
     prompt, completion = normalised(key), normalised(answer)
     group = prompt if settings.group_field is None else normalised(text_field(record, settings.group_field))
-    split = Split.TEST if _is_late(settings, record) else settings.splitter.split_normalised(group)
+    split = Split.TEST
+    if not _is_late(settings, record):
+        split = split_of(group, settings.validation_fraction, settings.test_fraction, settings.seed)
     return _Prepared(written, prompt, completion, group, split)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from string import Formatter
 from typing import Any, TypeGuard
 
@@ -123,42 +122,29 @@ class Conversation(msgspec.Struct, gc=False):
         return any(turn.attachments for turn in self.turns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fields:
-    r"""The fields that hold a record's parts.
-
-    :param prompt: the field with the prompt, or with ``{}`` in it a template over fields: ``"{question}\n{context}"``.
-        For continued pre-training it is the text, by default ``text``; for images the S3 URI, by default ``image-ref``.
-    :param completion: the same for the completion.
-    :raises DatasetError: a template is invalid, or has more than a field's name in braces.
-    """
-
-    prompt: str = "prompt"
-    completion: str = "completion"
-
-    def __post_init__(self) -> None:
-        for name in (self.prompt, self.completion):
-            _parsed(name)
-
-
 Reader = Callable[[Mapping[str, Any]], Conversation]
 
 
-def reader(fields: Fields, form: str) -> Reader:
-    """Return a function that reads the records of a source.
+def reader(form: str, prompt_field: str = "prompt", completion_field: str = "completion") -> Reader:
+    r"""Return a function that reads the records of a source.
 
     :param form: the form of the written records, as in ``base_models.toml``.
+    :param prompt_field: the field with the prompt, or with ``{}`` in it a template over fields:
+        ``"{question}\n{context}"``. For continued pre-training it is the text, by default ``text``; for images the S3
+        URI, by default ``image-ref``.
+    :param completion_field: the same for the completion.
+    :raises DatasetError: a template is invalid, or has more than a field's name in braces.
     """
-    prompt_field = _PROMPTS.get(form, "prompt") if fields.prompt == "prompt" else fields.prompt
-    prompt, completion = _getter(prompt_field), _getter(fields.completion)
+    prompt_field = _PROMPTS.get(form, "prompt") if prompt_field == "prompt" else prompt_field
+    prompt, completion = _getter(prompt_field), _getter(completion_field)
     # One of the completion's fields may be a class named false.
-    marks = [one for one in _BAD_ANSWER_MARKS if one != fields.completion and f"{{{one}}}" not in fields.completion]
+    marks = [one for one in _BAD_ANSWER_MARKS if one != completion_field and f"{{{one}}}" not in completion_field]
 
     def read(record: Mapping[str, Any]) -> Conversation:
         try:
             return read_alone(record)
         except DatasetError as error:
-            missing = str(error).endswith(": missing") and str(error) != f"{fields.completion}: missing"
+            missing = str(error).endswith(": missing") and str(error) != f"{completion_field}: missing"
             if missing and any(map(_is_table, record.values())):
                 raise DatasetError(f"{error}{_WITHIN}") from None
             raise
@@ -168,17 +154,17 @@ def reader(fields: Fields, form: str) -> Reader:
             if broken in record:
                 raise DatasetError(broken)
         if form == "pre-training":
-            others = [one for one in ("input", fields.completion) if one in record and "{" not in prompt_field]
+            others = [one for one in ("input", completion_field) if one in record and "{" not in prompt_field]
             text = text_field(record, others[0]) if others and prompt_field not in record else prompt(record)
             return Conversation(None, [Turn("assistant", [text])])
         if form == "image":
             uri = text_field(record, prompt_field if prompt_field in record else "image-ref")
-            caption = text_field(record, "caption" if fields.completion not in record else fields.completion)
+            caption = text_field(record, "caption" if completion_field not in record else completion_field)
             return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
         asked = value_of(record, prompt_field) if "{" not in prompt_field else ""
         if _is_table(asked):  # the turns before the answer, as in TRL
             record, asked = with_messages(record, asked), None
-        if form != "distillation" and fields.completion == "completion" and record.get("completion") is None:
+        if form != "distillation" and completion_field == "completion" and record.get("completion") is None:
             asked = None  # a chat may have its first question in prompt
         if asked is None and (found := _chat(record, graded=form == "reinforcement")) is not None:
             if form not in _THINKING and any(turn.thoughts for turn in found.turns):
@@ -187,7 +173,7 @@ def reader(fields: Fields, form: str) -> Reader:
         turns = [Turn("user", [prompt(record)])]
         if form == "reinforcement":
             return Conversation(None, turns, {name: value for name, value in record.items() if name != prompt_field})
-        if form == "distillation" and record.get(fields.completion) is None:
+        if form == "distillation" and record.get(completion_field) is None:
             return Conversation(None, turns)
         turns.append(Turn("assistant", [completion(record)]))
         _refuse_bad_answer(record, marks)
@@ -195,7 +181,7 @@ def reader(fields: Fields, form: str) -> Reader:
 
     def with_messages(record: Mapping[str, Any], messages: list[Any]) -> dict[str, Any]:
         others = {name: value for name, value in record.items() if name != prompt_field}
-        answer = value_of(record, fields.completion)
+        answer = value_of(record, completion_field)
         if form == "reinforcement" or (form == "distillation" and answer is None):
             return {**others, "messages": messages}
         if not _is_table(answer):
@@ -228,8 +214,6 @@ def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
 
 def _parsed(name: str) -> list[tuple[str, str | None]]:
     """Return the parts of a template: the text before a field, and the field, which is None after the last one."""
-    if "{" not in name:
-        return []
     try:
         parts = list(Formatter().parse(name))
     except ValueError as error:

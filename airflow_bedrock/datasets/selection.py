@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
 
 from airflow_bedrock.datasets.choices import OnConflict
 from airflow_bedrock.datasets.repeats import Entry, Parts, Place
+from airflow_bedrock.datasets.split import hash_key
 
 
 def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
@@ -27,27 +27,6 @@ def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
     return next(one for one in group if one.completion == answer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caps:
-    """Maximum numbers of records; None for all.
-
-    :param records: of all records.
-    :param per_class: of records with the same completion.
-    :param per_group: of records of the same group.
-    :param balance: whether to keep as many of each class as of the smallest.
-    """
-
-    records: int | None = None
-    per_class: int | None = None
-    per_group: int | None = None
-    balance: bool = False
-
-    @property
-    def wanted(self) -> bool:
-        """Whether any maximum is set."""
-        return self.balance or (self.records, self.per_class, self.per_group) != (None, None, None)
-
-
 KEY = Struct("<8s8s8sII")
 
 
@@ -56,17 +35,28 @@ def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: 
 
     The texts are in their normalised form.
     """
-    seeded = blake2b(seed.encode()).digest()
-    sample = blake2b(key, digest_size=8, key=seeded, person=b"dataset sample").digest()
+    sample = blake2b(key, digest_size=8, key=hash_key(seed), person=b"dataset sample").digest()
     class_ = blake2b(completion, digest_size=8).digest()
     return KEY.pack(sample, class_, blake2b(group, digest_size=8).digest(), *place)
 
 
-def left_out(keys: Parts, caps: Caps, has: Callable[[int, int], int]) -> Iterator[Place]:
-    """Yield the places of the records that exceed the caps.
+def left_out(
+    keys: Parts,
+    has: Callable[[int, int], int],
+    *,
+    most: int | None,
+    per_class: int | None,
+    per_group: int | None,
+    balance: bool,
+) -> Iterator[Place]:
+    """Yield the places of the records that exceed a maximum; None is for no maximum.
 
     :param keys: the :func:`sample_key` of each record.
     :param has: whether the record at a block and line may be chosen.
+    :param most: of all records.
+    :param per_class: of records with the same completion.
+    :param per_group: of records of the same group.
+    :param balance: whether to keep as many of each class as of the smallest.
     """
 
     def in_order() -> Iterator[tuple[bytes, bytes, Place]]:
@@ -76,17 +66,17 @@ def left_out(keys: Parts, caps: Caps, has: Callable[[int, int], int]) -> Iterato
                 if has(block, line):
                     yield class_, group, Place(block, line)
 
-    total, per_class = 0, caps.per_class
-    if caps.balance and (sizes := Counter(class_ for class_, _, _ in in_order())):
+    total = 0
+    if balance and (sizes := Counter(class_ for class_, _, _ in in_order())):
         smallest = min(sizes.values())
         per_class = smallest if per_class is None else min(per_class, smallest)
     classes: Counter[bytes] = Counter()
     groups: Counter[bytes] = Counter()
     for class_, group, place in in_order():
         full = (
-            (caps.records is not None and total >= caps.records)
+            (most is not None and total >= most)
             or (per_class is not None and classes[class_] >= per_class)
-            or (caps.per_group is not None and groups[group] >= caps.per_group)
+            or (per_group is not None and groups[group] >= per_group)
         )
         if full:
             yield place

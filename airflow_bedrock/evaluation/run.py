@@ -51,7 +51,7 @@ class Evaluation:
         self._models = models
         self._metrics = metrics
         self._rules = rules
-        self._asking = [one for one in metrics if isinstance(one, AskingMetric)]
+        self._asking_metrics = [one for one in metrics if isinstance(one, AskingMetric)]
         self._slice_by = slice_by
 
     def check(self) -> None:
@@ -108,7 +108,8 @@ class Evaluation:
         missing, most = 0, 0.0
         by_inference = [(inference, self._held_out.questions()) for inference in set(self._models.values())]
         by_inference += [
-            (metric.inference, self._about(metric, self._held_out.records(), self._longest)) for metric in self._asking
+            (metric.inference, self._about(metric, self._held_out.records(), self._longest))
+            for metric in self._asking_metrics
         ]
         for inference, questions in by_inference:
             for question in inference.unanswered(questions):
@@ -132,7 +133,7 @@ class Evaluation:
     @property
     def asks_metrics(self) -> bool:
         """Whether a metric calls a model, so that its questions depend on the answers."""
-        return bool(self._asking)
+        return bool(self._asking_metrics)
 
     def ask(self) -> None:
         """Ask all models, each in its own thread.
@@ -152,7 +153,7 @@ class Evaluation:
                     inference.stop()
         for one in running:
             one.result()
-        for metric in self._asking:
+        for metric in self._asking_metrics:
             with bars([metric.inference]):  # for each answer a reply, and for the reference an embedding
                 metric.inference.run(
                     self._about(metric, held_out.shuffled(), self._texts),
@@ -169,7 +170,7 @@ class Evaluation:
         return {role: answer.text for role, answer in self._answers(record).items()}
 
     def _all(self) -> set[Inference]:
-        return {*self._models.values(), *(metric.inference for metric in self._asking)}
+        return {*self._models.values(), *(metric.inference for metric in self._asking_metrics)}
 
     def score(self, visit: Visitor = lambda record, answers: None) -> dict[str, Any]:
         """Score the answers, and return the result of :class:`Scoring` with the time, tokens and cost of each model.
@@ -183,7 +184,7 @@ class Evaluation:
             for role, answer in answers.items():
                 tallies[role].add(answer)
             texts = {role: answer.text for role, answer in answers.items()}
-            asked = {metric.name: self._asked(metric, record, texts) for metric in self._asking}
+            asked = {metric.name: self._asked(metric, record, texts) for metric in self._asking_metrics}
             try:
                 scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), asked=asked)
             except ValueError as error:
@@ -206,7 +207,7 @@ class Evaluation:
                 "cost": metric.inference.spent,
                 **metric.result(),
             }
-            for metric in self._asking
+            for metric in self._asking_metrics
         }
         costs = [inference.spent for inference in self._all() if inference.progress.answered]
         return {

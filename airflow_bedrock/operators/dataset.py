@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -57,6 +57,14 @@ def _function(value: Any) -> Callable[[str], str]:
 
 _FRACTION = rendered(real(0, 1))
 _COUNT = optional(rendered(whole(1)))
+
+
+_PREPARED_BEFORE = {
+    "prompt_field": "prompt",
+    "completion_field": "completion",
+    **dict.fromkeys(("group_field", "time_field", "test_after", "redact")),
+}
+"""The parameters for records that were prepared before: they already have the fields of the format."""
 
 
 class UnfitDataError(BedrockFatalError):
@@ -262,8 +270,6 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
             folder = Path(scratch)
             try:
                 settings = _settings(arguments)
-                if arguments["source_manifests"]:
-                    settings = _of_prepared(settings)
                 sources, described = self._sources(storage, arguments, folder)
                 with ExitStack() as stack:
                     writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
@@ -431,36 +437,13 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         rules = None
     if rules and record_format is not None and rules.method.format != record_format:
         rules = None  # the user knows better what the model accepts
+    given = {**arguments, **(_PREPARED_BEFORE if arguments["source_manifests"] else {})}
+    names = {one.name for one in fields(datasets.Settings)} - {"record_format", "rules"}
     return datasets.Settings(
         record_format=record_format or RecordFormat(rules.method.format if rules else ""),
         rules=rules,
-        splitter=datasets.Splitter(
-            validation=arguments["validation_fraction"], test=arguments["test_fraction"], seed=arguments["seed"]
-        ),
-        fields=datasets.Fields(prompt=arguments["prompt_field"], completion=arguments["completion_field"]),
-        system_prompt=arguments["system_prompt"],
-        group_field=arguments["group_field"],
-        time_field=arguments["time_field"],
-        test_after=arguments["test_after"],
-        on_conflict=arguments["on_conflict"],
-        near_duplicates=arguments["near_duplicate_threshold"],
-        caps=datasets.Caps(
-            records=arguments["max_records"],
-            per_class=arguments["max_records_per_class"],
-            per_group=arguments["max_records_per_group"],
-            balance=arguments["balance_classes"],
-        ),
-        min_characters=arguments["min_characters"],
-        max_characters=arguments["max_characters"],
-        redact=arguments["redact"],
-        part=arguments["part"],
+        **{name: given[name] for name in names},
     )
-
-
-def _of_prepared(settings: Settings) -> Settings:
-    """Return the parameters for records that were prepared before: they already have the fields of the format."""
-    nothing: dict[str, Any] = dict.fromkeys(("group_field", "time_field", "test_after", "redact"))
-    return replace(settings, fields=datasets.Fields(), **nothing)
 
 
 def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tuple[list[Source], dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from botocore.response import StreamingBody
 
 from airflow_bedrock.base_models import BaseModel, Method, base_model
-from airflow_bedrock.datasets import RecordFormat, Settings, Source, Split, Splitter, prepare
+from airflow_bedrock.datasets import RecordFormat, Settings, Source, Split, prepare
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.local.work.data import MediaCheck
@@ -139,7 +139,7 @@ def test_data_preparation_agrees_with_local_bedrock(tmp_path: Path, base: str, r
     out = tmp_path / "out.jsonl"
     with out.open("wb") as written:
         settings = Settings(
-            record_format=RecordFormat(method.format), rules=rules, splitter=Splitter(validation=0, test=0)
+            record_format=RecordFormat(method.format), rules=rules, validation_fraction=0, test_fraction=0
         )
         report = prepare([Source("in", file)], dict.fromkeys(Split, written), settings)
     if "others" not in row:  # images here, and videos there, are a matter of the whole dataset

@@ -16,16 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import (
-    Caps,
     DatasetError,
-    Fields,
     OnConflict,
     PreparationReport,
     RecordFormat,
     Settings,
     Source,
     Split,
-    Splitter,
     prepare,
     rules_for,
 )
@@ -39,7 +36,7 @@ from airflow_bedrock.local.work.records import read_records
 from tests.training_records import decode
 
 Record = Mapping[str, object] | None
-SETTINGS = Settings(record_format=RecordFormat.PROMPT_COMPLETION, splitter=Splitter(validation=0.3, test=0.3))
+SETTINGS = Settings(record_format=RecordFormat.PROMPT_COMPLETION, validation_fraction=0.3, test_fraction=0.3)
 
 WORDS = st.sampled_from(["yes", "Yes ", "no", "", "ﬁne", "fine"])
 MARKS = {"label": st.booleans() | WORDS, "kto_tag": st.booleans()}
@@ -120,7 +117,8 @@ def test_a_group_stays_together() -> None:
     """Records of one group are in one split."""
     settings = Settings(
         record_format=RecordFormat.PROMPT_COMPLETION,
-        splitter=Splitter(validation=0.3, test=0.3),
+        validation_fraction=0.3,
+        test_fraction=0.3,
         group_field="customer",
     )
     records: list[Record] = [
@@ -180,7 +178,7 @@ def test_answers_that_are_marked_as_bad_are_not_trained_on(mark: str) -> None:
         2,
         {f"is marked as a bad answer ({mark}: false), which no fine-tuning format supports": 1},
     )
-    classes = replace(SETTINGS, fields=Fields(completion=mark))
+    classes = replace(SETTINGS, completion_field=mark)
     report, _ = run([{"prompt": "a", mark: "b"}, {"prompt": "c", mark: False}], classes)
     assert (report.read, report.dropped) == (2, {f"{mark}: not text": 1})
 
@@ -338,29 +336,31 @@ def test_a_reserved_word_in_an_answer_costs_no_record() -> None:
     assert not report.dropped
 
 
-def chosen(source: list[Any], **caps: Any) -> tuple[PreparationReport, set[str]]:
-    report, files = run(source, replace(SETTINGS, caps=Caps(**caps)))
+def chosen(source: list[Any], **most: Any) -> tuple[PreparationReport, set[str]]:
+    report, files = run(source, replace(SETTINGS, **most))
     return report, {decode(line).prompt for line in b"".join(files.values()).splitlines()}
 
 
 def test_a_sample_is_the_same_for_the_same_data() -> None:
     """It depends on neither the order nor the rest, and a smaller one lies in a larger one."""
-    report, sample = chosen(pairs(300), records=100)
+    report, sample = chosen(pairs(300), max_records=100)
     assert (len(sample), report.not_chosen) == (100, 200)
-    assert chosen(pairs(300)[::-1], records=100)[1] == sample
-    assert chosen(pairs(300), records=40)[1] < sample
-    assert len(chosen([one for one in pairs(300) if one and one["prompt"] in sample], records=100)[1] & sample) == 100
+    assert chosen(pairs(300)[::-1], max_records=100)[1] == sample
+    assert chosen(pairs(300), max_records=40)[1] < sample
+    assert (
+        len(chosen([one for one in pairs(300) if one and one["prompt"] in sample], max_records=100)[1] & sample) == 100
+    )
     assert sum(report.records(split) for split in Split) == 100
 
 
 def test_caps_by_class_and_by_group() -> None:
     """So many of each class and of each group, and as many of each class as of the rarest."""
     records = [{"prompt": f"q {n}", "completion": "rare" if n < 20 else "often", "who": n % 3} for n in range(200)]
-    report, sample = chosen(records, per_class=30)
+    report, sample = chosen(records, max_records_per_class=30)
     assert (len(sample), report.not_chosen) == (50, 150)
-    assert len(chosen(records, balance=True)[1]) == 40
-    assert len(chosen(records, records=1)[1]) == 1
-    settings = replace(SETTINGS, caps=Caps(per_group=7), group_field="who")
+    assert len(chosen(records, balance_classes=True)[1]) == 40
+    assert len(chosen(records, max_records=1)[1]) == 1
+    settings = replace(SETTINGS, max_records_per_group=7, group_field="who")
     assert sum(run(records, settings)[0].records(split) for split in Split) == 21
 
 
@@ -378,7 +378,7 @@ def test_too_many_records_name_the_remedy() -> None:
 def test_split_by_time() -> None:
     """What came later is held out; what came earlier is not."""
     records = [{"prompt": f"q {n}", "completion": "a", "at": f"2026-0{1 + n % 4}-01T00:00:00"} for n in range(40)]
-    settings = replace(SETTINGS, splitter=Splitter(validation=0.2, test=0), time_field="at", test_after="2026-03-15")
+    settings = replace(SETTINGS, validation_fraction=0.2, test_fraction=0, time_field="at", test_after="2026-03-15")
     of_tables = [{"prompt": f"{n}", "completion": "a", "at": f"{1773532800 + n}"} for n in (-1, 0)]
     none: list[Record] = [
         {"prompt": f"no {at}", "completion": "a", "at": at} for at in ("soon", "nan", True, None, 1_773_532_800_000)
@@ -435,7 +435,7 @@ def test_a_redaction_that_fails() -> None:
 def test_any_number_of_processes_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the blocks, the files and the report are those of one process."""
     records = [*pairs(400), None, *pairs(30)]
-    settings = replace(SETTINGS, caps=Caps(records=300), redact=redact_common_patterns)
+    settings = replace(SETTINGS, max_records=300, redact=redact_common_patterns)
     alone = run(records, settings)
     monkeypatch.setattr(blocks_module, "BLOCK", 4_000)
     assert run(records, settings) == alone
@@ -457,7 +457,7 @@ def test_a_function_of_a_dag_file_is_run_in_one_process(monkeypatch: pytest.Monk
     assert asked == [2, 1]
 
 
-TEMPLATE = replace(SETTINGS, fields=Fields(prompt="{prompt}"))
+TEMPLATE = replace(SETTINGS, prompt_field="{prompt}")
 
 
 @settings(max_examples=30)
@@ -493,7 +493,7 @@ ANY = CHATS | st.fixed_dictionaries({"prompt": SAID, "completion": SAID}) | st.d
 def test_what_prepare_writes_check_accepts_and_local_bedrock_reads(model: str, method: str, records: list[Any]) -> None:
     """Whatever the source, no line that is written has a problem, and every record is accounted for."""
     rules = rules_for(model, method, "bucket")
-    made = Settings(record_format=RecordFormat(rules.method.format), rules=rules, splitter=Splitter(validation=0.3))
+    made = Settings(record_format=RecordFormat(rules.method.format), rules=rules, validation_fraction=0.3)
     report, files = run(records, made)
     lines = b"".join(files.values())
     with tempfile.TemporaryDirectory() as folder:
@@ -516,10 +516,10 @@ def test_near_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
     chinese = [
         {"prompt": "如何在收不到邮件时重置我的账户密码请尽快回复" + end, "completion": "x"} for end in ("", "谢")
     ]
-    settings = replace(SETTINGS, near_duplicates=0.8)
+    settings = replace(SETTINGS, near_duplicate_threshold=0.8)
     report, files = run([*records, *alike, *chinese], settings)
     assert report.near_duplicates == 11
     assert len(b"".join(files.values()).splitlines()) == 41
-    assert run([*records, *alike, *chinese], replace(SETTINGS, near_duplicates=1.0))[0].near_duplicates == 0
+    assert run([*records, *alike, *chinese], replace(SETTINGS, near_duplicate_threshold=1.0))[0].near_duplicates == 0
     monkeypatch.setattr(blocks_module, "BLOCK", 1_000)
     assert run([*records, *alike, *chinese], settings)[0] == report

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.datasets import DatasetError, Fields, RecordFormat
+from airflow_bedrock.datasets import DatasetError, RecordFormat
 from airflow_bedrock.datasets.formats import write
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS, reader
 
@@ -30,11 +30,11 @@ def streamed(*texts: str) -> list[dict[str, Any]]:
     return [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": one}} for one in texts]
 
 
-def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = None, to: str = "") -> Any:
+def through(record: dict[str, Any], form: str = "nova", *, to: str = "", **fields: str) -> Any:
     made = RecordFormat(
         to or {"nova": "bedrock-conversation-2024", "distillation": "bedrock-conversation-2024"}.get(form, form)
     )
-    return json.loads(write(reader(fields or Fields(), form)(record), made))
+    return json.loads(write(reader(form, **fields)(record), made))
 
 
 @pytest.mark.parametrize(
@@ -170,47 +170,49 @@ def test_several_turns_stay() -> None:
 
 def test_fields_and_templates() -> None:
     """Any names, and several fields in one text; braces in the data are only text."""
-    fields = Fields(prompt="Context: {context}\nQuestion: {question}", completion="label")
+    fields = {"prompt_field": "Context: {context}\nQuestion: {question}", "completion_field": "label"}
     record = {"context": "a {b}", "question": 5, "label": 1, "more": None}
     expected = {"prompt": "Context: a {b}\nQuestion: 5", "completion": "1"}
-    assert through(record, "prompt-completion", fields) == expected
+    assert through(record, "prompt-completion", **fields) == expected
     with pytest.raises(DatasetError, match="question: missing"):
-        through({"context": "a", "label": 1}, "prompt-completion", fields)
-    assert through({"context": "", "question": "b", "label": 1}, "prompt-completion", fields)["prompt"] == (
+        through({"context": "a", "label": 1}, "prompt-completion", **fields)
+    assert through({"context": "", "question": "b", "label": 1}, "prompt-completion", **fields)["prompt"] == (
         "Context: \nQuestion: b"
     )
     with pytest.raises(DatasetError, match="context, question: empty"):
-        through({"context": "", "question": " ", "label": 1}, "prompt-completion", fields)
-    assert through({"title": "a", "body": "b"}, "pre-training", Fields(prompt="{title}: {body}")) == {"input": "a: b"}
+        through({"context": "", "question": " ", "label": 1}, "prompt-completion", **fields)
+    assert through({"title": "a", "body": "b"}, "pre-training", prompt_field="{title}: {body}") == {"input": "a: b"}
 
 
 def test_a_class_that_is_called_false_is_no_bad_answer() -> None:
     """Where the field that marks bad answers elsewhere is what the model must learn."""
     for completion in ("label", "Answer: {label}"):
-        found = through({"prompt": "a", "label": "False"}, "prompt-completion", Fields(completion=completion))
+        found = through({"prompt": "a", "label": "False"}, "prompt-completion", completion_field=completion)
         assert found["completion"].endswith("False")
 
 
 def test_a_name_with_a_brace_that_closes_nothing_is_a_name() -> None:
     """Only a brace that opens makes it a template."""
-    found = through({"a}": "Where?", "label": "Here."}, "prompt-completion", Fields(prompt="a}", completion="label"))
+    found = through(
+        {"a}": "Where?", "label": "Here."}, "prompt-completion", prompt_field="a}", completion_field="label"
+    )
     assert found == {"prompt": "Where?", "completion": "Here."}
 
 
 def test_fields_within_fields() -> None:
     """By names joined by dots, as Parquet and JSON nest them; a field that has the dots in its name comes first."""
-    fields = Fields(prompt="{asked.by}: {asked.text}", completion="said.text")
+    fields = {"prompt_field": "{asked.by}: {asked.text}", "completion_field": "said.text"}
     record = {"asked": {"by": "me", "text": "Where?"}, "asked.by": "you", "said": {"text": "Here."}}
-    assert through(record, "prompt-completion", fields) == {"prompt": "you: Where?", "completion": "Here."}
+    assert through(record, "prompt-completion", **fields) == {"prompt": "you: Where?", "completion": "Here."}
     with pytest.raises(DatasetError, match=r"said\.text: missing"):
-        through({**record, "said": "Here."}, "prompt-completion", fields)
+        through({**record, "said": "Here."}, "prompt-completion", **fields)
 
 
 @pytest.mark.parametrize("template", ["{question", "{}", "{question!r}", "{question:>9}", "}{a}"])
 def test_invalid_templates(template: str) -> None:
     """They are refused before a record is read."""
     with pytest.raises(DatasetError, match="the template"):
-        Fields(prompt=template)
+        reader("nova", template)
 
 
 def test_reasoning() -> None:
@@ -360,7 +362,7 @@ def test_turns_as_the_prompt() -> None:
     with pytest.raises(DatasetError, match="completion: missing"):
         through({"prompt": "Where?"})
     with pytest.raises(DatasetError, match="answer: missing"):
-        through(chat, fields=Fields(completion="answer"))
+        through(chat, completion_field="answer")
     assert through(record, "reinforcement") == {"id": "1", "answer": "Here.", "messages": [SYSTEM, ASKED]}
 
 

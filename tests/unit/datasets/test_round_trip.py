@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_bedrock.datasets import RecordFormat, Settings, Source, Split, Splitter, prepare, rules_for
+from airflow_bedrock.datasets import RecordFormat, Settings, Source, Split, prepare, rules_for
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.learning.training import Example, Schedule, train
@@ -54,7 +54,8 @@ def test_round_trip(tmp_path: Path, model: str, records: list[dict[str, Any]], s
     wanted = Settings(
         record_format=RecordFormat(rules.method.format),
         rules=rules,
-        splitter=Splitter(validation=0, test=0),
+        validation_fraction=0,
+        test_fraction=0,
         system_prompt=system if fits else None,
     )
     with out.open("wb") as written:
