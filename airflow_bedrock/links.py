@@ -35,6 +35,7 @@ class _JobLink(BaseOperatorLink):
                 for task in operator.get_flat_relatives(upstream=True)
             }
             model = getattr(operator, "model_arn", None)  # of operators that use a model
+            model = model if isinstance(model, str) else None  # otherwise it was not rendered, and the task has failed
             _JobLink.last = ti_key, _known(ti_key, getattr(operator, "job_key", None), keys, model)
         known = _JobLink.last[1]
         page = self._page(known)

@@ -22,6 +22,9 @@ _NEAR = timedelta(days=180)
 _GATE = "BedrockPromotionGate"
 _OVER_BUDGET = "BudgetError"  # by its name, so that a callback need not import its module
 
+_FAILED = {"up_for_retry": "failed, and will be retried"}
+_NOT_FAILED = {"running": "has started", "skipped": "was skipped"}
+
 log = logging.getLogger(__name__)
 
 
@@ -82,16 +85,16 @@ def message(context: Mapping[str, Any]) -> Message:
 
 
 def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
-    error = context.get("exception")
+    error, ti = context.get("exception"), context["ti"]
+    state: str = getattr(getattr(ti, "state", None), "value", "")  # Airflow may not know it, as of a lost worker
     if error is not None:  # the error says what happened to the job, what it costs and what to do
-        what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else "failed"
-        known = _pushed(context["ti"], JOB)
+        what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else _FAILED.get(state, "failed")
+        known = _pushed(ti, JOB)
         local = known.get("local_page") if isinstance(known, Mapping) else None
         return f"{where} {what}", [
             str(error) or type(error).__name__,
             *([f"Local Bedrock: {local}"] if local and local not in str(error) else []),
         ]
-    ti = context["ti"]
     for key, describe in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
         if isinstance(known := _pushed(ti, key), Mapping):
             subject, *lines = describe(known)
@@ -102,7 +105,7 @@ def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, lis
             *_reason_and_bill({**gate.report, "report_uri": gate.report_uri}),
             *_answer(ti),
         ]
-    return f"{where} has ended", []  # its worker may have been lost; then nothing is known
+    return f"{where} {_NOT_FAILED.get(state, 'has ended')}", []  # if its worker was lost, nothing is known
 
 
 def _answer(ti: Any) -> Iterator[str]:

@@ -90,7 +90,8 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             **kwargs,
         )
         if (job_identifier is None) == (job_name is None):
-            raise ArgumentError("Set either job_identifier or job_name, its other name")
+            found = "none" if job_name is None else "both, one of them perhaps from default_args"
+            raise ArgumentError(f"Set either job_identifier or job_name, its other name; got {found}")
         if deferrable and mode == "reschedule":
             raise ArgumentError(
                 "mode='reschedule' waits in workers, deferrable=True in the triggerer: remove one of them"
@@ -263,4 +264,10 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
                 f"job_identifier names no job: {given!r}; set an ARN, a name or an operator's output. A job that the "
                 "operator has made still runs and is billed."
             )
-        return str(identifier)
+        if not isinstance(identifier, str):
+            raise BedrockFatalError(
+                f"job_identifier must name one job; got {identifier!r}. Map the sensor over the jobs of a mapped "
+                f"operator: {type(self).__name__}.partial(...).expand(job_identifier=customize.output). Jobs that the "
+                "operator has made still run and are billed."
+            )
+        return identifier

@@ -102,6 +102,12 @@ def test_what_comes_after_is_found_in_the_run(monkeypatch: pytest.MonkeyPatch, o
     assert "train.jsonl" in found["Training data in S3"]
 
 
+def test_an_argument_that_was_not_rendered_breaks_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow makes links of a task that failed because of its templates, too: the argument is then no text."""
+    told = {"wait": [done(f"{ARN}1", f"{MODEL}1"), done(f"{ARN}2", f"{MODEL}2")]}
+    assert not any(links(monkeypatch, told, {"wait"}, model_arn=[MODEL]).values())
+
+
 def test_of_several_jobs_the_one_that_made_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task that uses a model links to the job of that model, and to none where no job is known."""
     told = {"wait": [done(f"{ARN}1", f"{MODEL}1"), done(f"{ARN}2", f"{MODEL}2")]}

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from airflow.sdk import BaseNotifier
+from airflow.sdk import BaseNotifier, TaskInstanceState
 
 from airflow_bedrock import notifications
 from airflow_bedrock.base_models import base_model
@@ -101,6 +101,23 @@ def test_a_task_that_failed_says_its_error() -> None:
 
 
 REPORT = {"verdict": "better", "reason": "It wins 9 of 10.", "cost": None}
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "subject"),
+    [
+        (TaskInstanceState.RUNNING, None, "retrain.customize has started"),
+        (TaskInstanceState.SKIPPED, None, "retrain.customize was skipped"),
+        (TaskInstanceState.SUCCESS, None, "retrain.customize has ended"),
+        (TaskInstanceState.UP_FOR_RETRY, ValueError("x"), "retrain.customize failed, and will be retried"),
+        (TaskInstanceState.FAILED, ValueError("x"), "retrain.customize failed"),
+    ],
+)
+def test_each_callback_says_what_has_happened(state: str, error: Exception | None, subject: str) -> None:
+    """A task that starts, is skipped or is retried has not ended."""
+    given = context(exception=error)
+    given["ti"].state = state
+    assert message(given).subject == subject
 
 
 def test_an_evaluation() -> None:

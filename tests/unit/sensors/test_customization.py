@@ -121,6 +121,18 @@ def test_a_template_that_rendered_to_nothing_has_a_clear_error(given: Any) -> No
         trigger_arguments(job_identifier=given)
 
 
+def test_the_jobs_of_a_mapped_operator_are_not_taken_for_one() -> None:
+    """The error says how to map the sensor; the service's would quote a regular expression, and be retried."""
+    with pytest.raises(BedrockFatalError, match=r"one job.*\.expand\(job_identifier=.*billed"):
+        trigger_arguments(job_identifier=["router-1", "router-2"])
+
+
+def test_a_name_from_default_args_is_named_as_a_reason() -> None:
+    """The DAG's author sees only one of the two on the sensor."""
+    with pytest.raises(ValueError, match="got both, one of them perhaps from default_args"):
+        BedrockModelCustomizationSensor(task_id="wait", job_identifier="a", default_args={"job_name": "b"})
+
+
 def test_a_dag_with_it_can_be_serialized() -> None:
     """The scheduler never sees the object itself; it knows that it is a sensor that may be rescheduled."""
     with DAG("waits", schedule=None) as dag:
