@@ -9,9 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A file's tests stay together, because their shared fixtures are slow to start; tests/conftest.py says which files come first.
 IN_PROCESSES := -n 4 --dist loadfile --no-loadscope-reorder
+# Large packages that the demo and the UI do not need: most of the download.
+ONLY_FOR_TESTS := mypy playwright pyspark ruff uv
 # A stamp is written last, so an environment whose making was interrupted is made again.
 DEPENDENCIES := $(VENV)/.dependencies-installed
-READY := $(VENV)/.ready
+RUNS := $(VENV)/.ready
+READY := $(VENV)/.tests-ready
 LIVE := .live/.installed
 
 .DEFAULT_GOAL := help
@@ -21,10 +24,10 @@ LIVE := .live/.installed
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DAG in Airflow against Local Bedrock.
+demo: $(RUNS) ## Fine-tune, deploy and evaluate a model offline: the example DAG in Airflow against Local Bedrock.
 	@exec $(BIN)/python -m scripts.demo $(ARGS)
 
-ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C stops both.
+ui: $(RUNS) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C stops both.
 	@exec $(BIN)/python -m scripts.ui $(ARGS)
 
 test: $(READY) ## Check everything: lint and suite, side by side.
@@ -79,8 +82,9 @@ $(DEPENDENCIES): constraints.txt
 		"make test PYTHON=python3.12" % sys.version.split()[0])'
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing $$(grep -c == constraints.txt) packages into $(VENV): some minutes, this once."
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
+	@awk '!/^ / {split($$1, pin, "=="); keep = !index(" $(ONLY_FOR_TESTS) ", " " pin[1] " ")} keep' $< >$(VENV)/demo.txt
+	@echo "Installing $$(grep -c == $(VENV)/demo.txt) packages into $(VENV): some minutes, this once."
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/demo.txt
 	@touch $@
 
 # Packages that the image of docker-compose.yaml has in addition to this environment; only what needs Celery sees them.
@@ -89,6 +93,10 @@ $(LIVE): scripts/live/requirements.txt $(DEPENDENCIES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $<
 	@touch $@
 
-$(READY): $(DEPENDENCIES) pyproject.toml
+$(RUNS): $(DEPENDENCIES) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(READY): $(RUNS) constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
 	@touch $@

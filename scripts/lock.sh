@@ -6,6 +6,11 @@
 # The index's address stays out of the files, so that they work with whatever mirror a machine uses.
 set -eu
 cd "$(dirname "$0")/.."
+case "${1:-}" in
+-h | --help)
+    sed -n 's/^# //p; /^set/q' scripts/lock.sh
+    exit ;;
+esac
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -24,6 +29,7 @@ lock() {
 lock pyproject.toml --extra dev --python-version 3.11 --no-emit-package rfc3987-syntax "$@" -o constraints.txt
 lock pyproject.toml scripts/live/requirements.in --extra dev --python-version 3.11 --no-emit-package rfc3987-syntax --constraint constraints.txt "$@" -o "$scratch/live.txt"
 awk 'NR == FNR { pinned[$1]; next } !/^ / { keep = !($1 in pinned) } keep' constraints.txt "$scratch/live.txt" \
-    >scripts/live/requirements.txt
+    >"$scratch/requirements.txt"
+mv "$scratch/requirements.txt" scripts/live/requirements.txt
 echo 'apache-airflow==3.0.6' | lock - pyproject.toml tests/compat/requirements.in --constraint tests/compat/pins/3.0.6.txt \
     --extra prep --extra evaluation --python-version 3.12 "$@" -o tests/compat/requirements.txt

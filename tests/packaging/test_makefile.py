@@ -58,7 +58,13 @@ def test_the_whole_test_fails_where_lint_does(run: Run, checkout: Path, tmp_path
     shutil.copy(checkout / "Makefile", tmp_path)
     programs = tmp_path / ".venv/bin"
     programs.mkdir(parents=True)
-    for stamp in ("constraints.txt", "pyproject.toml", ".venv/.dependencies-installed", ".venv/.ready"):
+    for stamp in (
+        "constraints.txt",
+        "pyproject.toml",
+        ".venv/.dependencies-installed",
+        ".venv/.ready",
+        ".venv/.tests-ready",
+    ):
         (tmp_path / stamp).touch()
     for failing in (None, "ruff", "mypy", "python"):
         for name in ("python", "ruff", "mypy"):
@@ -69,6 +75,42 @@ def test_the_whole_test_fails_where_lint_does(run: Run, checkout: Path, tmp_path
         if failing is None:
             assert "python -m pytest -n 4" in tested.stdout
             assert "-k losses" in tested.stdout
+
+
+def test_the_demo_does_not_wait_for_what_only_tests_need(run: Run, checkout: Path, tmp_path: Path) -> None:
+    """The demo and the UI are installed without the largest packages, which ``make lint`` and the rest then add."""
+    shutil.copy(checkout / "Makefile", tmp_path)
+    shutil.copy(checkout / "constraints.txt", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho python $*\n"
+        'if [ "$2" = venv ]; then mkdir -p .venv/bin; for x in python ruff mypy; do cp $0 .venv/bin/$x; done; fi\n'
+        "exit 0\n"
+    )
+    python.chmod(0o755)
+    make = ["make", f"PYTHON={python}"]
+    for target, further in (("demo", ""), ("ui", ""), ("lint", "constraints.txt"), ("lint", "")):
+        made = run(*make, target, cwd=tmp_path).stdout
+        assert ("-r .venv/demo.txt" in made) == (target == "demo")
+        assert ("-r constraints.txt" in made) == bool(further)
+    everything, installed = (
+        set(re.findall(r"^([a-z0-9.-]+)==", (tmp_path / file).read_text(), flags=re.MULTILINE))
+        for file in ("constraints.txt", ".venv/demo.txt")
+    )
+    assert everything - installed == {"mypy", "playwright", "pyspark", "ruff", "uv"}
+    assert len((tmp_path / ".venv/demo.txt").read_text().split("--hash=")) > len(installed)
+
+
+def test_help_for_the_lock_changes_no_pin(run: Run, checkout: Path, tmp_path: Path) -> None:
+    """`make lock ARGS=--help` says what it writes, and writes nothing."""
+    shutil.copy(checkout / "Makefile", tmp_path)
+    (tmp_path / "scripts/live").mkdir(parents=True)
+    shutil.copy(checkout / "scripts/lock.sh", tmp_path / "scripts")
+    pins = tmp_path / "scripts/live/requirements.txt"
+    pins.write_text("kept")
+    assert "--upgrade" in run("make", "lock", "ARGS=--help", "PYTHON=false", cwd=tmp_path).stdout
+    assert pins.read_text() == "kept"
 
 
 OLD_PYTHON = """#!/bin/sh
