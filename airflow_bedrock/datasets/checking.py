@@ -248,7 +248,8 @@ def check_uris(
         logs, ending in a slash.
     :param logs_config: for invocation logs, ``invocationLogsConfig`` as in the request.
     :param options: the other arguments of :func:`check`.
-    :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files.
+    :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files, or ``logs_config`` is given for
+        one file.
     """
     names = {part: uri for part, uri in uris.items() if uri is not None}
     training = names["training"]
@@ -258,6 +259,11 @@ def check_uris(
         if files_in and training.endswith("/"):
             rules = LogRules(rules, logs_config or {})
             files["training"] = _logs(training, [*filter(is_log, files_in(training))], fetch, folder)
+        elif logs_config:
+            raise DatasetError(
+                f"{training} is one file, and has no invocation logs to filter. Name a folder of logs, ending in a "
+                "slash, or leave out the settings for invocation logs"
+            )
         files |= {part: fetch(uri, folder / part) for part, uri in names.items() if part not in files}
         return check(files, rules, names=names, **options)
 

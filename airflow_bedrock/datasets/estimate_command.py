@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 
 from airflow_bedrock import cli
@@ -30,6 +29,7 @@ from airflow_bedrock.datasets.estimate import (
 )
 from airflow_bedrock.datasets.rules import Rules, rules_for
 from airflow_bedrock.prices import PriceFileError, prices
+from airflow_bedrock.uris import Arn
 
 FAILED = 2
 _EPILOG = """\
@@ -103,11 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
-    in_arn = re.match(r"arn:[^:]*:bedrock:([^:]+):", arguments.model)
     plan = Plan(
         model=arguments.model,
         method=arguments.method,
-        region=arguments.region or (in_arn[1] if in_arn else rules.method.regions[0]),
+        region=arguments.region or Arn.of(arguments.model).region or rules.method.regions[0],
         hyperparameters={"epochCount": str(arguments.epochs)} if arguments.epochs else {},
         teacher=arguments.teacher,
         response_tokens=arguments.response_tokens,

@@ -263,6 +263,15 @@ def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "07.json.gz is truncated. Copy it again" in capsys.readouterr().err
 
 
+def test_filters_for_logs_are_refused_for_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has none; the filters would be ignored, and all records counted."""
+    file = tmp_path / "logs.jsonl"
+    file.write_bytes(log("Where?"))
+    config = '{"usePromptResponse": true}'
+    assert main(["check", str(file), "--model", NOVA, "--method", "DISTILLATION", "--logs-config", config]) == 2
+    assert "is one file, and has no invocation logs to filter. Name a folder of logs" in capsys.readouterr().err
+
+
 def test_a_folder_as_bedrock_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The log of a stream has a list of events; large bodies have files of their own, which are no logs."""
     folder = tmp_path / "AWSLogs/123456789012/BedrockModelInvocationLogs/us-east-1/2026/11/20/10"
