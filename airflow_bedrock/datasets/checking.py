@@ -248,8 +248,8 @@ def check_uris(
         logs, ending in a slash.
     :param logs_config: for invocation logs, ``invocationLogsConfig`` as in the request.
     :param options: the other arguments of :func:`check`.
-    :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files, or ``logs_config`` is given for
-        one file.
+    :raises DatasetError: as :func:`check`, or the rules are unknown, or the folder has no files, or ``logs_config`` is
+        given for one file.
     """
     names = {part: uri for part, uri in uris.items() if uri is not None}
     training = names["training"]
