@@ -312,12 +312,9 @@ def _turn(role: object, content: object, thought: object = None) -> Turn:
 
 def _thoughts(blocks: list[Any]) -> Iterator[str]:
     """Yield the texts of a turn's reasoning, as in Converse and in Anthropic's format."""
-    for block in blocks:
-        reasoning = block.get("reasoningContent") if isinstance(block, dict) else None
-        inner = reasoning.get("reasoningText") if isinstance(reasoning, dict) else None
-        text = inner.get("text") if isinstance(inner, dict) else None
-        if isinstance(block, dict) and block.get("type") == "thinking":
-            text = block.get("thinking")
+    for block in (one for one in blocks if isinstance(one, dict)):
+        thinks = block.get("type") == "thinking"
+        text = value_of(block, "thinking" if thinks else "reasoningContent.reasoningText.text")
         if isinstance(text, str):
             yield text
 

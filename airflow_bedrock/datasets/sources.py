@@ -86,9 +86,10 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     """
     kind, plain = _kind(name), unpacked(name, path, folder)
     with _named(name):
-        if kind == "json":
+        if kind == "json" and not _is_array(plain):
             _refuse_one_object(plain)
-        if kind == "jsonl" or (kind == "json" and not _is_array(plain)):
+            kind = "jsonl"
+        if kind == "jsonl":
             return Source(name, plain)
         if kind == "parquet":
             lines = write_records(select(f"SELECT * FROM read_parquet({_quoted([plain])})", folder), folder)  # noqa: S608 - a path

@@ -130,7 +130,7 @@ def _flat(record: _Plain) -> Plain | None:
     return "\n".join(texts), answer
 
 
-def _read(record: _Nova | _Llama) -> Record:
+def _read(record: Any) -> Record:  # of Nova, Llama or a distillation
     texts = [Text("system", one.text, f"$.system[{number}].text") for number, one in enumerate(record.system or ())]
     media: list[Media] = []
     answered = 0
@@ -143,9 +143,9 @@ def _read(record: _Nova | _Llama) -> Record:
     return conversation(texts, media, answered=answered)
 
 
-def _media(where: str, block: _Block) -> Iterator[Media]:
-    for kind, one in (("image", block.image), ("video", block.video), ("document", block.document)):
-        if one:
+def _media(where: str, block: Any) -> Iterator[Media]:
+    for kind in ("image", "video", "document"):
+        if one := getattr(block, kind, None):
             yield Media(kind, one.source.s3Location.uri, one.format, f"{where}.{kind}")
 
 
@@ -196,15 +196,6 @@ def _distillation_problems(record: _Distillation) -> Iterator[Problem]:
         message = "a distillation takes one question, with or without its answer, but not a longer conversation"
         yield Problem("shape", "$.messages", message)
     yield from alternate(found)
-
-
-def _read_distillation(record: _Distillation) -> Record:
-    texts = [Text("system", one.text, "$.system[0].text") for one in record.system]
-    texts += [
-        Text(one.role, one.content[0].text, f"$.messages[{number}].content[0].text")
-        for number, one in enumerate(record.messages)
-    ]
-    return conversation(texts, answered=int(record.messages[-1].role == "assistant"))
 
 
 class _PromptCompletion(msgspec.Struct, gc=False):
@@ -284,7 +275,7 @@ FORMS: dict[str, Form] = {
     "nova": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS), plain=(_Plain, _flat)),
     "nova-2": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS_2), plain=(_Plain, _flat)),
     "llama": Form(_Llama, _read, _llama_problems, plain=(_Plain, _flat)),
-    "distillation": Form(_Distillation, _read_distillation, _distillation_problems),
+    "distillation": Form(_Distillation, _read, _distillation_problems),
     "claude": Form(_Claude, _read_claude, lambda record: roles(record.messages)),
     "prompt-completion": Form(
         _PromptCompletion, _read_pair, plain=(_PromptCompletion, lambda record: (record.prompt, record.completion))
