@@ -219,9 +219,9 @@ def check(
     if workers is None:
         workers = processes(sum(one.bytes for one in parts.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
-        folder, todo = Path(name), list(blocks(each))
-        work = _Check(rules, parts, [block for _, block in todo], folder, s3, listed)
-        options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
+        options = _Options(rules, listed, show_text, Path(name), s3 is not None, near_overlaps is not None)
+        todo = list(blocks(each))
+        work = _Check(options, parts, [block for _, block in todo], s3)
         scan = partial(scan_block, options)
         for (file, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(file, found)
@@ -295,15 +295,11 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
 class _Check:
     """The sum of the results of the blocks so far."""
 
-    def __init__(
-        self, rules: Rules, parts: dict[str, FileSummary], todo: Sequence[Block], folder: Path, s3: Any, listed: int
-    ) -> None:
-        self._rules = rules
+    def __init__(self, options: _Options, parts: dict[str, FileSummary], todo: Sequence[Block], s3: Any) -> None:
+        self._options, self._rules = options, options.rules
         self._parts = parts
         self._blocks = todo
-        self._folder = folder
-        self._listed = listed
-        self._of_object = lru_cache(100_000)(partial(object_problem, rules.method, s3=s3))
+        self._of_object = lru_cache(100_000)(partial(object_problem, options.rules.method, s3=s3))
         self._answer = lru_cache(1000)(self._read_answer)
         self._lines: Counter[tuple[str, str]] = Counter()  # by part and file
         self._problems: Counter[str] = Counter()
@@ -312,7 +308,7 @@ class _Check:
         self._lengths: Counter[int] = Counter()
         self._kinds: set[str] = set()
         self._begins: list[tuple[str, str, int]] = []  # of each block: its part, its file, the number of its first line
-        self._repeats, self._bands = Parts(folder / "repeats"), Parts(folder / "bands")
+        self._repeats, self._bands = Parts(options.folder / "repeats"), Parts(options.folder / "bands")
 
     def add(self, file: tuple[str, str], found: _BlockResult) -> None:
         """Add the result of the next block.
@@ -333,7 +329,7 @@ class _Check:
         self._kinds |= found.kinds
         self._repeats.add(found.entries)
         self._bands.add(found.bands)
-        for line, problem, text in found.listed[: self._listed - len(self._findings)]:
+        for line, problem, text in found.listed[: self._options.listed - len(self._findings)]:
             self._findings.append(Finding(name, first + line, problem.where, problem.rule, problem.message, text))
         if part != "training":
             return
@@ -348,7 +344,7 @@ class _Check:
             problems = dict(zip(different, pool.map(self._of_object, different), strict=True))
         for (line, media), one in zip(found.media, objects, strict=True):
             if problem := problems[one]:
-                found.note(line, [problem._replace(where=media.where)], self._listed)
+                found.note(line, [problem._replace(where=media.where)], self._options.listed)
 
     def report(self, near_overlaps: float | None) -> CheckReport:
         """Return the report."""
@@ -432,7 +428,7 @@ class _Check:
     def _read_answer(self, place: Place) -> bytes:
         """Return the digest of the answer at a place."""
         block = self._blocks[place.block]
-        with _lengths(self._folder, place.block).open("rb") as file:
+        with _lengths(self._options.folder, place.block).open("rb") as file:
             lengths = array("I", file.read(4 * (place.line + 1)))
         with Path(block.path).open("rb") as file:
             file.seek(block.begin + sum(lengths[:-1]) + place.line)
@@ -442,7 +438,7 @@ class _Check:
     def _near(self, threshold: float, same: set[Place]) -> Repeated:
         """Return the validation and test records whose question is similar to a training question."""
         found: dict[Place, Place] = {}
-        for one, earlier in near(self._bands, self._folder, threshold):
+        for one, earlier in near(self._bands, self._options.folder, threshold):
             parts = [self._begins[place.block][0] for place in (one, earlier)]
             if parts[0] != "training" and parts[1] == "training" and one not in same:
                 found.setdefault(one, earlier)
