@@ -407,9 +407,12 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         try:
             with work.storage.read(_output_of(job)) as lines:
                 found.read(lines)
-        except BedrockFatalError:
+        except BedrockFatalError as error:
             if ended.outcome is customization.job.Outcome.SUCCEEDED:
-                raise
+                raise BedrockFatalError(
+                    f"{error} Batch job {ended.arn} has completed and is billed. Make its output readable and clear "
+                    "this task; to pay for the answers again, change records_per_job and clear it."
+                ) from error
         return found
 
     @contextmanager

@@ -493,6 +493,26 @@ def test_a_retry_without_a_temporary_directory_names_the_running_job(
         airflow.task().execute(airflow.context(2))
 
 
+def test_a_job_whose_output_was_deleted_is_named_and_may_be_made_again(airflow: Airflow) -> None:
+    """By a lifecycle rule, for example: a Clear takes up the same job until something differs."""
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context())
+    airflow.local.clock.advance(600)
+    [arn] = airflow.jobs()
+    for item in airflow.s3.list_objects_v2(Bucket=airflow.local.bucket, Prefix=f"{airflow.name}/batch/")["Contents"]:
+        airflow.s3.delete_object(Bucket=airflow.local.bucket, Key=item["Key"])
+    cleared = airflow.context(2)
+    cleared["ti"].max_tries += 1
+    with pytest.raises(
+        BedrockFatalError, match=f"Batch job {arn} has completed and is billed.* change records_per_job"
+    ):
+        airflow.task().execute(cleared)
+    again = airflow.context(3)
+    again["ti"].max_tries += 2
+    assert airflow.task(records_per_job=200).execute(again)["answered"] == 120
+    assert len(airflow.jobs()) == 2
+
+
 def test_a_job_for_records_that_are_no_longer_needed_is_stopped(airflow: Airflow) -> None:
     """The file is shorter by the next try, which no longer comes to the job of its second part."""
     airflow.put(200)
