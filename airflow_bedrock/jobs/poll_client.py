@@ -26,7 +26,7 @@ from airflow_bedrock.decoding import decoder
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import PAGE_SIZE, Call, GetJob, ListJobs, Trouble
-from airflow_bedrock.jobs.resources import Resource, Seen, declared
+from airflow_bedrock.jobs.resources import DecodePage, Resource, Seen, declared
 from airflow_bedrock.shapes import data_file
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def poll_client(connection: Connection) -> BedrockClient:
     hook = _PollHook(**connection.hook_parameters())
     client = hook.get_client_type(region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config))
     for resource in declared():
-        _read_pages_fast(client, resource)
+        if resource.decode_page is not None:
+            _read_pages_fast(client, resource.list_operation, resource.decode_page)
     return client
 
 
@@ -178,7 +179,7 @@ def _list(resource: Resource, call: ListJobs, client: BedrockClient) -> tuple[li
     return page["seen"] if "seen" in page else resource.listed(page), page.get("nextToken")
 
 
-def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
+def _read_pages_fast(client: BedrockClient, operation: str, decode_page: DecodePage) -> None:
     """Parse the successful responses of List instead of botocore; the member ``seen`` has the resources on the page.
 
     botocore parses a page that this cannot read: it takes a null for a missing member, and a number for a time.
@@ -187,13 +188,13 @@ def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
     def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
         if response_dict["status_code"] == 200:
             try:
-                seen, token = resource.read_page(response_dict["body"])
+                seen, token = decode_page(response_dict["body"])
             except msgspec.DecodeError:
                 return
             customized_response_dict.update(seen=seen, nextToken=token)
             response_dict["body"] = b"{}"
 
-    client.meta.events.register(f"before-parse.bedrock.{resource.list_operation}", read)
+    client.meta.events.register(f"before-parse.bedrock.{operation}", read)
 
 
 def trouble_of(error: Exception, call: Call) -> Trouble:

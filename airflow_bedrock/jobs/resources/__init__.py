@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from importlib import import_module
 from typing import Any
 
@@ -53,7 +51,8 @@ class Resource:
     :param serves: returns whether an existing resource serves the requested model. Then it is adopted, and
         its name is used as given. None for jobs, whose token says who made them.
     :param read: reads the response of Get, and each summary in that of List.
-    :param decode_page: does what :meth:`read_page` does, if there is a faster way.
+    :param decode_page: reads the body of a List response, if botocore is too slow: what it lists, and the token of the
+        next page.
     :param failed: the message for one that has failed or was stopped: what happened, the bill, and what to do; with
         the fields ``name``, ``arn``, ``status`` and ``reason``, the service's message.
     :param describe_failure: returns the message for one that did not succeed, if it needs more than ``failed``.
@@ -97,13 +96,6 @@ class Resource:
     stopped: str = ""
     name_taken: str
     missing: str = "Somebody deleted it: clear this task to make it again."
-
-    def read_page(self, body: bytes) -> tuple[list[Seen], str | None]:
-        """Read the body of a List response: what it lists, and the token of the next page."""
-        if self.decode_page is not None:
-            return self.decode_page(body)
-        page = json.loads(body, object_hook=_with_times)
-        return self.listed(page), page.get("nextToken")
 
     def listed(self, page: Mapping[str, Any]) -> list[Seen]:
         """Read the summaries on a page of List: its only list."""
@@ -167,8 +159,3 @@ def reads(
         return ResourceState(status=value, outcome=outcomes.get(value, Outcome.UNKNOWN), **found)
 
     return read
-
-
-def _with_times(response: dict[str, Any]) -> dict[str, Any]:
-    times = {name for name in response if name.endswith(("Time", "At")) and isinstance(response[name], str)}
-    return {**response, **{name: datetime.fromisoformat(response[name]) for name in times}}

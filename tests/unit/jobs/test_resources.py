@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import botocore.parsers
 import botocore.session
 import pytest
 
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, ResourceState, declared, deployment, provisioned_throughput
+from airflow_bedrock.jobs.resources import Resource, ResourceState, Seen, declared, deployment, provisioned_throughput
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 
 SERVICE: Any = botocore.session.get_session().get_service_model("bedrock")
@@ -30,7 +31,7 @@ def example(shape: Any, status: str) -> Any:
 
 
 def _member(name: str, shape: Any) -> Any:
-    return {"timestamp": CREATED, "structure": {}, "list": []}.get(shape.type_name, name)
+    return {"timestamp": CREATED, "structure": {}, "list": [], "integer": 1, "long": 1}.get(shape.type_name, name)
 
 
 def statuses(resource: Resource) -> Iterator[str]:
@@ -70,16 +71,29 @@ def _outcome(resource: Resource, response: dict[str, Any]) -> Outcome:
 
 def test_a_page_shows_what_get_shows(resource: Resource) -> None:
     """ARN, name, status and time of creation, and what continues after the page."""
-    output = SERVICE.operation_model(resource.list_operation).output_shape.members
-    (rows,) = (name for name in output if name != "nextToken")
-    summary = output[rows].member
-    body = {rows: [example(summary, status) for status in statuses(resource)], "nextToken": "more"}
-    seen, token = resource.read_page(json.dumps(body, default=datetime.isoformat).encode())
+    output = SERVICE.operation_model(resource.list_operation).output_shape
+    (rows,) = (name for name in output.members if name != "nextToken")
+    summary = output.members[rows].member
+    examples = [example(summary, status) for status in statuses(resource)]
+    plain = [{name: value for name, value in one.items() if value != {}} for one in examples]  # no empty union
+    seen, token = read_page(
+        resource, json.dumps({rows: plain, "nextToken": "more"}, default=datetime.isoformat).encode()
+    )
     assert token == "more"
     assert [one.status for one in seen] == list(statuses(resource))
     assert {one.created for one in seen} == {CREATED}
     assert all(one.arn.endswith("Arn") and one.name.endswith("Name") for one in seen)
-    assert resource.read_page(b"{}") == ([], None)
+    assert read_page(resource, b"{}") == ([], None)
+
+
+def read_page(resource: Resource, body: bytes) -> tuple[list[Seen], str | None]:
+    """Read the body of a List response as a triggerer does."""
+    if resource.decode_page is not None:
+        return resource.decode_page(body)
+    shape = SERVICE.operation_model(resource.list_operation).output_shape
+    response = {"body": body, "headers": {}, "status_code": 200}
+    page: Any = botocore.parsers.create_parser("rest-json").parse(response, shape)
+    return resource.listed(page), page.get("nextToken")
 
 
 def test_what_has_failed_says_why(resource: Resource) -> None:
