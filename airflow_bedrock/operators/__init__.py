@@ -30,7 +30,6 @@ __all__ = [
 if TYPE_CHECKING:
     from airflow_bedrock.operators.batch_answers import BedrockBatchAnswersOperator
     from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
-    from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
     from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
     from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
     from airflow_bedrock.operators.dataset_check import BedrockDatasetCheckOperator
@@ -40,7 +39,11 @@ if TYPE_CHECKING:
     )
     from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
     from airflow_bedrock.operators.idle_cost import BedrockIdleCostOperator
-    from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
+    from airflow_bedrock.operators.import_job import (
+        BedrockCustomModelOperator,
+        BedrockDeleteCustomModelOperator,
+        BedrockModelImportOperator,
+    )
     from airflow_bedrock.operators.orphans import BedrockStopOrphanedJobsOperator
     from airflow_bedrock.operators.promotion import BedrockPromoteModelOperator
     from airflow_bedrock.operators.promotion_gate import BedrockPromotionGate
@@ -59,7 +62,7 @@ else:
             "BedrockDatasetCheckOperator": ".dataset_check",
             "BedrockDatasetPreparationOperator": ".dataset",
             "BedrockDeleteCustomModelDeploymentOperator": ".deployment",
-            "BedrockDeleteCustomModelOperator": ".custom_model",
+            "BedrockDeleteCustomModelOperator": ".import_job",
             "BedrockDeleteProvisionedModelThroughputOperator": ".provisioned_throughput",
             "BedrockIdleCostOperator": ".idle_cost",
             "BedrockModelCopyOperator": ".copy_job",

@@ -1,4 +1,4 @@
-"""Import a model trained elsewhere from S3, or make a custom model from a Nova checkpoint, once."""
+"""Import a model trained elsewhere from S3, or make a custom model from a Nova checkpoint, once; delete a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import jobs, spend
-from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
+from airflow_bedrock.exceptions import BedrockFatalError, kind_of, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import (
     CONTENT,
@@ -20,6 +20,7 @@ from airflow_bedrock.operators.arguments import (
     text,
     whole,
 )
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.shared_resource import StoredModelOperator
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _IMPORT, _CREATE = "CreateModelImportJob", "CreateCustomModel"
 _SOURCE = member("bedrock", _IMPORT, "modelDataSource", "s3://bucket/folder")
+_MODEL = member("bedrock", "DeleteCustomModel", "modelIdentifier", "the ARN or the name of a custom model")
 
 
 def _folder(value: Any) -> str:
@@ -222,6 +224,41 @@ class BedrockCustomModelOperator(StoredModelOperator):
         result = {"custom_model_arn": found.arn, "custom_model_name": found.name}
         context["ti"].xcom_push(key="result", value=result)
         return found.arn
+
+
+class BedrockDeleteCustomModelOperator(BedrockOperator):
+    """Delete a custom model, for good. If it does not exist, the task succeeds.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
+
+    :param model_identifier: the custom model's ARN or name. A model named None needs its ARN, since a template that
+        finds nothing renders None. (templated)
+    """
+
+    rules: ClassVar[Mapping[str, Rule]] = {"model_identifier": named(_MODEL)}
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
+
+    def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model_identifier = model_identifier
+        self._check_literals()
+
+    def execute(self, context: Context) -> None:
+        """Delete the model.
+
+        :raises BedrockFatalError: the service rejected it, e.g. because a deployment still uses the model.
+        :raises BedrockError: a transient error occurred.
+        """
+        self._checked()
+        try:
+            existed = jobs.service.Service(jobs.created_model.CREATED_MODEL, self.hook).delete(self.model_identifier)
+        except jobs.aws_errors.CALL_ERRORS as error:
+            raise kind_of(error)(
+                f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
+                "First delete the deployments and provisioned throughput that use it."
+            ) from error
+        outcome = "was deleted; its storage is no longer billed" if existed else "does not exist: nothing to delete"
+        self.log.info("Custom model %s %s", self.model_identifier, outcome)
 
 
 def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any]]:

@@ -15,13 +15,13 @@ import pytest
 from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
 from airflow_bedrock.operators.deployment import (
     BedrockCustomModelDeploymentOperator,
     BedrockDeleteCustomModelDeploymentOperator,
 )
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+from airflow_bedrock.operators.import_job import BedrockDeleteCustomModelOperator
 from airflow_bedrock.shapes import missing_in_botocore
 from tests.trained_models import train
 

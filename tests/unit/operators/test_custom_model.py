@@ -10,7 +10,7 @@ from airflow.sdk import DAG
 from botocore.stub import Stubber
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
+from airflow_bedrock.operators.import_job import BedrockDeleteCustomModelOperator
 
 
 @pytest.fixture
