@@ -166,7 +166,8 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
                 self._service,
                 self._identifier,
                 self.no_response_timeout,
-                exists=self._is_for_good and waited < jobs.no_response.SECONDS_UNTIL_MISSING,
+                exists=self._service.resource.is_for_good(self._identifier)
+                and waited < jobs.no_response.SECONDS_UNTIL_MISSING,
                 goes_on=first is not None,
             )
         news = self._poller.seen is None
@@ -218,15 +219,13 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         longest = self.max_wait.total_seconds() if self.max_wait else None
         seen = self._poller.seen if self._poller else None
         identifier = seen.arn if seen else self._identifier
-        # A job that Bedrock does not show yet: a time before its creation.
-        created = datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW if self._is_for_good else None
         return triggers.BedrockModelCustomizationTrigger(
             job_identifier=identifier,
             poll_interval=min(self.poke_interval, longest or self.poke_interval),
             poll_interval_max=longest,
             backoff=self.exponential_backoff,
             no_response_timeout=0 if self.silent_fail else self.no_response_timeout,
-            created=seen.created if seen else created,
+            created=seen.created if seen else None,
             stop_on_kill=customization.waiters.OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
             **self._connection_of(identifier),
         )
@@ -249,11 +248,6 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         from airflow_bedrock import shown  # here, since a DAG file does not need it
 
         shown.push(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more))
-
-    @property
-    def _is_for_good(self) -> bool:
-        """Whether the job exists, since a response gave its ARN: Bedrock may take a while to show a new one."""
-        return jobs.customization_job.CUSTOMIZATION_JOB.is_for_good(self._identifier)
 
     @property
     def _identifier(self) -> str:

@@ -105,7 +105,8 @@ class ResourceTrigger(BedrockTrigger):
         return self._killing
 
     def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
-        return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created, exists=self.exists)
+        exists = self.exists or self.resource.is_for_good(self.job_identifier)
+        return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created, exists=exists)
 
     async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
         log.info("Waiting for %s %s, polling every %g s", self.resource.noun, self.job_identifier, self.pace.interval)

@@ -21,7 +21,7 @@ from airflow_bedrock.compat import (
     TaskDeferred,
 )
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import waiting
+from airflow_bedrock.jobs import no_response, waiting
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from tests.job_server import Call, Fault, JobServer
@@ -134,6 +134,17 @@ def test_a_job_that_was_just_made_may_be_shown_late(server: JobServer, mode: dic
     server.end([job])
     assert execute({"job_identifier": job.arn, **mode})["job_arn"] == job.arn
     assert len(server.calls) > 3
+
+
+def test_a_job_that_stays_hidden_is_an_error(
+    server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ARN may be one of another account."""
+    monkeypatch.setattr(no_response, "SECONDS_UNTIL_MISSING", 0.2)
+    (job,) = server.add(1)
+    server.fault = lambda call: Fault(404, "ResourceNotFoundException")
+    with pytest.raises(BedrockFatalError, match="may run there and be billed"):
+        execute({"job_identifier": job.arn, **mode})
 
 
 @pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])

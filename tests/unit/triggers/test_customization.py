@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs.no_response import NoResponseTimeout
-from airflow_bedrock.jobs.planner import GetJob, Missing, Trouble, Unanswered
+from airflow_bedrock.jobs.planner import GetJob, Trouble, Unanswered
 from airflow_bedrock.jobs.poll_client import PollClient
 from airflow_bedrock.jobs.poll_loop import PollLoop
 from airflow_bedrock.jobs.quota import Turn
@@ -168,14 +168,20 @@ def test_no_response_is_logged_at_once_and_ends_the_wait_at_the_timeout(
 
 
 async def test_what_was_just_made_is_not_missing_by_one_answer() -> None:
-    """A deployment's trigger has the ARN that Create has answered with; a sensor may have been given any name."""
+    """Only a response gives an ARN; a sensor may have been given any name."""
     deployment = BedrockCustomModelDeploymentTrigger(deployment_arn="arn:d", deadline=0.0)
-    for made, missing in ((trigger(), True), (trigger(created=CREATED), False), (deployment, False)):
-        loop = PollLoop(made.connection)
-        async with made._watch(loop):
-            (planner,) = loop._planners()
-            news = planner.failed(GetJob(made.job_identifier), Trouble.MISSING, "no", 0.0)
-        assert news == ([(ARN, Missing())] if missing else [])
+    named = trigger(job_identifier="any")
+    assert await is_missing(named)
+    for exists in (trigger(job_identifier="any", created=CREATED), trigger(), deployment):
+        assert not await is_missing(exists)
+
+
+async def is_missing(made: Any) -> bool:
+    """Whether one response that does not find it ends its wait."""
+    loop = PollLoop(made.connection)
+    async with made._watch(loop):
+        (planner,) = loop._planners()
+        return planner.failed(GetJob(made.job_identifier), Trouble.MISSING, "no", 0.0) != []
 
 
 async def test_a_cancel_is_no_kill_where_airflow_distinguishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
