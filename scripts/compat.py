@@ -208,7 +208,8 @@ def make_environment(row: Row, wheel: Path) -> None:
     uv = [BIN / "uv", "pip", "install", "--quiet", "--python", row.bin / "python"]
     if not (made.exists() and made.read_text() == recipe.hexdigest()):
         shutil.rmtree(row.folder, ignore_errors=True)
-        _run(BIN / "uv", "venv", "--quiet", "--python", interpreter(row.python), row.folder)
+        # Relocatable: its programs name no folder, so that it works in another checkout, too.
+        _run(BIN / "uv", "venv", "--quiet", "--relocatable", "--python", interpreter(row.python), row.folder)
         if row.lock:
             _run(*uv, "--require-hashes", "--no-deps", "--requirement", row.lock)
         else:
