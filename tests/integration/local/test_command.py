@@ -208,7 +208,7 @@ def test_the_url_of_an_ipv6_address_has_brackets() -> None:
     """Without them a client takes the end of the address for the port."""
     with LocalBedrock("::1") as local, closing(local.client("s3")) as s3:
         assert local.endpoint_url.startswith("http://[::1]:")
-        assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [local.bucket]
+        assert local.bucket in [one["Name"] for one in s3.list_buckets()["Buckets"]]
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http"])
