@@ -236,6 +236,8 @@ class Inference:
                 except Exception:
                     log.warning("%d answers of model %s were not kept", len(self._unkept), self.model.model_id)
                     raise
+        if not self._stopped.is_set():  # all were asked; several records may have had the same question
+            self.progress.total = self.progress.answered + self.progress.kept
         self._report()
 
     def _fill(self, pool: ThreadPoolExecutor, questions: Iterator[Question]) -> bool:

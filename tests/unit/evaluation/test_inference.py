@@ -92,6 +92,24 @@ def test_the_log_says_how_many_questions_remain(tmp_path: Path, caplog: pytest.L
             assert caplog.messages[-1].endswith(", 0 remaining, 0.0000 USD spent")
 
 
+def test_no_question_remains_when_all_have_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Questions that several records have are asked once, and a judge has none about answers that are the same."""
+    with caplog.at_level("INFO"), closing(Answers(tmp_path)) as answers:
+        one = Inference(
+            Model(),
+            answers,
+            Store(Memory(), "test", DAYS),
+            keys=key_of,
+            rate=lambda model_id: None,
+            bill=Bill(),
+            most=4,
+            no_response_timeout=60.0,
+        )
+        one.begin()
+        one.run((Question(n, {"messages": [n // 4]}) for n in range(COUNT)), 2 * COUNT)
+    assert ", 0 remaining, " in caplog.messages[-1]
+
+
 def test_a_deleted_model_is_reported_with_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A deployment that was deleted meanwhile: which model has answered last cannot be known."""
 
