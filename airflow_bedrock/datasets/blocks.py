@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -89,23 +89,29 @@ def processes(size: int) -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
 
 
-def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int) -> Iterator[Result]:
-    """Yield the result of each block in order, with little more than one block per process in advance.
+def mapped(
+    work: Callable[[Block], Result], files: Sequence[tuple[Named, Path]], *, alone: bool = False
+) -> Iterator[tuple[Named, Block, Result]]:
+    """Yield the blocks of files in order, each with its file's tag and the result of the work on it.
+
+    If the files are large, the work is done in one process per CPU, on little more than one block each in advance.
 
     :param work: a function that other processes can import, bound to an object that they can import too.
+    :param alone: whether other processes cannot import it, so that the caller does the work itself.
     :raises OSError: one of the processes was killed.
     """
+    workers = 1 if alone else processes(sum(path.stat().st_size for _, path in files))
     if workers < 2:
-        yield from map(work, todo)
+        yield from (_worked(work, of, block) for of, block in blocks(files))
         return
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
     from multiprocessing import get_context
 
-    pending: deque[Future[Result]] = deque()
+    pending: deque[Future[tuple[Named, Block, Result]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
-            for one in todo:
-                pending.append(pool.submit(work, one))
+            for of, block in blocks(files):
+                pending.append(pool.submit(_worked, work, of, block))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:
@@ -116,3 +122,7 @@ def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int)
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _worked(work: Callable[[Block], Result], of: Named, block: Block) -> tuple[Named, Block, Result]:
+    return of, block, work(block)

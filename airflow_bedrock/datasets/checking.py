@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from airflow_bedrock.base_models import by_script, document
-from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, packing_of, processes, without_bom
+from airflow_bedrock.datasets.blocks import Block, lines_of, mapped, packing_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import normalised, text_digest
@@ -186,7 +186,6 @@ def check(
     names: Mapping[str, str] | None = None,
     listed: int = LISTED,
     show_text: bool = False,
-    workers: int | None = None,
     s3: Any = None,
     near_overlaps: float | None = None,
 ) -> CheckReport:
@@ -196,7 +195,6 @@ def check(
     :param names: the names of the parts in the report; by default the paths.
     :param listed: maximum number of listed problems; all are counted.
     :param show_text: whether the beginning of a record is listed with its problem.
-    :param workers: number of processes; None for one per CPU if the data is large enough.
     :param s3: a client, to read the size of each image, video and document; None reads none.
     :param near_overlaps: the minimum similarity, 0 to 1, of questions that nearly overlap; None does not search for
         them.
@@ -216,15 +214,11 @@ def check(
             raise DatasetError(
                 f"{name} is compressed. A customization job needs uncompressed JSON Lines: decompress it"
             )
-    if workers is None:
-        workers = processes(sum(one.bytes for one in parts.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
         options = _Options(rules, listed, show_text, Path(name), s3 is not None, near_overlaps is not None)
-        todo = list(blocks(each))
-        work = _Check(options, parts, [block for _, block in todo], s3)
-        scan = partial(scan_block, options)
-        for (file, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
-            work.add(file, found)
+        work = _Check(options, parts, s3)
+        for file, block, found in mapped(partial(scan_block, options), each):
+            work.add(file, block, found)
         return work.report(near_overlaps)
 
 
@@ -295,10 +289,10 @@ def _logs(folder_uri: str, uris: Sequence[str], fetch: Callable[[str, Path], Pat
 class _Check:
     """The sum of the results of the blocks so far."""
 
-    def __init__(self, options: _Options, parts: dict[str, FileSummary], todo: Sequence[Block], s3: Any) -> None:
+    def __init__(self, options: _Options, parts: dict[str, FileSummary], s3: Any) -> None:
         self._options, self._rules = options, options.rules
         self._parts = parts
-        self._blocks = todo
+        self._blocks: list[Block] = []
         self._of_object = lru_cache(100_000)(partial(object_problem, options.rules.method, s3=s3))
         self._answer = lru_cache(1000)(self._read_answer)
         self._lines: Counter[tuple[str, str]] = Counter()  # by part and file
@@ -310,13 +304,14 @@ class _Check:
         self._begins: list[tuple[str, str, int]] = []  # of each block: its part, its file, the number of its first line
         self._repeats, self._bands = Parts(options.folder / "repeats"), Parts(options.folder / "bands")
 
-    def add(self, file: tuple[str, str], found: _BlockResult) -> None:
+    def add(self, file: tuple[str, str], block: Block, found: _BlockResult) -> None:
         """Add the result of the next block.
 
         :param file: its part and its name.
         """
         if found.media:
             self._check_objects(found)
+        self._blocks.append(block)
         part, name = file
         first = self._lines[file] + 1
         self._begins.append((part, name, first))

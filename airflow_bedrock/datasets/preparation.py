@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
+from airflow_bedrock.datasets.blocks import Block, lines_of, mapped, without_bom
 from airflow_bedrock.datasets.choices import OnConflict, RecordFormat, Split, check_fractions
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import check_system_prompt, write
@@ -214,24 +214,18 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         return found
 
 
-def prepare(
-    sources: Sequence[Source], writers: Mapping[Split, BinaryIO], settings: Settings, *, workers: int | None = None
-) -> PreparationReport:
+def prepare(sources: Sequence[Source], writers: Mapping[Split, BinaryIO], settings: Settings) -> PreparationReport:
     """Write the usable records to the splits' files, in the order of the source, and report.
 
     :param sources: the files of the source.
     :param writers: a binary file for each split.
     :param settings: how to prepare the records.
-    :param workers: number of processes; None for one per CPU if the data is large enough.
     :raises DatasetError: the record format does not support the system prompt.
     """
     if settings.system_prompt is not None:
         check_system_prompt(settings.record_format)
-    if workers is None:
-        size = sum(source.path.stat().st_size for source in sources)
-        workers = processes(size) if settings.redact is None or _is_found_by_name(settings.redact) else 1
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        return _Preparation(settings, Path(folder)).run(sources, writers, workers)
+        return _Preparation(settings, Path(folder)).run(sources, writers)
 
 
 class _Preparation:
@@ -246,11 +240,11 @@ class _Preparation:
         self._begins: list[tuple[str, int]] = []  # of each block: its file's name, and the number of its first line
         self._splits: list[bytearray] = []
 
-    def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO], workers: int) -> PreparationReport:
-        todo = list(blocks((source, source.path) for source in sources))
+    def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO]) -> PreparationReport:
         work = partial(prepare_block, self._settings, str(self._folder))
+        alone = self._settings.redact is not None and not _is_found_by_name(self._settings.redact)
         line, last = 1, ""
-        for (source, _), part in zip(todo, mapped(work, (block for _, block in todo), workers), strict=True):
+        for source, _, part in mapped(work, [(source, source.path) for source in sources], alone=alone):
             line = line if source.name == last else 1
             self._add(source.name, line, part if source.split is None else part.moved(source.split))
             line, last = line + len(part.splits), source.name

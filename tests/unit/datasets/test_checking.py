@@ -313,7 +313,8 @@ def test_any_number_of_processes_reports_the_same(tmp_path: Path, monkeypatch: p
     alone = of(tmp_path, *records)
     monkeypatch.setattr(blocks_module, "BLOCK", 10_000)
     assert of(tmp_path, *records) == alone
-    assert of(tmp_path, *records, workers=2) == alone
+    monkeypatch.setattr(blocks_module, "processes", lambda size: 2)
+    assert of(tmp_path, *records) == alone
     assert [line for line, _, _ in found(alone)] == [78, 502]
 
 

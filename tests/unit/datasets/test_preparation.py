@@ -45,16 +45,14 @@ RECORDS = st.lists(
 )
 
 
-def run(
-    records: list[Any], settings: Settings = SETTINGS, **options: Any
-) -> tuple[PreparationReport, dict[Split, bytes]]:
+def run(records: list[Any], settings: Settings = SETTINGS) -> tuple[PreparationReport, dict[Split, bytes]]:
     """Prepare records, of which None stands for a line that is no object."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "a.jsonl")
         source.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
         with ExitStack() as stack:
             files = {split: stack.enter_context(Path(folder, split.value).open("w+b")) for split in Split}
-            report = prepare([Source("a.jsonl", source)], files, settings, **options)
+            report = prepare([Source("a.jsonl", source)], files, settings)
             return report, {split: _whole(file) for split, file in files.items()}
 
 
@@ -439,22 +437,22 @@ def test_any_number_of_processes_writes_the_same(monkeypatch: pytest.MonkeyPatch
     alone = run(records, settings)
     monkeypatch.setattr(blocks_module, "BLOCK", 4_000)
     assert run(records, settings) == alone
-    assert run(records, settings, workers=2) == alone
+    monkeypatch.setattr(blocks_module, "processes", lambda size: 2)
+    assert run(records, settings) == alone
 
 
 def test_a_function_of_a_dag_file_is_run_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other process finds it by its name; one of a module is run in as many as there are CPUs."""
     asked: list[int] = []
 
-    def counted(work: Any, todo: Any, workers: int) -> Any:
-        asked.append(workers)
-        return map(work, todo)
+    def counted(size: int) -> int:
+        asked.append(size)
+        return 1
 
-    monkeypatch.setattr("airflow_bedrock.datasets.preparation.mapped", counted)
-    monkeypatch.setattr("airflow_bedrock.datasets.preparation.processes", lambda size: 2)
-    for redact in (redact_common_patterns, lambda text: text):
+    monkeypatch.setattr(blocks_module, "processes", counted)
+    for redact, counts in ((redact_common_patterns, 1), (lambda text: text, 1)):
         run(pairs(3), replace(SETTINGS, redact=redact))
-    assert asked == [2, 1]
+        assert len(asked) == counts
 
 
 TEMPLATE = replace(SETTINGS, prompt_field="{prompt}")
