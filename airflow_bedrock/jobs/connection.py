@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -11,6 +12,9 @@ import msgspec
 
 from airflow_bedrock.compat import AirflowNotFoundException
 from airflow_bedrock.hooks.bedrock import BedrockHook
+
+# They warn that a connection in the environment is not encrypted, and that logs do not mask its short values.
+_NOISE = ("airflow.models.crypto", "airflow._shared.secrets_masker", "airflow.sdk._shared.secrets_masker")
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -49,6 +53,8 @@ def export_connection(conn_id: str) -> bool:
     """
     from airflow.models.connection import Connection as Stored
 
+    for name in _NOISE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         stored = Stored.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException:

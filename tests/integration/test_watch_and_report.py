@@ -128,8 +128,8 @@ def test_data_that_is_not_there_is_said_with_its_uri(
     assert f"{missing}: there is no object {missing}. Check the URI\n" in capsys.readouterr().err
 
 
-def test_a_connection_that_only_the_metadata_database_has(job: str, tmp_path: Path) -> None:
-    """Outside a task, hooks do not read it by themselves. And a command logs nothing while nothing is wrong."""
+def test_a_connection_of_the_metadata_database_or_the_environment(job: str, tmp_path: Path) -> None:
+    """Outside a task, hooks do not read a database's by themselves. A command logs nothing while nothing is wrong."""
     made = """
 from airflow.models import Connection, import_all_models
 from airflow.models.base import Base
@@ -148,7 +148,9 @@ Session.commit()
     environment.pop("AIRFLOW__LOGGING__LOGGING_LEVEL", None)
     subprocess.run([sys.executable, "-c", made], env=environment, check=True)
     report = "from airflow_bedrock.cli import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", report, "report", job, "--format", "json", "--aws-conn-id", "in_the_database"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["job_name"] == job
+    command = [sys.executable, "-c", report, "report", job, "--format", "json", "--aws-conn-id"]
+    without_key = {name: value for name, value in environment.items() if name != "AIRFLOW__CORE__FERNET_KEY"}
+    for conn_id, variables in (("in_the_database", environment), ("aws_default", without_key)):
+        done = subprocess.run([*command, conn_id], env=variables, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["job_name"] == job
