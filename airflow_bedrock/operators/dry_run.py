@@ -217,6 +217,12 @@ def _would(ask: Callable[[], Submission]) -> Check[bool]:
             return False
         yield "ok", f"{create.name} would be created{' and paid for' if resource.names_waiters else ''}"
         return True
+    if found.outcome is Outcome.RUNNING and submission.identity.task_key.is_retry:  # dry_run was set between two tries
+        yield (
+            "warning",
+            f"{found.arn} of an earlier try still runs and {resource.billed}; a dry run does not wait for it",
+        )
+        return False
     what = "reused with its model" if found.outcome is Outcome.SUCCEEDED else "adopted while it runs"
     bill = f"and {resource.billed}" if resource.lasts else "which costs nothing"
     yield "ok", f"{found.arn} would be {what}, {bill}"

@@ -214,6 +214,19 @@ def test_a_dry_run_says_what_would_be_reused(account: Account, local: LocalBedro
     assert changes(local) == before
 
 
+def test_a_dry_run_names_the_job_of_an_earlier_try(account: Account, local: LocalBedrock, name: str) -> None:
+    """Somebody has set dry_run between the tries: the task is skipped, and nothing waits for the job."""
+    data = account.put("train.jsonl", records())
+    arn = operator(account, local, data, job_name=name, wait_for_completion=False).execute(context())
+    now = context()
+    now["ti"].try_number += 1
+    with pytest.raises(AirflowSkipException):
+        operator(account, local, data, job_name=name, dry_run=True).execute(now)
+    [(verdict, said)] = lines(now)["job"]
+    assert verdict == "warning"
+    assert said.startswith(f"{arn} of an earlier try still runs and is billed")
+
+
 def test_the_limit_does_not_count_for_a_job_that_exists_even_if_its_data_cannot_be_read(
     account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
