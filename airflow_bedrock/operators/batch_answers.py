@@ -17,7 +17,7 @@ import msgspec
 
 from airflow_bedrock import __version__, configuration, customization, hooks, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
-from airflow_bedrock.exceptions import BedrockFatalError, kind_of
+from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, member, named, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
@@ -256,13 +256,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         task_key = task_key_of(context)
         if task_key.try_number == 1:
             return
-        try:
+        allow = "bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource"
+        with nothing_spent("Reading the jobs of earlier tries", "batch job", earlier=True, allow=allow):
             running = [self._service.find(arn) for arn in self._made_by_earlier_tries(task_key)]
-        except jobs.aws_errors.CALL_ERRORS as error:
-            raise kind_of(error)(
-                "A batch job of an earlier try may still run and be billed, and could not be identified. Allow "
-                f"bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource. AWS said: {error}"
-            ) from error
         if not running:  # otherwise the records would be read for nothing
             return
         needed = {_of_chunk(task_key, chunk).family for chunk in chunks if any(work.unanswered(chunk))}

@@ -255,6 +255,17 @@ def test_a_timeout_says_when_it_cannot_stop(airflow: Airflow) -> None:
         airflow.task().resume_execution("__fail__", {"error": "Trigger timeout"}, airflow.context())
 
 
+@pytest.mark.parametrize(("code", "advice"), [("AccessDeniedException", 1), ("InternalServerException", 0)])
+def test_a_retry_that_cannot_list_its_jobs_says_that_one_may_run(airflow: Airflow, code: str, advice: int) -> None:
+    """It names a permission only where that is missing."""
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context())
+    airflow.local.faults.fail("ListModelInvocationJobs", code, times=None)
+    with pytest.raises(BedrockError, match="batch job that an earlier try has made may still run") as caught:
+        airflow.task().execute(airflow.context(2))
+    assert str(caught.value).count(" Allow bedrock:ListModelInvocationJobs and ") == advice
+
+
 def test_max_cost_is_held_before_the_job_is_made(airflow: Airflow) -> None:
     """At the price of a batch; what is answered already costs nothing, and the result says what was paid."""
     with pytest.raises(BedrockFatalError, match=r"120 questions may cost up to about 0\.00\d+ USD, more than max_cost"):
