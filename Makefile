@@ -98,5 +98,6 @@ $(RUNS): $(DEPENDENCIES) pyproject.toml
 	@touch $@
 
 $(READY): $(RUNS) constraints.txt
+	@echo "Installing what tests, documentation and releases need in addition, this once."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
 	@touch $@
