@@ -14,7 +14,7 @@ def markdown(report: CheckReport) -> str:
     """Return the report as Markdown; it has no text of a record unless requested."""
     problems = "\n".join(f"- {_escaped_markdown(one)}" for one in report.dataset_problems)
     tables = [f"### {title}\n\n{_table(columns, rows)}" for title, columns, rows in _tables(report)]
-    return "\n\n".join(filter(None, [f"## {verdict(report)}", problems, *tables])) + "\n"
+    return "\n\n".join(filter(None, [f"## {verdict(report)}", *_advice(report), problems, *tables])) + "\n"
 
 
 def text(report: CheckReport) -> str:
@@ -23,9 +23,8 @@ def text(report: CheckReport) -> str:
         f"{title}\n{''.join(map(_listed, rows)) if columns is _FINDINGS else _aligned(columns, rows)}"
         for title, columns, rows in _tables(report)
     ]
-    return "\n".join(
-        [*tables, "".join(f"{_printable(line)}\n" for line in (*report.dataset_problems, verdict(report)))]
-    )
+    lines = (*report.dataset_problems, verdict(report), *_advice(report))
+    return "\n".join([*tables, "".join(f"{_printable(line)}\n" for line in lines)])
 
 
 def verdict(report: CheckReport) -> str:
@@ -37,6 +36,17 @@ def verdict(report: CheckReport) -> str:
     of_the_dataset = f"{_counted(len(report.dataset_problems), 'problem')} of the dataset as a whole"
     found = [of_records] * bool(report.problems) + [of_the_dataset] * bool(report.dataset_problems)
     return f"{', and '.join(found)}."
+
+
+def _advice(report: CheckReport) -> list[str]:
+    """Return what to do if the training data is in another format altogether."""
+    training = report.files["training"]
+    if not training.bad == training.records > 0 or report.problems.keys() - {"json", "shape"}:
+        return []
+    return [
+        f"No training record has the format {report.format}. airflow-bedrock prepare, or "
+        "BedrockDatasetPreparationOperator, writes it from CSV, JSON arrays, prompts with completions, and other chats."
+    ]
 
 
 def _counted(number: int, noun: str) -> str:

@@ -263,6 +263,21 @@ def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "07.json.gz is truncated. Copy it again" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_data_in_another_format_is_sent_to_prepare(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If no record has the model's format; not for a mistake in some of them."""
+    file = tmp_path / "train.csv"
+    pair = b'{"prompt": "a", "completion": "b"}\n'
+    good = json.dumps(converse("Where?")).encode() + b"\n"
+    for content, is_other in ((b"prompt,completion\na,b\n", True), (pair, True), (good + pair, False)):
+        file.write_bytes(content)
+        assert main(["check", str(file), "--model", NOVA, "--format", form]) == 1
+        said = "No training record has the format bedrock-conversation-2024. airflow-bedrock prepare, or Bedrock"
+        assert (said in capsys.readouterr().out) == is_other
+
+
 def test_filters_for_logs_are_refused_for_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It has none; the filters would be ignored, and all records counted."""
     file = tmp_path / "logs.jsonl"
