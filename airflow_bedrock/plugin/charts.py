@@ -70,4 +70,5 @@ def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    around = max(0.5, abs(low) / 1e9)  # 0.5 vanishes in a large number
+    return (low, high) if high > low else (low - around, high + around)

@@ -113,7 +113,7 @@ def _evaluation(job: Entry, model: str | None, evaluations: Pushed, *, alone: bo
     """
     for entry, value in evaluations:
         of_run = (entry.dag_id, entry.run_id) == (job.dag_id, job.run_id)
-        candidate = value["models"].get("candidate", {}).get("model")
+        candidate = value["models"]["candidate"].get("model")
         if of_run and ((alone and entry.map_index == job.map_index) or (model and candidate == model)):
             return value
     return None
@@ -203,7 +203,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     request = row.get("asked", {})
     parameters = {f"hyperparameter {name}": value for name, value in request.get("hyperparameters", {}).items()}
     data = request.get("training_data", {}).get("s3Uri")
-    score = ((row.get("evaluation") or {}).get("models", {}).get("candidate") or {}).get("value")
+    evaluation = row.get("evaluation")
     return {
         "run": row.get("run_id"),
         "base model": row.get("base_model_arn") or request.get("base_model_id"),
@@ -212,7 +212,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         **parameters,
         "training loss": row.get("training_loss"),
         "validation loss": row.get("validation_loss"),
-        "score": score,
+        "score": evaluation and evaluation["models"]["candidate"].get("value"),
         "status": row.get("status"),
         "time": _elapsed(row),
     }

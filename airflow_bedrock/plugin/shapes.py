@@ -10,6 +10,7 @@ import msgspec
 from airflow_bedrock import shown
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # times without a zone cannot be compared with the others
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # a float has every one of them
 _Address = Annotated[str, msgspec.Meta(pattern="^https?://")]  # other schemes must not become links
 
 
@@ -21,7 +22,7 @@ class _Phase(TypedDict, total=False):
 
 
 class _Epoch(TypedDict, total=False):
-    epoch: int
+    epoch: _Count
     training_loss: float | None
     validation_loss: float | None
 
@@ -61,7 +62,7 @@ class _Job(TypedDict, total=False):
     created: _Moment | None
     ended: _Moment | None
     phases: list[_Phase]
-    losses_by_step: list[tuple[int, float]]
+    losses_by_step: list[tuple[_Count, float]]
     losses_by_epoch: list[_Epoch]
     failure_message: str | None
     asked: _Request
@@ -75,10 +76,15 @@ class _Score(TypedDict, total=False):
     value: float | None
 
 
+class _Models(TypedDict):
+    candidate: _Score
+    baseline: _Score
+
+
 class _Evaluation(TypedDict, total=False):
     verdict: Required[str]
     metric: Required[str]
-    models: Required[dict[str, _Score]]
+    models: Required[_Models]
     report_page: _Address
 
 

@@ -272,6 +272,39 @@ def test_a_time_without_a_zone_breaks_no_page() -> None:
     assert "train has no Bedrock job" in asyncio.run(look())
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bedrock_evaluation", {"verdict": "better", "metric": "exact_match", "models": {}}),
+        ("bedrock_evaluation", {"verdict": "better", "metric": "exact_match", "models": {"candidate": {"value": 1}}}),
+        ("bedrock_job", {"losses_by_step": [(1, 1e308)]}),
+        ("bedrock_job", {"losses_by_step": [(10**400, 1.0)]}),
+    ],
+)
+def test_what_a_dag_pushes_breaks_no_page(key: str, value: dict[str, Any]) -> None:
+    """The page of the models is everybody's, and anybody's DAG may push anything."""
+    pushed: dict[str, dict[str, Any]] = {
+        "bedrock_job": {"job_arn": f"{ARN}a", "status": "Completed"},
+        "bedrock_promotion": {"name": "router", "model_arn": "arn:aws:bedrock:us-east-1:123456789012:custom-model/m/a"},
+    }
+    pushed[key] = pushed.get(key, {}) | value
+
+    class Airflow(FakeAirflow):
+        async def _value(self, request: Request) -> JSONResponse:
+            return JSONResponse({"value": pushed[request.path_params["key"]]})
+
+    airflow = Airflow([1])
+    airflow.entries = [{**one, "key": name} for one in airflow.entries for name in pushed]
+
+    async def look() -> None:
+        async with airflow.client() as client:
+            (await client.get("/bedrock/job", params=ONE)).raise_for_status()
+            (await client.get("/bedrock/jobs?dag_id=retrain")).raise_for_status()
+            assert "router" in (await client.get("/bedrock/models")).raise_for_status().text
+
+    asyncio.run(look())
+
+
 def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
     """The views share a loop with Airflow's API server."""
     airflow = FakeAirflow([1] * 3)
