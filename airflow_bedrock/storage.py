@@ -82,17 +82,10 @@ class Storage:
         :raises BedrockFatalError: it does not exist, or cannot be read.
         :raises BedrockError: reading failed with a transient error.
         """
-        if is_s3(uri):
-            with tempfile.TemporaryFile() as copy:
-                with _explained("read", uri):
-                    bucket, key = bucket_and_key(uri)
-                    self._s3().download_fileobj(bucket, key, copy)
-                copy.seek(0)
-                yield copy
-            return
-        with _explained("read", uri):
-            file = local_path(uri).open("rb")
-        with file:
+        with (
+            tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder,
+            self.fetch(uri, Path(folder, "copy")).open("rb") as file,
+        ):
             yield file
 
     def fetch(self, uri: str, copy: Path, *, listed: bool = False) -> Path:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import msgspec
 
@@ -208,9 +208,13 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 missing, most = evaluation.estimate()
                 self._check_max_cost(missing, most, evaluation.unpriced(), arguments["max_cost"])
                 cost = partial(_cost, evaluation, most, arguments)
+                hook = hooks.BedrockHook(**self._hook_parameters)
+                budget = partial(self._budget, context, "evaluation", hook, cost)
                 if arguments["is_dry_run"]:
-                    self._dry_run(context, cost, missing)
-                settle = self._reserve(context, evaluation, cost, missing)
+                    from airflow_bedrock.operators.dry_run import of_questions  # here, since only a dry run needs it
+
+                    of_questions(missing, cost, budget, "evaluation").finish(context, "evaluation")
+                settle = self._reserve(context, evaluation, budget, missing)
             with self._explained("Answers received so far are billed; a retry asks only what has no kept answer."):
                 evaluation.ask()
                 with ExitStack() as files:
@@ -272,16 +276,14 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         )
 
     def _reserve(
-        self, context: Context, evaluation: Evaluation, cost: Callable[[], spend.ledger.Cost], missing: int
+        self, context: Context, evaluation: Evaluation, find: Callable[[], spend.budget.Budget | None], missing: int
     ) -> Callable[[Decimal], None]:
         """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
         with explained():
-            is_limited = configuration.has_budget()
-        if not is_limited or not (missing or evaluation.asks_metrics):
+            asks = configuration.has_budget() and (missing or evaluation.asks_metrics)
+        if not asks or (budget := find()) is None:
             return lambda usd: None
-        task_key, budget = task_key_of(context), self._evaluation_budget(context, cost)
-        if budget is None:
-            return lambda usd: None
+        task_key = task_key_of(context)
         # A try takes over the rest of an earlier try's reservation, unless the month has changed or each try may spend
         # max_cost or expected_cost: then what the earlier try may have spent stays reserved.
         parts = (task_key.task_id, task_key.ask_digest, spend.ledger.month_of(budget.now()))
@@ -290,15 +292,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         with self._within(budget, context):
             budget.reserve(name)
         return lambda usd: budget.settle_rest(name, usd, "its tokens")
-
-    def _evaluation_budget(self, context: Context, cost: Callable[[], spend.ledger.Cost]) -> spend.budget.Budget | None:
-        return self._budget(context, "evaluation", hooks.BedrockHook(**self._hook_parameters), cost)
-
-    def _dry_run(self, context: Context, cost: Callable[[], spend.ledger.Cost], missing: int) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import of_questions
-
-        budget = partial(self._evaluation_budget, context, cost)
-        of_questions(missing, cost, budget, "evaluation").finish(context, "evaluation")
 
     def _report(
         self, evaluation: Evaluation, result: Mapping[str, Any], arguments: Mapping[str, Any], folder: Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache, partial
@@ -202,14 +201,16 @@ class QuestionsOperator(SpendingOperator):
             raise BedrockFatalError(f"Cannot evaluate on {self.test_data_uri}: {error}. {what}") from None
 
     def _held_out(self, arguments: Mapping[str, Any], storage: Storage, copy: Path) -> HeldOutRecords:
-        """Copy the held-out records to the local disk, and return those to ask."""
+        """Fetch the held-out records, and return those to ask.
+
+        :param copy: the path for a copy of an object on S3.
+        """
         from airflow_bedrock.evaluation.records import HeldOutRecords
 
-        with storage.read(self.test_data_uri) as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        path = storage.fetch(self.test_data_uri, copy)
 
         def lines() -> Iterator[bytes]:
-            with copy.open("rb") as file:
+            with path.open("rb") as file:
                 yield from file
 
         return HeldOutRecords(lines, _parameters(arguments), arguments["max_records"])
