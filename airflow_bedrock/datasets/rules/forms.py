@@ -1,6 +1,7 @@
 """The declarations of the record formats: the variants of Converse for Nova, Nova 2, Llama and distillation; others.
 
 https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html,
+https://docs.aws.amazon.com/bedrock/latest/userguide/nova-2-sft-data-prep.html,
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html and, for reinforcement
 fine-tuning, https://docs.aws.amazon.com/bedrock/latest/userguide/rft-prepare-data.html; and AWS's validators for
 training data (``base_models.toml`` has their URLs).
@@ -51,6 +52,8 @@ class _Block(msgspec.Struct):
     video: _Media | None = None
     document: _Media | None = None
     reasoningContent: _Reasoning | None = None
+    toolUse: object = None
+    toolResult: object = None
 
 
 class _LlamaBlock(_Block):
@@ -72,6 +75,7 @@ class _Nova(msgspec.Struct):
     messages: list[_Message]
     schemaVersion: str | None = None
     system: list[_Text] | None = None
+    toolConfig: object = None
 
 
 class _Llama(msgspec.Struct):
@@ -112,6 +116,7 @@ class _Plain(msgspec.Struct, gc=False):
     messages: list[_PlainTurn]
     schemaVersion: Literal["bedrock-conversation-2024"]
     system: tuple[_PlainBlock] | msgspec.UnsetType = msgspec.UNSET
+    toolConfig: None = None
 
 
 def _flat(record: _Plain) -> Plain | None:
@@ -157,9 +162,18 @@ def _nova_problems(record: _Nova, kinds: Sequence[str]) -> Iterator[Problem]:
                 yield Problem("block", f"{where}[{n}]", f"a block of content must have one of {', '.join(kinds)}")
             if block.reasoningContent and message.role == "user":
                 yield Problem("block", f"{where}[{n}]", "the user's turn must not hold reasoningContent")
+            if block.reasoningContent and not block.reasoningContent.reasoningText.text:
+                yield Problem("empty-text", f"{where}[{n}].reasoningContent", "the reasoning must have text")
         if not any(block.text for block in message.content) and not _has_media(message):
             yield Problem("empty-text", where, f"the {message.role}'s turn must have text")
     yield from _llama_problems(record)
+
+
+def _nova_2_problems(record: _Nova) -> Iterator[Problem]:
+    blocks = (block for message in record.messages for block in message.content)
+    if record.toolConfig is not None or any(one.toolUse is not None or one.toolResult is not None for one in blocks):
+        yield Problem("tools", "$", "the base model does not support tools in training data")
+    yield from _nova_problems(record, _KINDS_2)
 
 
 def _llama_problems(record: _Nova | _Llama) -> Iterator[Problem]:
@@ -257,6 +271,15 @@ class _Graded(msgspec.Struct):
 def _graded_problems(record: _Graded) -> Iterator[Problem]:
     if not record.messages or record.messages[-1].role != "user":
         yield Problem("roles", "$.messages", "the last message must be the user's")
+    prompts = [message.role in ("system", "developer") for message in record.messages]
+    if any(prompts) and not prompts[0]:
+        yield Problem("roles", "$.messages", "the system prompt must be the first message")
+    for number, message in enumerate(record.messages):
+        if not message.content or (isinstance(message.content, str) and not message.content.strip()):
+            yield Problem("empty-text", f"$.messages[{number}].content", f"the {message.role}'s message must have text")
+    answer = record.reference_answer
+    if answer == {} or (isinstance(answer, str) and not answer.strip()):
+        yield Problem("empty-text", "$.reference_answer", "the reference answer must not be empty: leave it out")
 
 
 def _read_graded(record: _Graded) -> Record:
@@ -273,7 +296,7 @@ _KINDS_2 = (*_KINDS, "document", "reasoningContent")
 
 FORMS: dict[str, Form] = {
     "nova": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS), plain=(_Plain, _flat)),
-    "nova-2": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS_2), plain=(_Plain, _flat)),
+    "nova-2": Form(_Nova, _read, _nova_2_problems, plain=(_Plain, _flat)),
     "llama": Form(_Llama, _read, _llama_problems, plain=(_Plain, _flat)),
     "distillation": Form(_Distillation, _read, _distillation_problems),
     "claude": Form(_Claude, _read_claude, lambda record: roles(record.messages)),

@@ -40,7 +40,7 @@ def test_other_models_cannot_be_asked(identifier: str) -> None:
 
 def test_a_context_length_needs_provisioned_throughput() -> None:
     """The id with a context length is for customization and provisioned throughput."""
-    with pytest.raises(ServiceError, match="with on-demand throughput isn"):
+    with pytest.raises(ServiceError, match="The provided model doesn't support on-demand throughput"):
         invocable("us-east-1", "amazon.nova-2-lite-v1:0:256k")
     assert invocable("us-east-1", "amazon.nova-2-lite-v1:0:256k", provisioned=True) == "amazon.nova-2-lite-v1:0:256k"
 
