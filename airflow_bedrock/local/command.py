@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import shlex
 import signal
 import sys
@@ -164,6 +165,9 @@ def run(arguments: argparse.Namespace) -> int:
 def announcement(local: LocalBedrock) -> str:
     """Return the text printed at the start: the address, and the environment variables to export."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in local.environment().items()]
+    # Clients prefer an API key for AWS to the access key; since botocore 1.44 they refuse to send it over HTTP.
+    if "AWS_BEARER_TOKEN_BEDROCK" in os.environ:
+        exports.append("unset AWS_BEARER_TOKEN_BEDROCK")
     listens = f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C."
     page = f"# {local.endpoint_url}/_local/ shows its content in a browser."
     return "\n".join([*exports, listens, page, ""])

@@ -20,7 +20,7 @@ import pytest
 
 from airflow_bedrock.cli import main
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.local.command import _warning, add_arguments
+from airflow_bedrock.local.command import _warning, add_arguments, announcement
 from airflow_bedrock.local.settings import Settings
 from tests.integration.local.conftest import wait
 
@@ -272,6 +272,14 @@ def test_warning_and_clean_end(tmp_path: Path) -> None:
     url = exports[0].strip().partition("=")[2]
     assert f" listens on {url}. " in told[0]
     assert told[1].startswith(f"# {url}/_local/ ")
+
+
+def test_an_api_key_for_aws_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients prefer it to the access key; since botocore 1.44 they refuse to send it over HTTP."""
+    with LocalBedrock() as local:
+        assert "unset" not in announcement(local)
+        monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-of-aws")
+        assert "\nunset AWS_BEARER_TOKEN_BEDROCK\n" in announcement(local)
 
 
 @pytest.mark.parametrize("quota", ["jobs=1", "training_jobs", "training_jobs=many"])

@@ -110,6 +110,20 @@ def test_what_no_policy_allows_is_refused(enforcing: Service, user: User) -> Non
     assert user(allow("bedrock:List*")).bedrock.list_custom_models()["modelSummaries"] == []
 
 
+@pytest.mark.parametrize("name", ["bedrock", "bedrock-runtime"])
+def test_its_clients_do_not_send_the_users_api_key(
+    enforcing: Service, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """They sign with the key of Local Bedrock: an API key would be refused here, and is not sent over HTTP at all."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-of-aws")
+    client = enforcing.local.client(name)
+    if name == "bedrock":
+        assert client.list_model_customization_jobs()["modelCustomizationJobSummaries"] is not None
+    else:
+        messages = [{"role": "user", "content": [{"text": "Where?"}]}]
+        assert client.converse(modelId="amazon.nova-micro-v1:0", messages=messages)["stopReason"] == "end_turn"
+
+
 def test_s3_refuses_an_unsigned_request(enforcing: Service) -> None:
     """With its own error code; no bucket is public."""
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": "path"})
