@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -33,6 +34,15 @@ _OBJECT_HEADERS = {
 _MOVE = decoder(_Move)
 _FAULT: msgspec.json.Decoder[AnyFault] = decoder(AnyFault)  # type: ignore[arg-type]  # mypy: a union is no type
 _FILTER = decoder(Filter, strict=False)
+
+
+def _members(kind: Any) -> str:
+    return ", ".join(kind.__struct_encode_fields__)
+
+
+_FILTERS = f"The filters are: {_members(Filter)}."
+_EFFECTS = "The effects and their members are: "
+_EFFECTS += "; ".join(f"{kind.__struct_config__.tag} ({_members(kind)})" for kind in get_args(AnyFault)) + "."
 
 
 class Admin:
@@ -106,7 +116,9 @@ class Admin:
 
     def _calls(self, rest: str, query: str, body: bytes) -> list[Call]:
         wanted = {name: values[-1] for name, values in parse_qs(query, strict_parsing=bool(query)).items()}
-        return _FILTER.decode(msgspec.json.encode(wanted)).apply(self._journal)
+        with _allowing(_FILTERS):
+            filter_ = _FILTER.decode(msgspec.json.encode(wanted))
+        return filter_.apply(self._journal)
 
     def _forget_calls(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         self._journal.clear()
@@ -127,7 +139,9 @@ class Admin:
         return standing
 
     def _add_fault(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
-        return {"id": self._world.faults.add(_FAULT.decode(body))}
+        with _allowing(_EFFECTS):
+            fault = _FAULT.decode(body)
+        return {"id": self._world.faults.add(fault)}
 
     def _remove_faults(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         if not rest:
@@ -135,6 +149,15 @@ class Admin:
         elif not self._world.faults.remove(rest):
             raise LookupError(f"There is no fault {rest}.")
         return {}
+
+
+@contextmanager
+def _allowing(what: str) -> Iterator[None]:
+    """Add what is allowed to the error of a decoder."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{str(error).rstrip('.')}. {what}") from error
 
 
 def _object(path: str) -> HttpResponse:

@@ -203,14 +203,26 @@ def test_faults_over_http(struck: Service) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "message"),
     [
-        ("POST", "faults", {"effect": "explode"}, 400, "explode"),
+        (
+            "POST",
+            "faults",
+            {"effect": "explode"},
+            400,
+            "The effects and their members are: error (code, ",
+        ),
         ("POST", "faults", {"effect": "drop", "operation": "GetCustomModle"}, 400, "GetCustomModle"),
-        ("POST", "faults", {"effect": "drop", "when": "now"}, 400, "when"),
+        ("POST", "faults", {"effect": "drop", "when": "now"}, 400, "when`. The effects"),
         ("DELETE", "faults/no-such", None, 404, "no-such"),
         ("GET", "faults/no-such", None, 404, "no-such"),
         ("PUT", "faults", {}, 405, "GET, POST, DELETE"),
         ("GET", "jobs/1", None, 404, "/_local/jobs"),
-        ("GET", "calls?operatoin=x", None, 400, "operatoin"),
+        (
+            "GET",
+            "calls?operatoin=x",
+            None,
+            400,
+            "operatoin`. The filters are: service, operation,",
+        ),
     ],
 )
 def test_invalid_admin_requests_are_reported(
