@@ -96,6 +96,9 @@ def test_parquet_and_queries(tmp_path: Path) -> None:
     files = [("a.jsonl", tmp_path / "a.jsonl"), ("b.csv", tmp_path / "b.csv"), ("c.parquet", parquet)]
     found = query("SELECT count(*) AS n, max(stars) AS most FROM source", files, folder)
     assert json.loads(found.read_bytes()) == {"n": 12, "most": 5}
+    for _, file in files:  # the names do not say it
+        file.write_bytes(packed(file.read_bytes()))
+    assert json.loads(query("SELECT count(*) AS n FROM source", files, folder).read_bytes()) == {"n": 12}
     with pytest.raises(DatasetError, match=r"DuckDB: .*nowhere"):
         query("SELECT * FROM nowhere", files, folder)
     with pytest.raises(DatasetError, match="ConversionException") as caught:
