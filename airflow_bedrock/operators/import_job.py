@@ -24,7 +24,6 @@ from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.shared_resource import StoredModelOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.job import Seen
@@ -40,10 +39,29 @@ def _folder(value: Any) -> str:
     return str(value)
 
 
-_COMMON: Mapping[str, Rule] = {"model_data_uri": named(_folder), "content": CONTENT}
+class _FromFilesOperator(StoredModelOperator):
+    """Make a model from files in S3, whose content identifies it unless ``content`` is ``ignore``."""
+
+    rules: ClassVar[Mapping[str, Rule]] = {"model_data_uri": named(_folder), "content": CONTENT}
+    template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
+
+    def __init__(self, *, model_data_uri: str, content: str = "identify", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model_data_uri = model_data_uri
+        self.content = content
+
+    def _data(self) -> list[dict[str, Any]]:
+        if self.content == "ignore":
+            return []
+        folder = self.model_data_uri
+        try:
+            with nothing_spent(f"Reading {folder}"):
+                return jobs.s3.describe_data(self._s3, [folder], folders=[folder])
+        except jobs.s3.LocationError as error:
+            raise BedrockFatalError(f"{error}. This try made nothing and spent nothing.") from error
 
 
-class BedrockModelImportOperator(StoredModelOperator):
+class BedrockModelImportOperator(_FromFilesOperator):
     """Import a model, once, from its files in S3 (Custom Model Import).
 
     An import job costs nothing and cannot be stopped: if the task ends first, the log says that the job continues. The
@@ -70,7 +88,6 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     kind = "airflow_bedrock.jobs.resources.import_job:IMPORT_JOB"
     rules: ClassVar[Mapping[str, Rule]] = {
-        **_COMMON,
         "job_name": named(text),
         "imported_model_name": named(text),
         "role_arn": named(member("bedrock", _IMPORT, "roleArn", "the ARN of a role")),
@@ -81,7 +98,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         "custom_model_units": optional(rendered(whole(1))),
         "tags": tags_rule(_IMPORT, "jobTags"),
     }
-    template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
+    template_fields: Sequence[str] = (*_FromFilesOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(),)
 
     def __init__(
@@ -90,10 +107,8 @@ class BedrockModelImportOperator(StoredModelOperator):
         job_name: str,
         imported_model_name: str,
         role_arn: str,
-        model_data_uri: str,
         kms_key_id: str | None = None,
         vpc_config: Mapping[str, Any] | None = None,
-        content: str = "identify",
         custom_model_units: int | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -101,10 +116,8 @@ class BedrockModelImportOperator(StoredModelOperator):
         self.job_name = job_name
         self.imported_model_name = imported_model_name
         self.role_arn = role_arn
-        self.model_data_uri = model_data_uri
         self.kms_key_id = kms_key_id
         self.vpc_config = vpc_config
-        self.content = content
         self.custom_model_units = custom_model_units
         self._check_literals()
 
@@ -117,9 +130,6 @@ class BedrockModelImportOperator(StoredModelOperator):
             "modelDataSource": {"s3DataSource": {"s3Uri": self.model_data_uri}},
             **{name: value for name, value in optional.items() if value},
         }
-
-    def _data(self) -> list[dict[str, Any]]:
-        return _content_of(self.model_data_uri, self._s3, known_by=self.content)
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (units := arguments["custom_model_units"]):
@@ -149,7 +159,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         return f"Until DeleteImportedModel it costs: {storage}; {rates.answering}."
 
 
-class BedrockCustomModelOperator(StoredModelOperator):
+class BedrockCustomModelOperator(_FromFilesOperator):
     """Make a custom model, once, from a Nova checkpoint in S3, such as one from SageMaker AI (CreateCustomModel).
 
     The creation cannot be stopped: if the task ends first, the log says that the creation continues. The storage of the
@@ -172,14 +182,13 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
     kind = "airflow_bedrock.jobs.resources.created_model:CREATED_MODEL"
     rules: ClassVar[Mapping[str, Rule]] = {
-        **_COMMON,
         "model_name": named(text),
         "role_arn": given(member("bedrock", _CREATE, "roleArn", "the ARN of a role")),
         "kms_key_arn": given(member("bedrock", _CREATE, "modelKmsKeyArn", "the ARN of a KMS key")),
         "base_model_id": given(text),
         "tags": tags_rule(_CREATE, "modelTags"),
     }
-    template_fields: Sequence[str] = (*StoredModelOperator.template_fields, *rules)
+    template_fields: Sequence[str] = (*_FromFilesOperator.template_fields, *rules)
     operator_extra_links = (PaidResourceLink(), CustomModelLink())
     job_key = "result"
 
@@ -187,19 +196,15 @@ class BedrockCustomModelOperator(StoredModelOperator):
         self,
         *,
         model_name: str,
-        model_data_uri: str,
         role_arn: str | None = None,
         kms_key_arn: str | None = None,
-        content: str = "identify",
         base_model_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model_name = model_name
-        self.model_data_uri = model_data_uri
         self.role_arn = role_arn
         self.kms_key_arn = kms_key_arn
-        self.content = content
         self.base_model_id = base_model_id
         self._check_literals()
 
@@ -210,9 +215,6 @@ class BedrockCustomModelOperator(StoredModelOperator):
             "modelSourceConfig": {"s3DataSource": {"s3Uri": self.model_data_uri}},
             **{name: value for name, value in optional.items() if value},
         }
-
-    def _data(self) -> list[dict[str, Any]]:
-        return _content_of(self.model_data_uri, self._s3, known_by=self.content)
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (base := arguments["base_model_id"]):
@@ -259,19 +261,3 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
             ) from error
         outcome = "was deleted; its storage is no longer billed" if existed else "does not exist: nothing to delete"
         self.log.info("Custom model %s %s", self.model_identifier, outcome)
-
-
-def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any]]:
-    """Return what identifies the content of a folder on S3.
-
-    :param known_by: ``identify`` by its content, or ``ignore`` the content: only the URI counts, and nothing is read.
-    :raises BedrockFatalError: the folder is empty.
-    :raises BedrockError: it cannot be read.
-    """
-    if known_by == "ignore":
-        return []
-    try:
-        with nothing_spent(f"Reading {folder}"):
-            return jobs.s3.describe_data(s3, [folder], folders=[folder])
-    except jobs.s3.LocationError as error:
-        raise BedrockFatalError(f"{error}. This try made nothing and spent nothing.") from error
