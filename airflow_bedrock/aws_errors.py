@@ -128,6 +128,11 @@ _REMEDIES = (
         "Local Bedrock's, start `airflow-bedrock local`.",
     ),
 )
+# S3 responds to a HEAD request without a reason.
+_HEAD_REMEDIES = {
+    "400": "S3 gives no reason. Renew the credentials if they have expired, and check the region.",
+    "403": "S3 gives no reason. Check the credentials, and allow s3:GetObject and s3:ListBucket.",
+}
 _RENEW = "Renew or correct the credentials of AWS_PROFILE or of the Airflow connection."
 
 
@@ -138,5 +143,5 @@ def described(error: BaseException, otherwise: str = "") -> str:
     """
     remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), "")
     if not remedy:
-        remedy = _RENEW if is_about_credentials(error) else otherwise
+        remedy = _RENEW if is_about_credentials(error) else _HEAD_REMEDIES.get(error_code(error), otherwise)
     return f"{str(error).rstrip('.')}. {remedy}" if remedy else str(error)
