@@ -89,8 +89,8 @@ def _run(argv: Sequence[str] | None) -> int:
         with _logs_to_stderr():
             if (conn_id := getattr(arguments, "aws_conn_id", None)) and not _is_known(conn_id):
                 command.error(
-                    f"argument --aws-conn-id: Airflow has no connection {conn_id!r} in the environment, the secrets "
-                    "backend or the metadata database of this shell's Airflow configuration"
+                    f"argument --aws-conn-id: Airflow has no connection {conn_id!r}, or cannot read it, in the "
+                    "environment, the secrets backend or the metadata database of this shell's Airflow configuration"
                 )
             code: int = module.run(arguments)
             results().flush()

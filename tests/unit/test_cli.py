@@ -189,7 +189,7 @@ def test_an_unknown_connection_is_refused(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr("airflow_bedrock.jobs.report_command.BedrockHook", None)  # not reached
     with pytest.raises(SystemExit, match="2"):
         main(["report", "router", "--aws-conn-id", "nobody"])
-    assert "--aws-conn-id: Airflow has no connection 'nobody'" in capsys.readouterr().err
+    assert "--aws-conn-id: Airflow has no connection 'nobody', or cannot read it, in" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
