@@ -470,7 +470,7 @@ def scan_block(options: _Options, block: Block) -> _BlockResult:
             record = _check_line(options, number, line, found)
             if record is None:
                 continue
-            key, text, answer = record.key, record.prompt, record.completion or ""
+            key, text, answer = record.key, record.prompt + record.reasoning, record.completion or ""
         else:
             key, answer = plain
             text = key

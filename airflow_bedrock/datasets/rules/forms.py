@@ -138,14 +138,18 @@ def _flat(record: _Plain) -> Plain | None:
 def _read(record: Any) -> Record:  # of Nova, Llama or a distillation
     texts = [Text("system", one.text, f"$.system[{number}].text") for number, one in enumerate(record.system or ())]
     media: list[Media] = []
+    reasoning: list[str] = []
     answered = 0
     for number, message in enumerate(record.messages):
         blocks = [(f"$.messages[{number}].content[{n}]", block) for n, block in enumerate(message.content)]
         added = [Text(message.role, block.text, f"{where}.text") for where, block in blocks if block.text is not None]
         media += (one for where, block in blocks for one in _media(where, block))
         texts += added
+        reasoning += (
+            one.reasoningText.text for _, block in blocks if (one := getattr(block, "reasoningContent", None))
+        )
         answered = len(added) if message.role == "assistant" else 0
-    return conversation(texts, media, answered=answered)
+    return conversation(texts, media, answered=answered, reasoning=reasoning)
 
 
 def _media(where: str, block: Any) -> Iterator[Media]:

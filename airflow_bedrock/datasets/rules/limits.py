@@ -81,7 +81,7 @@ def _size(method: Method, record: Record, size: int) -> Iterator[Problem]:
         yield Problem("line-bytes", "$", f"Input size exceeded: the record has {size} bytes, more than {most}.")
     prompt, completion = record.prompt, record.completion or ""
     for text, limit, part in (
-        (prompt + completion, method.max_tokens, "input"),
+        (prompt + record.reasoning + completion, method.max_tokens, "input"),
         (prompt, method.max_input_tokens, "input"),
         (completion, method.max_output_tokens, "output"),
     ):

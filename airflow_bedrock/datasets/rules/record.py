@@ -65,6 +65,7 @@ class Record(msgspec.Struct, frozen=True):
     :param completion: the expected answer; None if a teacher or a grader decides.
     :param media: images, videos and documents of all turns.
     :param texts: every text, in order.
+    :param reasoning: the assistant's reasoning of all turns, whose tokens are trained on and billed like the answer's.
     :param fields: the unchanged record, for Local Bedrock's grader; the check leaves it empty.
     """
 
@@ -72,6 +73,7 @@ class Record(msgspec.Struct, frozen=True):
     completion: str | None = None
     media: tuple[Media, ...] = ()
     texts: tuple[Text, ...] = ()
+    reasoning: str = ""
     fields: dict[str, Any] = {}
 
     @property
@@ -80,10 +82,13 @@ class Record(msgspec.Struct, frozen=True):
         return self.prompt or "\n".join(one.uri for one in self.media) or self.completion or ""
 
 
-def conversation(texts: Sequence[Text], media: Sequence[Media] = (), *, answered: int = 0) -> Record:
+def conversation(
+    texts: Sequence[Text], media: Sequence[Media] = (), *, answered: int = 0, reasoning: Iterable[str] = ()
+) -> Record:
     """Return a conversation as a record.
 
     :param answered: the number of texts, at the end, that are the answer; 0 for a record without an answer.
+    :param reasoning: the assistant's reasoning, by turn.
     """
     question = texts[:-answered] if answered else texts
     return Record(
@@ -91,6 +96,7 @@ def conversation(texts: Sequence[Text], media: Sequence[Media] = (), *, answered
         completion=joined(one.text for one in texts[-answered:]) if answered else None,
         media=tuple(media),
         texts=tuple(texts),
+        reasoning=joined(reasoning),
     )
 
 

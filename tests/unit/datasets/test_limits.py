@@ -149,3 +149,19 @@ def test_no_limit_is_left_out() -> None:
     """A new one in the table needs its place here."""
     limits = {field for field in Method.__struct_fields__ if field.startswith(("min_", "max_"))}
     assert limits == OF_A_RECORD | OF_A_DATASET | OF_AN_OBJECT
+
+
+def test_reasoning_counts_as_tokens(tmp_path: Path) -> None:
+    """It is trained on and billed: https://docs.aws.amazon.com/bedrock/latest/userguide/nova-2-sft-data-prep.html."""
+    method, takes = METHODS["amazon.nova-2-lite-v1:0 FINE_TUNING"]
+    assert method.max_tokens is not None
+    rules, data = Rules(method, takes), tmp_path / "train.jsonl"
+    turns = [Turn("user", ["Where?"]), Turn("assistant", ["Here."], thoughts=("a" * 600,))]
+    data.write_bytes(write(Conversation(None, turns), RecordFormat.CONVERSE))
+    (script,) = check({"training": data}, rules).scripts
+    assert script.characters == len("Where?Here.") + 600
+    turns[1] = Turn("assistant", ["Here."], thoughts=("a" * method.max_tokens * 6,))
+    record, problems = rules.check(write(Conversation(None, turns), RecordFormat.CONVERSE))
+    assert [one.rule for one in problems] == ["tokens"]
+    assert record is not None
+    assert record.completion == "Here."
