@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.local.api.paging import listed, page
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.state.resources import Resource
+from airflow_bedrock.local.state.resources import Resource, new_id
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -77,3 +78,11 @@ def test_a_status_is_chosen_exactly() -> None:
     items[1].status = "Creating"
     assert wanted(items, statusEquals="Creating") == ["thing-1"]
     assert wanted(items, statusEquals="Active") == ["thing-2", "thing-0"]
+
+
+def test_a_test_that_seeds_random_gets_other_ids() -> None:
+    """As pytest-randomly does before each test: a job with the ARN of another would take its place."""
+    state = random.getstate()
+    ids = [(random.seed(7), new_id())[1] for _ in range(2)]
+    random.setstate(state)
+    assert ids[0] != ids[1]
