@@ -6,17 +6,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from airflow.sdk import BaseNotifier
+from airflow.sdk import BaseNotifier, Context
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.prices import dollars
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 _NEAR = timedelta(days=180)
 _GATE = "BedrockPromotionGate"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
+from airflow.sdk import Context
 
 from airflow_bedrock import __version__, configuration, customization, hooks, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
@@ -27,7 +28,6 @@ from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
     from mypy_boto3_bedrock.type_defs import GetModelInvocationJobResponseTypeDef
 
     from airflow_bedrock.customization.identity import TaskKey

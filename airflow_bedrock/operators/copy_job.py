@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock import hooks, jobs
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
@@ -15,8 +17,6 @@ from airflow_bedrock.operators.shared_resource import StoredModelOperator
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.prices import Figure

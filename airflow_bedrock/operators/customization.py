@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, Context
 
 from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.compat import renamed
@@ -23,7 +23,6 @@ from airflow_bedrock.operators.paid import REUSE, PaidOperator
 if TYPE_CHECKING:
     import jinja2
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk import Context
 
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen

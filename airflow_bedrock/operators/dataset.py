@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+from airflow.sdk import Context
 
 from airflow_bedrock import __version__, datasets
 from airflow_bedrock.base_models import FINE_TUNING
@@ -24,8 +25,6 @@ from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.uris import file_uri, join, lies_in, name_in, same
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.datasets import PreparationReport, Settings, Source
     from airflow_bedrock.storage import Storage
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import DatasetError
@@ -15,8 +17,6 @@ from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.uris import file_uri
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.datasets.checking import CheckReport
 
 _NAMED = 5  # number of problems in the error

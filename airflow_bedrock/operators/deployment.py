@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
@@ -26,8 +28,6 @@ from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
 

@@ -11,8 +11,9 @@ import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
+from airflow.sdk import Context
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import CALL_ERRORS, is_not_found
@@ -38,9 +39,6 @@ from airflow_bedrock.spend import pricing
 from airflow_bedrock.spend.budget import Budget
 from airflow_bedrock.spend.ledger import Cost
 from airflow_bedrock.storage import Storage
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 

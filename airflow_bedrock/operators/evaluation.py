@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import msgspec
+from airflow.sdk import Context
 
 from airflow_bedrock import configuration, hooks, spend
 from airflow_bedrock.compat import outputs
@@ -24,7 +25,6 @@ from airflow_bedrock.operators.spending import explained
 from airflow_bedrock.uris import join, same
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
     from airflow_bedrock.evaluation.answer_store import Answer

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
 
 from airflow_bedrock import customization, hooks, spend
 from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 from airflow_bedrock.prices import dollars
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 def _regions(value: Any) -> list[str]:

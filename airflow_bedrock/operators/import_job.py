@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock import jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
@@ -24,8 +26,6 @@ from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.shared_resource import StoredModelOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.prices import Figure
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from airflow.sdk import Context
 
 from airflow_bedrock import __version__, configuration, customization, jobs
 from airflow_bedrock.customization.request import (
@@ -30,7 +31,6 @@ from airflow_bedrock.shapes import Problem
 if TYPE_CHECKING:
     import jinja2
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-    from airflow.sdk import Context
 
     from airflow_bedrock.customization.identity import Identity, TaskKey
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
 
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.base import BedrockOperator
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class BedrockStopOrphanedJobsOperator(BedrockOperator):

@@ -13,6 +13,8 @@ from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
+from airflow.sdk import Context
+
 from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
 from airflow_bedrock.customization.request import Reuse, Superseded
@@ -22,8 +24,6 @@ from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.spending import SpendingOperator, explained
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, Context
 from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_bedrock import customization, registry
@@ -18,8 +18,6 @@ from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, named, optional
 from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.registry.register import ModelVersion, Register
 
 

@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
 
 from airflow_bedrock import configuration, hooks, jobs, registry, spend
 from airflow_bedrock.compat import AirflowSkipException, outputs
@@ -29,10 +31,6 @@ from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.registry import registry_uri_rule
 from airflow_bedrock.uris import file_uri
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
 
 APPROVE, REJECT = "Approve", "Reject"
 _LOOK_EACH = timedelta(minutes=1)

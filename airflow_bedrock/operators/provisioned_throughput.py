@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock import customization, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
@@ -28,8 +30,6 @@ from airflow_bedrock.prices import dollars
 from airflow_bedrock.uris import Arn
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import ResourceState
 

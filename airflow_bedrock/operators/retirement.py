@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock import registry, spend
 from airflow_bedrock.operators.arguments import Rule, flag, named, real, rendered, text, whole
 from airflow_bedrock.operators.registry import RegistryOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.prices import Prices
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Context
+
 from airflow_bedrock import __version__, customization, jobs, spend
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.request import Reuse
@@ -19,8 +21,6 @@ from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.paid import REUSE, PaidOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.identity import Identity, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.prices import Figure

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
 
 from airflow_bedrock import configuration, hooks, jobs, spend
 from airflow_bedrock.configuration import dollars
@@ -13,9 +15,6 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional
 from airflow_bedrock.operators.base import AwsOperator, Notifiers, listed
 from airflow_bedrock.operators.job_request import task_key_of
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class SpendingOperator(AwsOperator):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
 from airflow_bedrock import configuration, customization, jobs, spend, triggers
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowSkipException, outputs, renamed
@@ -17,8 +17,6 @@ from airflow_bedrock.operators.arguments import Rule, switch
 from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_bedrock.customization.job import Seen
 
 
