@@ -78,14 +78,13 @@ def build_request(
     return request
 
 
-def _data_configs(
-    training: str | None, validation: str | Sequence[str] | None, output: str | None
-) -> Iterator[tuple[str, str, object]]:
+def _data_configs(training: str | None, validation: object, output: str | None) -> Iterator[tuple[str, str, object]]:
     """Return the arguments for data configs: argument, member, and value."""
     if training is not None:
         yield "training_data_uri", "trainingDataConfig", {"s3Uri": training}
     if validation:
-        uris = validation if isinstance(validation, (list, tuple)) else [validation]
+        several = isinstance(validation, Sequence) and not isinstance(validation, str)  # a mapped task's output, too
+        uris: Any = validation if several else [validation]
         yield "validation_data_uri", "validationDataConfig", {"validators": [{"s3Uri": uri} for uri in uris]}
     if output is not None:
         yield "output_data_uri", "outputDataConfig", {"s3Uri": output}

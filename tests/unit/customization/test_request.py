@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import UserList
 from decimal import Decimal
 from typing import Any
 
@@ -95,9 +96,11 @@ def test_a_template_s_text_becomes_a_boolean(text: str, value: bool | str) -> No
     assert build_request(given)["trainingDataConfig"]["invocationLogsConfig"] == {"usePromptResponse": value}
 
 
-@pytest.mark.parametrize("given", ["s3://bucket/valid.jsonl", ["s3://bucket/valid.jsonl"]])
+@pytest.mark.parametrize(
+    "given", ["s3://bucket/valid.jsonl", ["s3://bucket/valid.jsonl"], UserList(["s3://bucket/valid.jsonl"])]
+)
 def test_validation_data_may_be_one_or_several(given: Any) -> None:
-    """One URI is a list of one."""
+    """One URI is a list of one; the output of a mapped task is a sequence that is no list."""
     request = build_request({}, **ARGUMENTS, validation_data_uri=given)
     check_request(request)
     assert data_uris(request) == ["s3://bucket/train.jsonl", "s3://bucket/valid.jsonl"]
