@@ -26,7 +26,7 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping, task_state
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import NotYetError, stop_unless_others_wait
+from airflow_bedrock.jobs.stopping import NotStoppedError, stop_unless_others_wait
 from airflow_bedrock.jobs.task_state import TERMINAL_STATES
 
 T = TypeVar("T")
@@ -211,7 +211,7 @@ def _try_to_stop(ti: Any, job: str, stop: Callable[[], str], began: float, secon
             log.info("The task is %s. %s", state, stop())
         else:
             log.info("Job %s is left running: the task is %s and will continue", job, state)
-    except NotYetError as error:
+    except NotStoppedError as error:
         _hooks.clear()  # the connection may be edited before the next try
         so_far = time.monotonic() - began
         over = so_far >= (seconds if error.transient else error.seconds)
@@ -233,7 +233,7 @@ def _try_to_stop(ti: Any, job: str, stop: Callable[[], str], began: float, secon
 def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool) -> str:
     """Stop the job for a task that has ended for good, unless others may wait for it; return what happened to it.
 
-    :raises NotYetError: it cannot be stopped yet.
+    :raises NotStoppedError: it cannot be stopped yet.
     """
     waiter = Waiter(
         until="task",

@@ -25,7 +25,7 @@ TRY_AGAIN_SECONDS = 5.0  # between two attempts to stop what cannot be stopped y
 _TRANSIENT_SECONDS = 60.0  # how long a transient error is retried
 
 
-class NotYetError(Exception):
+class NotStoppedError(Exception):
     """The service refuses to stop or delete a resource, at least for now.
 
     :param seconds: how long retries may help, counted from the first one; 0 if they cannot.
@@ -47,20 +47,20 @@ def patiently(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
     """
     try:
         return repeated(stop, *args, **kwargs)
-    except NotYetError as error:
+    except NotStoppedError as error:
         return error.final
 
 
 def repeated(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
     """Do the same as :func:`patiently`, but raise in the end.
 
-    :raises NotYetError: it was not stopped, and no repetition helps now.
+    :raises NotStoppedError: it was not stopped, and no repetition helps now.
     """
     began = time.monotonic()
     while True:
         try:
             return stop(*args, **kwargs)
-        except NotYetError as error:
+        except NotStoppedError as error:
             if time.monotonic() - began >= error.seconds:
                 raise
             log.info("%s Trying again.", error)
@@ -70,7 +70,7 @@ def repeated(stop: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
 def stop_job(service: Service, job_arn: str) -> str:
     """Stop the job, and return a sentence on the job and its bill; never raises for an AWS error.
 
-    :raises NotYetError: it was not stopped; its ``seconds`` say whether a retry may help.
+    :raises NotStoppedError: it was not stopped; its ``seconds`` say whether a retry may help.
     """
     resource, job = service.resource, f"{service.resource.noun.capitalize()} {job_arn}"
     if resource.stop_operation is None:
@@ -85,7 +85,7 @@ def stop_job(service: Service, job_arn: str) -> str:
             found = service.get(job_arn)
         except CALL_ERRORS as unread:
             _raise_if_transient(service, job_arn, unread, message)
-            raise NotYetError(message, 0, message) from error
+            raise NotStoppedError(message, 0, message) from error
         if found is None:
             raise _not_shown(service, job_arn) from error
         if found.status == "Stopping":
@@ -93,25 +93,25 @@ def stop_job(service: Service, job_arn: str) -> str:
         if found.outcome is not Outcome.RUNNING and not resource.lasts:
             return f"{job} had already ended: {found.status}."
         if resource.stop_seconds and _cannot_yet(error):  # it may be in service since
-            raise NotYetError(
+            raise NotStoppedError(
                 f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, message
             ) from error
-        raise NotYetError(message, 0, message) from error
+        raise NotStoppedError(message, 0, message) from error
     return stopping
 
 
 def _raise_if_transient(service: Service, job_arn: str, error: Exception, message: str) -> None:
-    """Raise NotYetError for a transient error, or if the service may not show the job yet.
+    """Raise NotStoppedError for a transient error, or if the service may not show the job yet.
 
     :param message: what to report if retries do not help.
     """
     if is_not_found(error):
         raise _not_shown(service, job_arn) from error
     if service.can_retry(error):
-        raise NotYetError(message, _TRANSIENT_SECONDS, message, transient=True) from error
+        raise NotStoppedError(message, _TRANSIENT_SECONDS, message, transient=True) from error
 
 
-def _not_shown(service: Service, job: str) -> NotYetError:
+def _not_shown(service: Service, job: str) -> NotStoppedError:
     noun = service.resource.noun
     if service.resource.is_for_good(job):
         message = (
@@ -121,7 +121,7 @@ def _not_shown(service: Service, job: str) -> NotYetError:
         )
     else:
         message = f"{noun.capitalize()} {job} does not exist; there was nothing to stop."
-    return NotYetError(f"Bedrock does not show {noun} {job}.", SECONDS_UNTIL_MISSING, message)
+    return NotStoppedError(f"Bedrock does not show {noun} {job}.", SECONDS_UNTIL_MISSING, message)
 
 
 def _cannot_yet(error: Exception) -> bool:
@@ -149,7 +149,7 @@ def stop_unless_others_wait(
     :param own_run_only: stop it only if this DAG run requested it.
     :param leaving: the tags by which ``waiter``, which continues without the job, leaves it to other waiters. They are
         written before the others' tags are read again: if two leave at once, the last one stops the job.
-    :raises NotYetError: it was not stopped; its ``seconds`` say whether a retry may help.
+    :raises NotStoppedError: it was not stopped; its ``seconds`` say whether a retry may help.
     """
     resource, noun = service.resource, service.resource.noun.capitalize()
     if resource.stop_operation is None:

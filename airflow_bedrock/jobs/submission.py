@@ -30,7 +30,7 @@ from airflow_bedrock.jobs.earlier_jobs import EarlierJobs
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.resources import NEW, ResourceState
-from airflow_bedrock.jobs.stopping import NotYetError, repeated, stop_unless_others_wait
+from airflow_bedrock.jobs.stopping import NotStoppedError, repeated, stop_unless_others_wait
 
 log = logging.getLogger(__name__)
 
@@ -364,13 +364,14 @@ class Submission(EarlierJobs):
             superseded = self._superseded.pop(0).arn
             try:
                 outcome = repeated(stop_unless_others_wait, self.service, superseded, self.waiter, leaving=leaving)
-            except NotYetError as error:
+            except NotStoppedError as error:
                 outcome = error.final
                 if requested is None:  # two jobs would be billed where a person has asked for one
-                    raise (BedrockError if error.seconds else BedrockFatalError)(
-                        f"{outcome} This try made no other {self._noun} and spent nothing; the next try of this task "
-                        "tries again to stop it."
-                    ) from error
+                    nothing = f"{outcome} This try made no other {self._noun} and spent nothing"
+                    if error.seconds:
+                        raise BedrockError(f"{nothing}; a retry stops it first.") from error
+                    remedy = "Once it is stopped, or with superseded='keep', clear this task."
+                    raise BedrockFatalError(f"{nothing}. {remedy}") from error
             log.warning("%s", outcome)
 
     def _own_listed(self) -> Seen | None:

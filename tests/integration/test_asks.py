@@ -885,7 +885,7 @@ def test_a_job_that_the_connection_no_longer_shows_may_be_billed(
         monkeypatch.setattr(module, "SECONDS_UNTIL_MISSING", 0.0)
     monkeypatch.setattr(waiting, "_PAUSES", (0.0,))
     arn = airflow.ask()[:-12] + "a" * 12
-    with pytest.raises(stopping.NotYetError) as not_stopped:
+    with pytest.raises(stopping.NotStoppedError) as not_stopped:
         airflow.mark_failed(arn)
     assert f"Job {arn} was NOT stopped, and may run and be billed on" in not_stopped.value.final
     event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}

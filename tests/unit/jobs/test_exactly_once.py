@@ -34,7 +34,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.jobs import on_kill, own_jobs, stopping, submission, task_state
 from airflow_bedrock.jobs.on_kill import stop_for
-from airflow_bedrock.jobs.stopping import NotYetError
+from airflow_bedrock.jobs.stopping import NotStoppedError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
 from tests.state_store import Store
@@ -193,7 +193,7 @@ def one_of(data: st.DataObject, things: list[T]) -> T:
 def stop_in_triggerer(task: Task, job: PaidJob, one: Instance) -> None:
     """Stop a job as a trigger does: it tries again while the service does not show the job."""
     while True:
-        with suppress(NotYetError):
+        with suppress(NotStoppedError):
             stop_for(task._service, job.arn, one.ti, own_run_only=False)
             return
 

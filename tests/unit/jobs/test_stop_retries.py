@@ -128,7 +128,7 @@ def test_a_stop_that_fails_reports_the_true_state(world: World, failure: Excepti
 def test_a_caller_that_does_not_wait_gets_a_temporary_error(world: World) -> None:
     """A triggerer gives the thread back between two tries."""
     world.fail(THROTTLED, until=1000)
-    with pytest.raises(stopping.NotYetError, match="Slow down"):
+    with pytest.raises(stopping.NotStoppedError, match="Slow down"):
         stopping.stop_job(Service(CUSTOMIZATION_JOB, world.hook), world.job.arn)
 
 

@@ -18,7 +18,14 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.import_job import IMPORT_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import NotYetError, delete, patiently, stop_job, stop_unless_others_wait, why_kept
+from airflow_bedrock.jobs.stopping import (
+    NotStoppedError,
+    delete,
+    patiently,
+    stop_job,
+    stop_unless_others_wait,
+    why_kept,
+)
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import error
 
@@ -121,7 +128,9 @@ def test_what_is_being_made_is_stopped_when_it_has_been_made(slept: list[float],
 def test_a_caller_that_cannot_wait_gets_the_seconds_worth_waiting(slept: list[float]) -> None:
     """The triggerer: it has other tasks."""
     throughput, _ = units(BEING_MADE)
-    with pytest.raises(NotYetError, match="is billed by the hour until it is deleted, and cannot be stopped yet") as no:
+    with pytest.raises(
+        NotStoppedError, match="is billed by the hour until it is deleted, and cannot be stopped yet"
+    ) as no:
         stop_job(throughput, UNITS)
     assert no.value.seconds == PROVISIONED_THROUGHPUT.stop_seconds == 1800
     assert slept == []
