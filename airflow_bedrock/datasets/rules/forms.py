@@ -52,8 +52,6 @@ class _Block(msgspec.Struct):
     video: _Media | None = None
     document: _Media | None = None
     reasoningContent: _Reasoning | None = None
-    toolUse: object = None
-    toolResult: object = None
 
 
 class _LlamaBlock(_Block):
@@ -75,7 +73,6 @@ class _Nova(msgspec.Struct):
     messages: list[_Message]
     schemaVersion: str | None = None
     system: list[_Text] | None = None
-    toolConfig: object = None
 
 
 class _Llama(msgspec.Struct):
@@ -116,7 +113,6 @@ class _Plain(msgspec.Struct, gc=False):
     messages: list[_PlainTurn]
     schemaVersion: Literal["bedrock-conversation-2024"]
     system: tuple[_PlainBlock] | msgspec.UnsetType = msgspec.UNSET
-    toolConfig: None = None
 
 
 def _flat(record: _Plain) -> Plain | None:
@@ -171,13 +167,6 @@ def _nova_problems(record: _Nova, kinds: Sequence[str]) -> Iterator[Problem]:
         if not any(block.text for block in message.content) and not _has_media(message):
             yield Problem("empty-text", where, f"the {message.role}'s turn must have text")
     yield from _llama_problems(record)
-
-
-def _nova_2_problems(record: _Nova) -> Iterator[Problem]:
-    blocks = (block for message in record.messages for block in message.content)
-    if record.toolConfig is not None or any(one.toolUse is not None or one.toolResult is not None for one in blocks):
-        yield Problem("tools", "$", "the base model does not support tools in training data")
-    yield from _nova_problems(record, _KINDS_2)
 
 
 def _llama_problems(record: _Nova | _Llama) -> Iterator[Problem]:
@@ -300,7 +289,7 @@ _KINDS_2 = (*_KINDS, "document", "reasoningContent")
 
 FORMS: dict[str, Form] = {
     "nova": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS), plain=(_Plain, _flat)),
-    "nova-2": Form(_Nova, _read, _nova_2_problems, plain=(_Plain, _flat)),
+    "nova-2": Form(_Nova, _read, partial(_nova_problems, kinds=_KINDS_2), plain=(_Plain, _flat)),
     "llama": Form(_Llama, _read, _llama_problems, plain=(_Plain, _flat)),
     "distillation": Form(_Distillation, _read, _distillation_problems),
     "claude": Form(_Claude, _read_claude, lambda record: roles(record.messages)),
