@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -52,13 +51,14 @@ def test_a_job_that_was_just_created_reaches_the_views() -> None:
 def test_the_score_of_each_model_reaches_the_views() -> None:
     """By the metric that the evaluation decided by."""
     scores = {"exact_match": {"value": 0.9, "low": 0.8}, "chrf": {"value": 0.1}}
-    result: dict[str, Any] = {"metric": "exact_match", "models": {"candidate": {"model": "arn", "metrics": scores}}}
+    models = {role: {"model": role, "metrics": scores} for role in ("candidate", "baseline")}
+    result = {"metric": "exact_match", "models": models}
     returned = {"verdict": "better", "reason": "", "cost": 1.0, "report_uri": "r", "report_html_uri": "h"}
     told = checked(EVALUATION, evaluation_shown(result, {**returned, "region_name": "us-east-1"}, AWS))
     assert told == {
         "verdict": "better",
         "metric": "exact_match",
-        "models": {"candidate": {"model": "arn", "value": 0.9}},
+        "models": {role: {"model": role, "value": 0.9} for role in ("candidate", "baseline")},
     }
 
 
