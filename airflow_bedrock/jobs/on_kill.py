@@ -210,7 +210,7 @@ def _try_to_stop(ti: Any, job: str, stop: Callable[[], str], began: float, secon
         if state in TERMINAL_STATES:
             log.info("The task is %s. %s", state, stop())
         else:
-            log.info("Job %s is left running: the task is %s and will continue", job, state)
+            log.info("Job %s is left running: the task is %s and will continue", job, state or "without a state")
     except NotStoppedError as error:
         _hooks.clear()  # the connection may be edited before the next try
         so_far = time.monotonic() - began

@@ -950,7 +950,7 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pyt
     [job] = machine.service.jobs
     with machine.asking(one):
         task.on_kill()
-        assert (f"Job {job.arn} is left running: the task is None and will continue" in caplog.text) is stops
+        assert (f"Job {job.arn} is left running: the task is without a state and will continue" in caplog.text) is stops
         one.state = "failed"
         task.on_kill()
     assert job.runs is not stops
