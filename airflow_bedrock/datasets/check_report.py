@@ -41,7 +41,8 @@ def verdict(report: CheckReport) -> str:
 def _advice(report: CheckReport) -> list[str]:
     """Return what to do if the training data is in another format altogether."""
     training = report.files["training"]
-    if not training.bad == training.records > 0 or report.problems.keys() - {"json", "shape"}:
+    has_good = training.bad < training.records
+    if has_good or not training.records or report.problems.keys() - {"json", "shape"}:
         return []
     return [
         f"No training record has the format {report.format}. airflow-bedrock prepare, or "

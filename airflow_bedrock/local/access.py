@@ -103,13 +103,11 @@ def make_client(endpoint_url: str, service: str, region: str) -> Any:
     )
     core.register_component("data_loader", _LOADER)
     session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, botocore_session=core)
-    config = Config(s3={"addressing_style": "path"})
-    if service.startswith("bedrock"):
-        # Otherwise botocore prefers the user's AWS_BEARER_TOKEN_BEDROCK; since 1.44 it refuses to send that over HTTP.
-        config = config.merge(Config(signature_version="v4"))
+    # Otherwise botocore prefers the user's AWS_BEARER_TOKEN_BEDROCK; since 1.44 it refuses to send that over HTTP.
+    signature = "v4" if service.startswith("bedrock") else None
     return session.client(  # type: ignore[call-overload]  # the stubs know one overload a service; this takes any
         service,
         region_name=region,
         endpoint_url=endpoint_url,
-        config=config,
+        config=Config(s3={"addressing_style": "path"}, signature_version=signature),
     )

@@ -23,14 +23,6 @@ Pushed = list[tuple[Entry, dict[str, Any]]]
 """XComs with their values, newest first."""
 
 
-def map_index(text: str) -> int:
-    """Return the map index in an address; by default that of a task that is not mapped."""
-    try:
-        return int(text)
-    except ValueError:
-        return -1
-
-
 class Place(NamedTuple):
     """The beginning of a page of jobs; a large sweep fills several pages.
 

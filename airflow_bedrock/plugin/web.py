@@ -43,7 +43,7 @@ async def job(request: Request) -> Response:
     """The job of a task instance, with the XComs of the run's other tasks: the wait, the evaluation."""
     query = request.query_params
     dag_id, run_id, task_id = (query.get(name, "") for name in ("dag_id", "run_id", "task_id"))
-    map_index = rows.map_index(query.get("map_index", ""))
+    map_index = _map_index(query.get("map_index", ""))
     async with AirflowApi(request) as airflow:
         of_run, evaluations = await asyncio.gather(
             *(airflow.entries(key, dag_id=dag_id, run_id=run_id) for key in (shown.JOB, shown.EVALUATION))
@@ -108,6 +108,14 @@ async def models(request: Request) -> Response:
         running=rows.running(jobs, waiting),
         budget=rows.budget(jobs),
     )
+
+
+def _map_index(text: str) -> int:
+    """Return the map index in an address; by default that of a task that is not mapped."""
+    try:
+        return int(text)
+    except ValueError:
+        return -1
 
 
 async def _rows(airflow: AirflowApi, entries: list[Entry], runs: list[Run]) -> list[dict[str, Any]]:

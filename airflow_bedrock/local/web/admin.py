@@ -41,8 +41,7 @@ def _members(kind: Any) -> str:
 
 
 _FILTERS = f"The filters are: {_members(Filter)}."
-_EFFECTS = "The effects and their members are: "
-_EFFECTS += "; ".join(f"{kind.__struct_config__.tag} ({_members(kind)})" for kind in get_args(AnyFault)) + "."
+_EFFECTS = "; ".join(f"{kind.__struct_config__.tag} ({_members(kind)})" for kind in get_args(AnyFault))
 
 
 class Admin:
@@ -139,7 +138,7 @@ class Admin:
         return standing
 
     def _add_fault(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
-        with _allowing(_EFFECTS):
+        with _allowing(f"The effects and their members are: {_EFFECTS}."):
             fault = _FAULT.decode(body)
         return {"id": self._world.faults.add(fault)}
 
