@@ -136,7 +136,7 @@ _HEAD_REMEDIES = {
 _RENEW = "Renew or correct the credentials of AWS_PROFILE or of the Airflow connection."
 
 
-def described(error: BaseException, otherwise: str = "") -> str:
+def with_remedy(error: BaseException, otherwise: str = "") -> str:
     """Return the message of an error, and what to do if it is about credentials or the connection to AWS.
 
     :param otherwise: what to do about any other error.

@@ -98,9 +98,9 @@ def _run(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # since Python flushes it again at exit
         return 1
     except _failures() as error:
-        from airflow_bedrock.aws_errors import described  # here, since it loads botocore
+        from airflow_bedrock.aws_errors import with_remedy  # here, since it loads botocore
 
-        sys.stderr.write(f"{described(error)}\n")
+        sys.stderr.write(f"{with_remedy(error)}\n")
         return getattr(module, "FAILED", 1)
     return code
 

@@ -47,7 +47,7 @@ def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False, allow:
     :param earlier: whether an earlier try may have made one.
     :param allow: the permission that the step needs, for the remedy if it is denied.
     """
-    from airflow_bedrock.aws_errors import CALL_ERRORS, described, is_about_credentials, is_denied
+    from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied, with_remedy
 
     try:
         yield
@@ -58,5 +58,5 @@ def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False, allow:
         earlier_one = f" A {noun} that an earlier try has made may still run and be billed." if earlier else ""
         raise kind(
             f"{what} failed. This try made no {noun} and spent nothing.{earlier_one}{remedy} AWS said: "
-            f"{described(error)}"
+            f"{with_remedy(error)}"
         ) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, described, error_code
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.uris import bucket_and_key, bucket_of
 
@@ -125,5 +125,5 @@ class JsonStore(Generic[Kept]):
         return f"s3://{self._bucket}/{self._key(name) if name else self._prefix}"
 
     def _explained(self, doing: str, name: str, error: Exception) -> BedrockError:
-        why = described(error, "Check the URI and the permissions.")
+        why = with_remedy(error, "Check the URI and the permissions.")
         return kind_of(error)(f"Could not {doing} the {self._noun} {self._uri(name)}: {why}")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, described, error_code
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.uris import bucket_and_key, is_s3, local_path
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
-_NEEDED = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}  # to a HEAD, S3 gives no message
 _OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # other errors are the disk's
 
 
@@ -271,10 +270,7 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
     except CALL_ERRORS as error:
         if isinstance(error, ClientError) and error_code(error) in _MISSING:
             raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the URI.") from error
-        if isinstance(error, ClientError) and error_code(error) == "403" and error.operation_name in _NEEDED:
-            needed = _NEEDED[error.operation_name]
-            raise BedrockFatalError(f"{what}: {error}. Allow {needed} for the role of the connection.") from error
-        raise kind_of(error)(f"{what}: {described(error)}") from error
+        raise kind_of(error)(f"{what}: {with_remedy(error)}") from error
     except FileNotFoundError as error:
         raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error
     except FileExistsError as error:  # a file has the name of the folder

@@ -160,14 +160,14 @@ def _s3() -> S3Client:
 
 @contextmanager
 def _explained(uri: str = "") -> Iterator[None]:
-    from airflow_bedrock.aws_errors import CALL_ERRORS, described, error_code
+    from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
 
     try:
         yield
     except CALL_ERRORS as error:
         if error_code(error) == "404":  # S3's answer to a HEAD does not say whether the bucket or the object is missing
             raise DatasetError(f"there is no object {uri}. Check the URI") from error
-        raise OSError(described(error)) from error
+        raise OSError(with_remedy(error)) from error
 
 
 def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:

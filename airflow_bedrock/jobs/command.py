@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from airflow_bedrock import configuration
-from airflow_bedrock.aws_errors import CALL_ERRORS, described
+from airflow_bedrock.aws_errors import CALL_ERRORS, with_remedy
 from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 1
     except (AirflowException, *CALL_ERRORS) as error:
-        sys.stderr.write(f"Could not list all running jobs: {described(error)}\n")
+        sys.stderr.write(f"Could not list all running jobs: {with_remedy(error)}\n")
         code = 1
     orphans = [one for one in found if not one.kept]
     shown = orphans if arguments.orphans else found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, described, error_code
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
@@ -123,7 +123,7 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except CALL_ERRORS as error:
         in_conflict = error_code(error) == "ConflictException"
-        raise (BedrockError if in_conflict else kind_of(error))(f"Could not {doing}: {described(error)}") from error
+        raise (BedrockError if in_conflict else kind_of(error))(f"Could not {doing}: {with_remedy(error)}") from error
 
 
 def name_for(name: str, model_arn: str) -> str:

@@ -8,13 +8,13 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from airflow_bedrock.aws_errors import (
-    described,
     error_code,
     is_about_credentials,
     is_denied,
     is_not_found,
     is_throttled,
     is_transient,
+    with_remedy,
 )
 
 THROTTLING = {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException"}
@@ -127,11 +127,11 @@ def test_what_did_not_come_from_the_service(raised: Exception, transient: bool, 
 )
 def test_what_to_do_is_said_of_credentials_and_of_the_connection(raised: Exception, said: str) -> None:
     """Instead of the remedy for any other error: permissions do not help without credentials."""
-    message = described(raised, "Allow it.")
+    message = with_remedy(raised, "Allow it.")
     assert said in message
     assert ("Allow it." in message) == (error_code(raised) == "ValidationException")
 
 
 def test_an_error_without_advice_is_its_own_message() -> None:
     """Unchanged."""
-    assert described(ValueError("No.")) == "No."
+    assert with_remedy(ValueError("No.")) == "No."
