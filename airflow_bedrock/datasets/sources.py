@@ -25,7 +25,7 @@ import msgspec
 from airflow_bedrock.datasets.blocks import packing_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
-from airflow_bedrock.datasets.queries import check_different, select
+from airflow_bedrock.datasets.queries import check_different, quoted, write_result
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
 
 _KINDS = {
@@ -92,7 +92,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
         if kind == "jsonl":
             return Source(name, plain)
         if kind == "parquet":
-            lines = write_records(select(f"SELECT * FROM read_parquet({_quoted([plain])})", folder), folder)  # noqa: S608 - a path
+            lines = write_result(f"SELECT * FROM read_parquet({quoted(plain)})", folder)  # noqa: S608 - a path
         else:
             lines = _converted(plain, kind, folder)
     if plain != path:
@@ -160,7 +160,7 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
     :raises DatasetError: DuckDB is not installed, or refuses the query.
     """
     tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder))  # noqa: S608 - paths, quoted
-    return write_records(select(sql, folder, tables), folder)
+    return write_result(sql, folder, tables)
 
 
 def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
@@ -172,10 +172,10 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
     for kind, run in groupby(sources, lambda source: _table_kind(source[0])):
         files = list(run)
         if kind == "json":  # a member that is not in the sample would be left out
-            yield f"read_json_auto({_quoted([_as_one(files, folder)])}, format = 'unstructured', sample_size = -1)"
+            yield f"read_json_auto({quoted(_as_one(files, folder))}, format = 'unstructured', sample_size = -1)"
             continue
         several = ", union_by_name = true" if len(files) > 1 else ""
-        where = _quoted(unpacked(name, path, folder) for name, path in files)
+        where = f"[{', '.join(quoted(unpacked(name, path, folder)) for name, path in files)}]"
         if kind == "parquet":
             yield f"read_parquet({where}{several})"
         elif kind in ("csv", "tsv"):
@@ -204,11 +204,6 @@ def _as_one(files: Sequence[tuple[str, Path]], folder: Path) -> Path:
                 made.unlink()
 
     return _written(parts(), folder)
-
-
-def _quoted(paths: Iterable[Path]) -> str:
-    """Return paths as a list in SQL."""
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
 def _written(parts: Iterable[bytes], folder: Path) -> Path:

@@ -174,6 +174,20 @@ def test_a_query_returns_texts_as_they_are(tmp_path: Path) -> None:
     assert (third["turns"], third["x"], third["answer"]) == (None, None, None)
 
 
+def test_a_query_returns_numbers_as_json_has_them(tmp_path: Path) -> None:
+    """JSON has no NaN, and 1.50 is not 1.5; bytes that are no text are null."""
+    pytest.importorskip("duckdb")
+    (tmp_path / "a.csv").write_text("prompt\nWhere?\n")
+    sql = r"SELECT 'nan'::DOUBLE AS n, 2.5::FLOAT AS f, 1.50::DECIMAL(5, 2) AS price, '\xFF\x00'::BLOB AS image"
+    assert json.loads(query(f'{sql}, 1 AS "a""b"', [("a.csv", tmp_path / "a.csv")], tmp_path).read_text()) == {
+        "n": None,
+        "f": 2.5,
+        "price": "1.50",
+        "image": None,
+        'a"b': 1,
+    }
+
+
 def test_plain_text(tmp_path: Path) -> None:
     """Each line that is not blank is a record."""
     assert read(tmp_path, "x.txt", b"One.\n\n Two.\r\n") == [{"text": "One."}, {"text": " Two."}]
