@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # no stubs
-from sacrebleu.metrics.bleu import BLEU, MAX_NGRAM_ORDER
+from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from airflow_bedrock.evaluation.metrics import Metric
+from airflow_bedrock.evaluation.metrics import Metric, Score
 
 if TYPE_CHECKING:
     from airflow_bedrock.evaluation.bootstrap import Floats
@@ -36,60 +36,36 @@ def sentence_bleu() -> Metric:
     )
 
 
-class CorpusBleu(Metric):
-    """BLEU of all answers together, 0 to 1: sacrebleu's ``corpus_bleu``."""
+class _Corpus(Metric):
+    """A metric of all answers together, 0 to 1; sacrebleu computes it from the sums of its statistics of each answer.
 
-    _ORDERS = MAX_NGRAM_ORDER
-    columns = 2 + 2 * _ORDERS
+    :param score: the score of a single answer.
+    """
 
-    def __init__(self) -> None:
-        super().__init__("corpus_bleu", sentence_bleu().score)
-        self._scorer = BLEU(effective_order=True)  # for single answers; it does not change the statistics
-
-    def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
-        """Return the lengths of both, and for each order the number of matching n-grams and of all."""
-        found = self._scorer.sentence_score(answer, [reference])
-        return (found.sys_len, found.ref_len, *found.counts, *found.totals)
-
-    def value(self, sums: Floats) -> Floats:
-        """Return BLEU; an order without a match is smoothed exponentially, as sacrebleu does by default."""
-        answer_length, reference_length = sums[..., 0], sums[..., 1]
-        matches = sums[..., 2 : 2 + self._ORDERS]
-        totals = sums[..., 2 + self._ORDERS : 2 + 2 * self._ORDERS]
-        none = (matches == 0) & (totals > 0)
-        smoothed = np.where(none, 0.5 ** np.cumsum(none, axis=-1), matches)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            brevity = np.exp(np.minimum(0, 1 - reference_length / answer_length))
-            precision = np.exp(np.log(smoothed / totals).mean(axis=-1))
-        # BLEU is 0 if nothing matches, or if the answers are too short for an order.
-        possible = (matches.sum(axis=-1) > 0) & (totals > 0).all(axis=-1)
-        return np.where(possible, brevity * precision, 0.0)
-
-
-class CorpusChrf(Metric):
-    """chrF of all answers together, 0 to 1: sacrebleu's ``corpus_chrf``."""
-
-    columns = 3 * CHRF.CHAR_ORDER
-
-    def __init__(self) -> None:
-        super().__init__("corpus_chrf", sentence_chrf().score)
-        self._scorer = CHRF()
+    def __init__(self, name: str, scorer: BLEU | CHRF, score: Score) -> None:
+        super().__init__(name, score)
+        self._scorer = scorer
+        self.columns = len(self.statistics("", "", 0.0))
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
-        """Return for each order the number of n-grams of the answer, of the reference, and of both."""
+        """Return the numbers of n-grams, and for BLEU the lengths."""
         [found] = self._scorer._extract_corpus_statistics([answer], [[reference]])
         return [float(count) for count in found]
 
     def value(self, sums: Floats) -> Floats:
-        """Return the F-score of the mean precision and recall of the present orders."""
-        by_order = sums[..., : self.columns].reshape(*sums.shape[:-1], CHRF.CHAR_ORDER, 3)
-        answered, wanted, matched = (by_order[..., column] for column in range(3))
-        present = (answered > 0) & (wanted > 0)
-        orders = present.sum(axis=-1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.where(present, matched / answered, 0.0).sum(axis=-1) / orders
-            recall = np.where(present, matched / wanted, 0.0).sum(axis=-1) / orders
-            factor = CHRF.BETA**2
-            f_score = (1 + factor) * precision * recall / (factor * precision + recall)
-        score: Floats = np.nan_to_num(f_score)
-        return score
+        """Return the score for each row of sums."""
+        scores: Floats = np.apply_along_axis(self._value, -1, sums)
+        return scores
+
+    def _value(self, sums: Floats) -> float:
+        return float(self._scorer._compute_score_from_stats(sums[: self.columns].tolist()).score) / 100
+
+
+def corpus_bleu() -> Metric:
+    """The ``corpus_bleu`` of sacrebleu."""
+    return _Corpus("corpus_bleu", BLEU(), sentence_bleu().score)
+
+
+def corpus_chrf() -> Metric:
+    """The ``corpus_chrf`` of sacrebleu."""
+    return _Corpus("corpus_chrf", CHRF(), sentence_chrf().score)
