@@ -8,7 +8,6 @@ Airflow.
 
 import math
 import re
-from collections import defaultdict
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -29,7 +28,6 @@ FINE_TUNING = "FINE_TUNING"
 
 _ARN = r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|custom-model|inference-profile)/([^/]+).*"
 _CONTEXT = r":(?:\d+k|mm)$"
-_ASCII = bytes(range(0x80))
 
 
 class Hyperparameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -250,36 +248,17 @@ def by_script(data: bytes, characters: int) -> list[int]:
     :param data: the text in UTF-8.
     :param characters: its length.
     """
-    kinds, table, others, number = _first_bytes()
-    script, width, written = kinds.get(data.lstrip(_ASCII)[:1], (0, 2, _ASCII))
-    if not data.translate(None, written):  # ASCII and one script: the number of characters follows from the sizes
-        counts = [0] * number
-        counts[script] = beyond = (len(data) - characters) // (width - 1)
-        counts[0] += characters - beyond
-        return counts
+    table, others, number = _first_bytes()
     firsts = data.translate(table, others)
     return [characters - len(firsts), *map(firsts.count, range(1, number))]
 
 
 @cache
-def _first_bytes() -> tuple[dict[bytes, tuple[int, int, bytes]], bytes, bytes, int]:
-    """Return the meaning of the first byte of a character beyond ASCII, a table of the scripts' numbers, the other
-    bytes, and how many numbers there are.
-
-    A first byte gives the number of the script, 0 for Latin and others; how many bytes the character has; and all bytes
-    of a text that, apart from ASCII, has only characters of that script and size.
-    """
+def _first_bytes() -> tuple[bytes, bytes, int]:
+    """Return a table from first bytes to the numbers of scripts, all other bytes, and how many numbers there are."""
     scripts = {first: n for n, one in enumerate(document().scripts, 1) for first in bytes.fromhex(one.first_bytes)}
-    alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for first in range(0xC2, 0xF5):
-        alike[scripts.get(first, 0), 2 + (first >= 0xE0) + (first >= 0xF0)].append(first)
-    kinds = {
-        bytes([first]): (script, width, bytes([*range(0xC0), *firsts]))
-        for (script, width), firsts in alike.items()
-        for first in firsts
-    }
     table = bytes(scripts.get(one, 0) for one in range(256))
-    return kinds, table, bytes(set(range(256)) - scripts.keys()), len(document().scripts) + 1
+    return table, bytes(set(range(256)) - scripts.keys()), len(document().scripts) + 1
 
 
 @cache
