@@ -91,8 +91,8 @@ def processes(size: int) -> int:
 
 def mapped(
     work: Callable[[Block], Result], files: Sequence[tuple[Named, Path]], *, alone: bool = False
-) -> Iterator[tuple[Named, Block, Result]]:
-    """Yield the blocks of files in order, each with its file's tag and the result of the work on it.
+) -> Iterator[tuple[Named, Result]]:
+    """Yield the results of the work on the blocks of files, in order, each with its file's tag.
 
     If the files are large, the work is done in one process per CPU, on little more than one block each in advance.
 
@@ -107,7 +107,7 @@ def mapped(
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
     from multiprocessing import get_context
 
-    pending: deque[Future[tuple[Named, Block, Result]]] = deque()
+    pending: deque[Future[tuple[Named, Result]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             for of, block in blocks(files):
@@ -124,5 +124,5 @@ def mapped(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _worked(work: Callable[[Block], Result], of: Named, block: Block) -> tuple[Named, Block, Result]:
-    return of, block, work(block)
+def _worked(work: Callable[[Block], Result], of: Named, block: Block) -> tuple[Named, Result]:
+    return of, work(block)

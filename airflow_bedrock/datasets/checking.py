@@ -7,7 +7,6 @@ base model (:mod:`rules`), in as many processes as there are CPUs; the results a
 from __future__ import annotations
 
 import tempfile
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from airflow_bedrock.base_models import by_script, document
 from airflow_bedrock.datasets.blocks import Block, lines_of, mapped, packing_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.near import Signatures, near
-from airflow_bedrock.datasets.records import normalised, text_digest
+from airflow_bedrock.datasets.records import normalised
 from airflow_bedrock.datasets.repeats import BlockEntries, Entry, Parts, Place, groups
 from airflow_bedrock.datasets.rules import (
     LogRules,
@@ -113,7 +112,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     :param media: the media in the records, such as ``image``; the estimate does not include their tokens.
     :param lengths: records of the training file by their tokens.
     :param duplicates: the same question and answer came before in the file.
-    :param conflicts: the same question came before in the file, with another answer.
+    :param conflicts: the same question came before in the file, with another answer; answers are compared unchanged.
     :param overlaps: records of validation and test data whose question is in the training data.
     :param near_overlaps: those whose question is similar to a training question; None if they were not counted.
     """
@@ -217,8 +216,8 @@ def check(
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name:
         options = _Options(rules, listed, show_text, Path(name), s3 is not None, near_overlaps is not None)
         work = _Check(options, parts, s3)
-        for file, block, found in mapped(partial(scan_block, options), each):
-            work.add(file, block, found)
+        for file, found in mapped(partial(scan_block, options), each):
+            work.add(file, found)
         return work.report(near_overlaps)
 
 
@@ -292,9 +291,7 @@ class _Check:
     def __init__(self, options: _Options, parts: dict[str, FileSummary], s3: Any) -> None:
         self._options, self._rules = options, options.rules
         self._parts = parts
-        self._blocks: list[Block] = []
         self._of_object = lru_cache(100_000)(partial(object_problem, options.rules.method, s3=s3))
-        self._answer = lru_cache(1000)(self._read_answer)
         self._lines: Counter[tuple[str, str]] = Counter()  # by part and file
         self._problems: Counter[str] = Counter()
         self._findings: list[Finding] = []
@@ -304,14 +301,13 @@ class _Check:
         self._begins: list[tuple[str, str, int]] = []  # of each block: its part, its file, the number of its first line
         self._repeats, self._bands = Parts(options.folder / "repeats"), Parts(options.folder / "bands")
 
-    def add(self, file: tuple[str, str], block: Block, found: _BlockResult) -> None:
+    def add(self, file: tuple[str, str], found: _BlockResult) -> None:
         """Add the result of the next block.
 
         :param file: its part and its name.
         """
         if found.media:
             self._check_objects(found)
-        self._blocks.append(block)
         part, name = file
         first = self._lines[file] + 1
         self._begins.append((part, name, first))
@@ -399,7 +395,7 @@ class _Check:
                     overlapping.add(entry.place)
                 elif part in first:
                     earlier = first[part]
-                    kind = "duplicate" if self._same_answer(earlier, entry) else "conflict"
+                    kind = "duplicate" if earlier.completion == entry.completion else "conflict"
                 else:
                     first[part] = entry
                     continue
@@ -411,24 +407,6 @@ class _Check:
             Repeated(counts[kind], examples.get(kind, [])) for kind in ("duplicate", "conflict", "overlap")
         )
         return duplicates, conflicts, overlaps
-
-    def _same_answer(self, one: Entry, other: Entry) -> bool:
-        """Whether two records have the same answer.
-
-        The answers are compared unchanged first. If they differ, both are read again and compared in normalised form,
-        so not every answer has to be normalised.
-        """
-        return one.completion == other.completion or self._answer(one.place) == self._answer(other.place)
-
-    def _read_answer(self, place: Place) -> bytes:
-        """Return the digest of the answer at a place."""
-        block = self._blocks[place.block]
-        with _lengths(self._options.folder, place.block).open("rb") as file:
-            lengths = array("I", file.read(4 * (place.line + 1)))
-        with Path(block.path).open("rb") as file:
-            file.seek(block.begin + sum(lengths[:-1]) + place.line)
-            record, _ = self._rules.check(without_bom(file.read(lengths[-1])))
-        return text_digest((record and record.completion) or "")
 
     def _near(self, threshold: float, same: set[Place]) -> Repeated:
         """Return the validation and test records whose question is similar to a training question."""
@@ -445,16 +423,10 @@ class _Check:
         return f"{name}:{first + place.line}"
 
 
-def _lengths(folder: Path, number: int) -> Path:
-    """Return the file of a block with the lengths of its lines, as 32-bit numbers."""
-    return folder / f"{number}.lines"
-
-
 def scan_block(options: _Options, block: Block) -> _BlockResult:
     """Check every line of a block against the rules."""
     rules, facts = options.rules, document()
     lines = lines_of(block.read())
-    _lengths(options.folder, block.number).write_bytes(array("I", map(len, lines)))
     found = _BlockResult(len(lines))
     entries = BlockEntries(block.number)
     latin = rules.method.characters_per_token or facts.characters_per_token

@@ -244,7 +244,7 @@ class _Preparation:
         work = partial(prepare_block, self._settings, str(self._folder))
         alone = self._settings.redact is not None and not _is_found_by_name(self._settings.redact)
         line, last = 1, ""
-        for source, _, part in mapped(work, [(source, source.path) for source in sources], alone=alone):
+        for source, part in mapped(work, [(source, source.path) for source in sources], alone=alone):
             line = line if source.name == last else 1
             self._add(source.name, line, part if source.split is None else part.moved(source.split))
             line, last = line + len(part.splits), source.name

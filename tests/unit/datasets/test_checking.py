@@ -136,34 +136,6 @@ def test_repeated_questions(tmp_path: Path) -> None:
     assert "overlap" in markdown(report)
 
 
-@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_answers_that_differ_in_case_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bom: bytes, end: bytes
-) -> None:
-    """They are the same answer, wherever in the file they stand, of whatever shape the record is."""
-    monkeypatch.setattr(blocks_module, "BLOCK", 300)
-    odd = converse("Why?", "NO,  never")
-    odd["messages"][1]["content"].insert(0, {"text": "ẞo"})
-    records = [
-        converse("Where?", "Straße 5"),
-        odd,
-        converse("where?", "STRASSE  5"),
-        converse("why?", "sso\nno, never "),
-        converse("Where?", "Straße 6"),
-        converse("Why?"),
-        converse("Where?", "straße 5"),
-    ]
-    train = tmp_path / "train.jsonl"
-    train.write_bytes(bom + end.join(json.dumps(one, ensure_ascii=False).encode() for one in records))
-    report = check({"training": train}, rules_for(NOVA))
-    pairs = [
-        {(one.record.rpartition(":")[2], one.earlier.rpartition(":")[2]) for one in found.examples}
-        for found in (report.duplicates, report.conflicts)
-    ]
-    assert pairs == [{("3", "1"), ("7", "1"), ("4", "2")}, {("5", "1"), ("6", "2")}]
-
-
 def test_media_of_a_dataset(tmp_path: Path) -> None:
     """Images in one record and a video in another are a problem of the dataset."""
 
