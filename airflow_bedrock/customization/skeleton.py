@@ -13,86 +13,44 @@ from airflow_bedrock.base_models import FINE_TUNING, base_model, base_models
 from airflow_bedrock.cli import results
 from airflow_bedrock.customization.request import request_shape
 
-# Placeholders for the user's values; the service would accept each of them.
-_EXAMPLES: dict[str, Any] = {
-    "jobName": "my-job",
-    "customModelName": "my-model",
-    "roleArn": "arn:aws:iam::123456789012:role/bedrock-customization",
-    "teacherModelIdentifier": "amazon.nova-pro-v1:0",
-    "lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:my-grader",
-}
-_PLACES = {
-    "trainingDataConfig": "s3://my-bucket/train.jsonl",
-    "validationDataConfig": "s3://my-bucket/validation.jsonl",
-    "outputDataConfig": "s3://my-bucket/output",
-}
-_CONFIGS = {"DISTILLATION": "distillationConfig", "REINFORCEMENT_FINE_TUNING": "rftConfig"}
-_NUMBERS = ("integer", "long", "float", "double")
-
 
 def customization_types() -> list[str]:
     """The customization types that botocore knows."""
     return list(request_shape().members["customizationType"].enum)
 
 
-def skeleton(customization_type: str = FINE_TUNING, base_model_id: str | None = None) -> Any:
-    """Return a request of this type that the service model accepts.
+def skeleton(customization_type: str = FINE_TUNING, base_model_id: str | None = None) -> dict[str, Any]:
+    """Return a request of this type that the service model accepts, with placeholders for the user's values.
 
     Optional numbers are left out, since the service has defaults for them.
 
     :param base_model_id: by default, a base model that supports this type.
     """
-    shape = request_shape()
-    identifier = base_model_id or _model_for(customization_type)
-    request: dict[str, Any] = {name: _example(shape.members[name], name) for name in shape.required_members}
-    request |= {
-        "baseModelIdentifier": identifier,
-        "customizationType": customization_type,
-        "validationDataConfig": {"validators": [{"s3Uri": _PLACES["validationDataConfig"]}]},
-    }
+    suitable = (model.customizable_id for model in base_models() if customization_type in model.methods)
+    identifier = base_model_id or next(suitable, "amazon.nova-micro-v1:0:128k")
     model = base_model(identifier)
     method = model.methods.get(customization_type) if model else None
-    if branch := _CONFIGS.get(customization_type):  # the hyperparameters, if any, are in it
-        config = _structure(shape.members["customizationConfig"].members[branch])
-        if method and method.teachers:
-            config["teacherModelConfig"]["teacherModelIdentifier"] = method.teachers[0]
-        request["customizationConfig"] = {branch: config}
+    request: dict[str, Any] = {
+        "jobName": "my-job",
+        "customModelName": "my-model",
+        "roleArn": "arn:aws:iam::123456789012:role/bedrock-customization",
+        "baseModelIdentifier": identifier,
+        "customizationType": customization_type,
+        "trainingDataConfig": {"s3Uri": "s3://my-bucket/train.jsonl"},
+        "validationDataConfig": {"validators": [{"s3Uri": "s3://my-bucket/validation.jsonl"}]},
+        "outputDataConfig": {"s3Uri": "s3://my-bucket/output"},
+    }
+    if customization_type == "DISTILLATION":
+        teacher = {"teacherModelIdentifier": method.teachers[0] if method else "amazon.nova-pro-v1:0"}
+        request["customizationConfig"] = {"distillationConfig": {"teacherModelConfig": teacher}}
+    elif customization_type == "REINFORCEMENT_FINE_TUNING":
+        grader = {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:my-grader"}
+        request["customizationConfig"] = {"rftConfig": {"graderConfig": {"lambdaGrader": grader}}}
     elif method:
         request["hyperParameters"] = {
             name: one.default for name, one in method.hyperparameters.items() if one.default is not None
         }
-    return {name: request[name] for name in shape.members if name in request}
-
-
-def _model_for(customization_type: str) -> str:
-    models = [model for model in base_models() if customization_type in model.methods]
-    return models[0].customizable_id if models else "amazon.nova-micro-v1:0:128k"
-
-
-def _structure(shape: Any) -> dict[str, Any]:
-    names = shape.required_members or [name for name, one in shape.members.items() if one.type_name not in _NUMBERS]
-    if getattr(shape, "is_tagged_union", False):
-        names = names[:1]
-    return {name: _example(shape.members[name], name) for name in names}
-
-
-def _example(shape: Any, name: str) -> Any:
-    if name in _EXAMPLES:
-        return _EXAMPLES[name]
-    if name in _PLACES and "s3Uri" in shape.members:
-        return {"s3Uri": _PLACES[name]}
-    match shape.type_name:
-        case "structure":
-            return _structure(shape)
-        case "list":
-            return [_example(shape.member, name)]
-        case "map":
-            return {}
-        case "boolean":
-            return False
-        case "string":
-            return shape.enum[0] if shape.enum else f"my-{name}"
-    return shape.metadata.get("min", 1)
+    return request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

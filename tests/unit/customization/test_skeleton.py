@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from botocore.model import ShapeResolver
 
 from airflow_bedrock.base_models import base_models
 from airflow_bedrock.cli import main
 from airflow_bedrock.customization.request import check_request, read_request
-from airflow_bedrock.customization.skeleton import _example, customization_types, skeleton
+from airflow_bedrock.customization.skeleton import customization_types, skeleton
 
-MAP = {"type": "map", "key": {"shape": "Text"}, "value": {"shape": "Text"}}
 KNOWN = set(customization_types())
 
 
@@ -63,13 +61,6 @@ def test_no_number_that_may_be_left_out_is_made_up(capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "lambdaArn" in printed
     assert "maxPromptLength" not in printed
-
-
-@pytest.mark.parametrize(("kind", "example"), [({"type": "integer", "min": 2}, 2), ({"type": "float"}, 1), (MAP, {})])
-def test_a_member_of_a_type_that_no_request_has_today_gets_an_example(kind: dict[str, Any], example: Any) -> None:
-    """A newer botocore may know one: a number that a request needs, or a map."""
-    shapes: Any = {"Member": kind, "Text": {"type": "string"}}
-    assert _example(ShapeResolver(shapes).get_shape_by_name("Member"), "member") == example
 
 
 def leaves(value: Any) -> Iterator[Any]:
