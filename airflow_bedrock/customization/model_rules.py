@@ -48,14 +48,6 @@ def warnings(request: Mapping[str, Any], region: str | None, today: date | None 
     found = [legacy] if legacy else []
     if region is not None and region not in method.regions:
         found.append(f"base_models.toml has {method_name} of {model.name} in {', '.join(method.regions)}, not {region}")
-    validators = (request.get("validationDataConfig") or {}).get("validators")
-    if validators and method.max_validation_records == 0:
-        found.append(f"base_models.toml has no validation data for {method_name} of {model.name}: the job may fail")
-    teacher = _teacher(request)
-    if teacher is not None and (known_teacher := base_model(teacher)) and known_teacher.id not in method.teachers:
-        found.append(
-            f"base_models.toml does not list {teacher} as a teacher of {model.name}, only {', '.join(method.teachers)}"
-        )
     return found
 
 
@@ -85,9 +77,3 @@ def _method(request: Mapping[str, Any]) -> Method | None:
     identifier = request.get("baseModelIdentifier")
     model = base_model(identifier) if isinstance(identifier, str) else None
     return model.methods.get(_method_name(request)) if model else None
-
-
-def _teacher(request: Mapping[str, Any]) -> str | None:
-    config = request.get("customizationConfig", {}).get("distillationConfig", {})
-    teacher = config.get("teacherModelConfig", {}).get("teacherModelIdentifier")
-    return teacher if isinstance(teacher, str) else None

@@ -54,22 +54,11 @@ def test_every_default_of_the_table_passes() -> None:
 
 
 def test_what_the_table_lacks_is_a_warning() -> None:
-    """Unknown model, method, region and teacher are said, not refused."""
+    """Unknown model, method and region are said, not refused."""
     assert warnings(request(), "us-east-1") == []
     assert "no entry for new.model-v1:0" in warnings({"baseModelIdentifier": "new.model-v1:0"}, "us-east-1")[0]
     assert "not CONTINUED_PRE_TRAINING" in warnings(request(customizationType="CONTINUED_PRE_TRAINING"), "us-east-1")[0]
     assert "not eu-west-1" in warnings(request(), "eu-west-1")[0]
-    lite = {
-        "baseModelIdentifier": "amazon.nova-2-lite-v1:0:256k",
-        "validationDataConfig": {"validators": [{"s3Uri": "s3://b/v"}]},
-    }
-    assert "no validation data" in warnings(lite, "us-east-1")[0]
-    teacher = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-micro-v1:0"}}}
-    distilled = request(customizationType="DISTILLATION", customizationConfig=teacher)
-    assert "as a teacher" in warnings(distilled, "us-east-1")[0]
-    for known in ("amazon.nova-pro-v1:0", "new.teacher-v1:0"):
-        teacher["distillationConfig"]["teacherModelConfig"]["teacherModelIdentifier"] = known
-        assert not any("as a teacher" in one for one in warnings(distilled, "us-east-1"))
 
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0:200k"
@@ -96,5 +85,6 @@ def test_the_end_of_a_base_model_is_reported_in_time(identifier: str, today: dat
 
 def test_a_model_without_an_end_is_not_warned_about() -> None:
     """No end is known of Nova Micro, and nothing of a model that is not in the table."""
+    assert all(bool(model.legacy) is bool(model.ends) for model in base_models())
     assert life_warning(MICRO) is None
     assert life_warning("new.model-v1:0") is None
