@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from copy import copy
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from airflow.sdk import BaseNotifier, Context
 
-from airflow_bedrock.base_models import base_model
 from airflow_bedrock.customization.console import resource_url
+from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.prices import dollars
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
-_NEAR = timedelta(days=180)
 _GATE = "BedrockPromotionGate"
 _OVER_BUDGET = "BudgetError"  # by its name, so that a callback need not import its module
 
@@ -160,9 +158,8 @@ def _ended(known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _end_of_life(identifier: str) -> Iterator[str]:
-    base = base_model(identifier)
-    if base is not None and base.ends is not None and base.ends - datetime.now(UTC).date() <= _NEAR:
-        yield f"The end of life of its base model {base.name} is {base.ends}; from then on neither can be used."
+    if warning := life_warning(identifier):
+        yield f"{warning}."
 
 
 def _link(what: str, arn: str, page: str | None = None) -> Iterator[str]:

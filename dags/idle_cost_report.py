@@ -26,13 +26,6 @@ with DAG(
             title="Regions",
         ),
         "days": Param(14, type="integer", minimum=1, maximum=455, title="Days without a call"),
-        "end_of_life_days": Param(
-            180,
-            type="integer",
-            minimum=0,
-            maximum=3650,
-            title="Days of notice before a base model's end of life",
-        ),
     },
     render_template_as_native_obj=True,
     doc_md="""
@@ -46,13 +39,12 @@ with DAG(
 
     To send the report, set `notifiers=` to an Airflow notifier, for example
     `SlackNotifier(text="{{ idle_cost_text }}")`. It is called only if something is idle, or if the base model of a
-    model in service ends soon.
+    model in service is Legacy.
     """,
 ) as dag:
     BedrockIdleCostOperator(
         task_id="find_idle_cost",
         regions="{{ params.regions }}",
         days="{{ params.days }}",
-        end_of_life_days="{{ params.end_of_life_days }}",
         retries=3,
     )

@@ -1,4 +1,4 @@
-"""Report unused resources that cost money, and models in service whose base model ends soon."""
+"""Report unused resources that cost money, and models in service whose base model is Legacy."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     These are provisioned throughput, deployments and imported models without calls, and custom models without a
     deployment or throughput. The calls are Amazon CloudWatch's metric ``Invocations``. Resources younger than ``days``
-    are not checked. It also reports models in service whose base model is near its end of life: from that day on
-    neither can be called.
+    are not checked. It also reports models in service whose base model is Legacy: from its end of life on neither can
+    be called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
     the most expensive first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those without a known price;
@@ -46,14 +46,12 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     :param regions: a region or several. (default: that of the connection)
     :param days: number of days without a call after which a resource counts as idle.
-    :param end_of_life_days: days of notice before the end of life of the base model of a model in service.
-    :param notifiers: Airflow notifiers that are called if something is idle or near its end of life.
+    :param notifiers: Airflow notifiers that are called if something is idle or on a Legacy base model.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "regions": optional(_regions),
         "days": rendered(whole(1)),
-        "end_of_life_days": rendered(whole(0)),
     }
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
 
@@ -62,21 +60,19 @@ class BedrockIdleCostOperator(BedrockOperator):
         *,
         regions: str | Sequence[str] | None = None,
         days: int | str = 14,
-        end_of_life_days: int | str = 180,
         notifiers: Notifiers = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.regions = regions
         self.days = days
-        self.end_of_life_days = end_of_life_days
         self.notifiers = listed(notifiers)
         self._check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report, log it, and notify.
 
-        :raises BedrockFatalError: a region does not exist.
+        :raises BedrockFatalError: access was denied.
         :raises BedrockError: Bedrock or CloudWatch did not respond.
         """
         from airflow_bedrock import shown  # here, since a DAG file does not need it
@@ -86,8 +82,7 @@ class BedrockIdleCostOperator(BedrockOperator):
             hooks.BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]
         ]
-        days = {name: given[name] for name in ("days", "end_of_life_days")}
-        result = spend.idle.report(of_regions, known, datetime.now(UTC), **days)
+        result = spend.idle.report(of_regions, known, datetime.now(UTC), days=given["days"])
         shown.push(context, shown.IDLE, {name: result[name] for name in ("usd_a_month", "idle")})
         described = text(result)
         self.log.info("%s", described)

@@ -1,6 +1,6 @@
 """Find resources that cost money unused: throughput, deployments and imports without calls, and unserved models.
 
-It also finds models in service whose base model is near its end of life, after which neither can be called.
+It also finds models in service whose base model is Legacy: after its end of life neither can be called.
 
 Amazon CloudWatch says whether something was called: ``Invocations`` of ``AWS/Bedrock``, by ``ModelId``.
 https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.exceptions import BedrockFatalError, kind_of
+from airflow_bedrock.exceptions import kind_of
 from airflow_bedrock.jobs.account import client_of
 from airflow_bedrock.jobs.resources import reads
 from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
@@ -37,21 +37,16 @@ _QUERIES = 500  # maximum number in one GetMetricData
 _read_import = reads({}, arn="modelArn", name="modelName", created="creationTime")
 
 
-def report(
-    hooks: Sequence[BedrockHook], prices: Prices, now: datetime, *, days: int, end_of_life_days: int
-) -> dict[str, Any]:
-    """Return what was unused in each region for ``days``, and models in service near their base model's end of life.
+def report(hooks: Sequence[BedrockHook], prices: Prices, now: datetime, *, days: int) -> dict[str, Any]:
+    """Return what was unused in each region for ``days``, and models in service whose base model is Legacy.
 
     Custom Model Import is not available in every region: an error in listing its models does not stop the check.
 
     :param hooks: a hook for each region.
     :param days: minimum age in days of the resources to check.
-    :param end_of_life_days: days of notice before the end of life of a base model.
     :return: the result of :class:`~airflow_bedrock.operators.BedrockIdleCostOperator`.
-    :raises BedrockFatalError: botocore does not know a region.
     :raises BedrockError: Bedrock or CloudWatch did not respond.
     """
-    _check_regions(hook.conn_region_name for hook in hooks)
     idle: list[dict[str, Any]] = []
     ending: list[dict[str, Any]] = []
     unread: list[str] = []
@@ -59,7 +54,7 @@ def report(
         try:
             region = _Region(hook, prices, days, now)
             idle += region.idle()
-            ending += region.ending(end_of_life_days)
+            ending += region.ending()
             unread += region.unread
         except CALL_ERRORS as error:
             raise kind_of(error)(
@@ -74,20 +69,6 @@ def report(
         "ending": sorted(ending, key=lambda one: (one["ends"], one["name"])),
         "unread": unread,
     }
-
-
-def _check_regions(regions: Iterable[str | None]) -> None:
-    """Check that the regions exist: with a custom endpoint, an unknown region would just have no findings."""
-    import botocore
-    from botocore.session import Session
-
-    session = Session()
-    known = {one for part in session.get_available_partitions() for one in session.get_available_regions("ec2", part)}
-    if unknown := sorted({one for one in regions if one} - known):
-        raise BedrockFatalError(
-            f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was "
-            "checked. Correct regions, or upgrade botocore if the region is new."
-        )
 
 
 class _Region:
@@ -118,11 +99,11 @@ class _Region:
         yield from (self._import(one) for one in self._imported if one.arn in uncalled)
         yield from (self._model(one) for one in self._models if one.arn not in served and self._old(one.created))
 
-    def ending(self, days: int) -> Iterator[dict[str, Any]]:
+    def ending(self) -> Iterator[dict[str, Any]]:
         for resource, listed in ((DEPLOYMENT, self._deployments), (PROVISIONED_THROUGHPUT, self._throughputs)):
             for one in listed:
                 base = base_model(one.model)
-                if base is None or base.ends is None or base.ends - self._now.date() > timedelta(days=days):
+                if base is None or base.ends is None or not base.is_legacy(self._now.date()):
                     continue
                 yield {
                     "kind": resource.noun,

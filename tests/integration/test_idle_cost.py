@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock import shown
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.exceptions import ArgumentError, BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import ArgumentError, BedrockError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockIdleCostOperator
@@ -181,20 +181,15 @@ def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], late
     assert result == {"idle": [], "usd_a_month": 0.0, "without_price": [], "ending": [], "unread": []}
 
 
-def test_a_region_that_does_not_exist_is_named(local: LocalBedrock) -> None:
-    """Otherwise a report that checked nothing would say that nothing is unused. Also for the connection's region."""
-    for wrong in ({"regions": ["us-east-1", "us-esat-1"]}, {"region_name": "us-esat-1"}):
-        with pytest.raises(BedrockFatalError, match="AWS has no region us-esat-1 that botocore"):
-            BedrockIdleCostOperator(task_id="idle", **wrong).execute(context())
-
-
 def test_what_serves_on_a_base_model_that_ends_soon_is_reported(
     local: LocalBedrock, served: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if it is called: with the date and a link."""
-    known, ends = base_model("amazon.nova-micro-v1:0"), datetime.now(UTC).date() + timedelta(days=100)
+    today = datetime.now(UTC).date()
+    ends, known = today + timedelta(days=100), base_model("amazon.nova-micro-v1:0")
     assert known is not None
-    monkeypatch.setattr("airflow_bedrock.spend.idle.base_model", lambda _: msgspec.structs.replace(known, ends=ends))
+    legacy = msgspec.structs.replace(known, legacy=today, ends=ends)
+    monkeypatch.setattr("airflow_bedrock.spend.idle.base_model", lambda _: legacy)
     Telling.told.clear()
     more: dict[str, Any] = {"task_id": "ending", "notifiers": Telling(text="{{ idle_cost_text }}")}
     result = BedrockIdleCostOperator(**more).execute(in_a_dag())
@@ -204,7 +199,8 @@ def test_what_serves_on_a_base_model_that_ends_soon_is_reported(
     ends_soon = f"cannot be called as of {ends}: its base model Nova Micro reaches its end of life."
     assert f"deployment called in us-east-1 {ends_soon}" in told
     assert "https://us-east-1.console.aws.amazon.com/bedrock" in told
-    assert BedrockIdleCostOperator(**more, end_of_life_days=99).execute(context())["ending"] == []
+    legacy = msgspec.structs.replace(legacy, legacy=today + timedelta(days=1))
+    assert BedrockIdleCostOperator(**more).execute(context())["ending"] == []
 
 
 def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
@@ -218,12 +214,10 @@ def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
     client = SimpleNamespace(get_paginator=denied, close=lambda: None)
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: client)
     with pytest.raises(BedrockError, match="to call cloudwatch:GetMetricData"):
-        report([BedrockHook()], prices(), datetime.now(UTC), days=14, end_of_life_days=180)
+        report([BedrockHook()], prices(), datetime.now(UTC), days=14)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"regions": []}, {"regions": ""}, {"days": 0}, {"regions": [1]}, {"end_of_life_days": -1}]
-)
+@pytest.mark.parametrize("wrong", [{"regions": []}, {"regions": ""}, {"days": 0}, {"regions": [1]}])
 def test_a_wrong_argument_breaks_the_dag_file(wrong: dict[str, Any]) -> None:
     """Not its run on Monday."""
     with pytest.raises(ArgumentError, match=f"{next(iter(wrong))} must be "):

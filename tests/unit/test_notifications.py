@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from airflow.sdk import BaseNotifier, TaskInstanceState
 
-from airflow_bedrock import notifications
 from airflow_bedrock.base_models import base_model
+from airflow_bedrock.customization import model_rules
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.jobs.resources.customization_job import failure_message
@@ -147,9 +147,11 @@ def test_a_promotion_near_the_end_of_its_base_model(monkeypatch: pytest.MonkeyPa
     assert "end of life" not in said.text
     known = base_model(MODEL)
     assert known is not None
-    ends = datetime.now(UTC).date() + timedelta(days=90)
-    monkeypatch.setattr(notifications, "base_model", lambda identifier: msgspec.structs.replace(known, ends=ends))
-    assert f"end of life of its base model Nova Micro is {ends}" in message(context({PROMOTION: shown})).text
+    today = datetime.now(UTC).date()
+    legacy = msgspec.structs.replace(known, legacy=today, ends=today + timedelta(days=90))
+    monkeypatch.setattr(model_rules, "base_model", lambda identifier: legacy)
+    ends_soon = f"Nova Micro and its custom models reach their end of life on {legacy.ends} (days left: 90)."
+    assert ends_soon in message(context({PROMOTION: shown})).text
 
 
 def test_a_rollback() -> None:

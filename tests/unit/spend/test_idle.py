@@ -21,7 +21,7 @@ def _no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: SimpleNamespace(close=lambda: None))
 
 
-def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> dict[str, Any]:
+def of_region(now: datetime = NOW, **listed: Any) -> dict[str, Any]:
     """Return what is found in a region that lists these, by operation."""
 
     def paginator(operation: str) -> Any:
@@ -30,7 +30,7 @@ def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> 
 
     conn = SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1"), get_paginator=paginator)
     hook: Any = SimpleNamespace(conn=conn, conn_region_name="us-east-1")
-    return report([hook], prices(), now, days=14, end_of_life_days=end_of_life_days)
+    return report([hook], prices(), now, days=14)
 
 
 def test_a_model_that_nothing_serves_costs_its_storage() -> None:
@@ -41,17 +41,17 @@ def test_a_model_that_nothing_serves_costs_its_storage() -> None:
     assert idle["usd_a_month"] == float(prices().price(lite, "storage", "us-east-1").usd)
 
 
-@pytest.mark.parametrize(("days", "reported"), [(29, False), (30, True), (31, True)])
-def test_an_end_of_life_is_reported_so_many_days_before(days: int, reported: bool) -> None:
-    """From the first of these days on."""
+@pytest.mark.parametrize(("days", "reported"), [(-1, False), (0, True), (1, True)])
+def test_an_end_of_life_is_reported_from_the_legacy_day_on(days: int, reported: bool) -> None:
+    """Since then it is announced."""
     base = next(model for model in base_models() if model.ends)
-    assert base.ends
+    assert base.legacy
     deployment = {
         "customModelDeploymentName": "router",
         "customModelDeploymentArn": "deployment",
         "modelArn": ARN.format(base.id),
         "createdAt": NOW,
     }
-    now = datetime.combine(base.ends - timedelta(days=30), time(), UTC)
-    found = of_region(now, days, list_custom_model_deployments=[deployment])
+    now = datetime.combine(base.legacy + timedelta(days=days), time(), UTC)
+    found = of_region(now, list_custom_model_deployments=[deployment])
     assert bool(found["ending"]) is reported
