@@ -45,19 +45,6 @@ def losses_by_epoch(
     ]
 
 
-def rounds(training: Iterable[str]) -> tuple[int, int] | None:
-    """Return how many epochs were started and how many steps were done; None if the lines do not say.
-
-    :param training: the lines of ``step_wise_training_metrics.csv``.
-    """
-    by_epoch = _column(training, "step_number", lambda message: None)
-    if not by_epoch:
-        return None
-    steps = [step for of_epoch in by_epoch.values() for step in of_epoch]
-    # AWS's user guide counts from 0, as the files of Claude do, and its API reference from 1.
-    return len(by_epoch), int(max(steps, default=0)) + (0 in steps)
-
-
 def losses_by_step(training: Iterable[str]) -> list[tuple[int, float]]:
     """Return the training loss by step; if there are more than ``MOST_STEPS``, the means of groups of steps.
 

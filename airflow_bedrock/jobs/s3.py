@@ -19,7 +19,6 @@ from airflow_bedrock.customization.metrics import (
     VALIDATION_METRICS,
     losses_by_epoch,
     losses_by_step,
-    rounds,
 )
 from airflow_bedrock.exceptions import BedrockError
 
@@ -170,14 +169,6 @@ def read_losses(s3: S3Hook, job: Job) -> dict[str, list[Any]]:
         "losses_by_epoch": losses_by_epoch(training, validation, warn),
         "losses_by_step": losses_by_step(training),
     }
-
-
-def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
-    """Read from the metrics files how many epochs a job has started, and how many steps it has done.
-
-    None if it wrote no readable metrics.
-    """
-    return rounds(_metrics(s3, job)[0])
 
 
 def _metrics(s3: S3Hook, job: Job) -> tuple[list[str], list[str]]:

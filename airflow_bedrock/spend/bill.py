@@ -22,7 +22,7 @@ from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.import_job import IMPORT_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
-from airflow_bedrock.jobs.s3 import read_rounds
+from airflow_bedrock.jobs.s3 import read_losses
 from airflow_bedrock.spend.imported import units_of
 
 if TYPE_CHECKING:
@@ -74,13 +74,11 @@ def _customization(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bi
         return Bill(once if "data processing" in phases else Decimal(), "it ended before it trained")
     if "hour" in entry.rates and (training := phases.get("training")) is not None:
         return by_the_hour(entry, training.started, training.changed or job.ended)
-    counted = read_rounds(s3, job) if {"epoch", "step"} & entry.rates.keys() else None
-    if counted is None:
+    begun = read_losses(s3, job)["losses_by_epoch"] if "epoch" in entry.rates else []
+    epochs = sum(1 for one in begun if one["training_loss"] is not None)
+    if not epochs:
         return Bill(entry.reserved, "the estimate")
-    epochs, steps = counted
-    usd = once + entry.rates.get("epoch", 0) * epochs + entry.rates.get("step", 0) * steps
-    done = f"{epochs} epochs" if "epoch" in entry.rates else f"{steps} steps"
-    return Bill(min(usd, entry.reserved), f"{done} of the estimate")
+    return Bill(min(once + entry.rates["epoch"] * epochs, entry.reserved), f"{epochs} epochs of the estimate")
 
 
 def _batch(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:

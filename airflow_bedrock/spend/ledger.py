@@ -25,8 +25,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     :param usd: maximum US dollars; None if unknown.
     :param model: the base model's id.
-    :param rates: US dollars per counted unit: ``epoch``, ``step``, ``hour``, ``month`` (of storage), ``input`` and
-        ``output`` (tokens), and ``once``, which is paid in any case.
+    :param rates: US dollars per counted unit: ``epoch``, ``hour``, ``month`` (of storage), ``input`` and ``output``
+        (tokens), and ``once``, which is paid in any case.
     :param unknown: why it is unknown.
     :param basis: the basis of ``usd``: the price, with its date and source.
     """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.metrics import MOST_STEPS, losses_by_epoch, losses_by_step, rounds
+from airflow_bedrock.customization.metrics import MOST_STEPS, losses_by_epoch, losses_by_step
 
 TRAINING = ["step_number,epoch_number,training_loss,perplexity", "0,1,2.0,7.4", "1,1,1.0,2.7", "2,2,0.5,1.6"]
 VALIDATION = ["step_number,epoch_number,validation_loss,perplexity", "1,1,1.5,4.5", "2,2,0.9,2.5"]
@@ -20,14 +20,6 @@ def test_an_epoch_has_its_mean_training_and_its_last_validation_loss() -> None:
         {"epoch": 1, "training_loss": 1.5, "validation_loss": 1.5},
         {"epoch": 2, "training_loss": 0.5, "validation_loss": 0.9},
     ]
-
-
-@pytest.mark.parametrize(("first", "done"), [(0, 3), (1, 3), (10, 12)])
-def test_the_steps_are_counted_from_0_or_from_1(first: int, done: int) -> None:
-    """AWS's user guide says 0, as does a recorded file of Claude, and its API reference 1."""
-    rows = [f"{step},{1 + step // 2},0.5" for step in range(first, first + 3)]
-    assert rounds(["step_number,epoch_number,training_loss", *rows]) == (2, done)
-    assert rounds([]) is None
 
 
 def test_a_missing_file_leaves_its_column_empty() -> None:

@@ -65,7 +65,6 @@ WROTE = bucket(
         (job("Completed", training="Completed"), {"epoch": "10"}, WROTE, 30),
         (job("Completed", training="Completed"), {"epoch": "10", "once": "5"}, WROTE, 35),
         (job("Completed", training="Completed"), {"epoch": "20"}, WROTE, 40),  # no more than was reserved
-        (job("Completed", training="Completed"), {"step": "1"}, WROTE, 29),
         (job("Completed", training="Completed"), {"epoch": "10"}, bucket({}), 40),
         (job("Completed", training="Completed"), {}, WROTE, 40),
         (job("Completed", training="Completed"), {"hour": "8"}, WROTE, 24),
