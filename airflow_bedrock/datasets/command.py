@@ -18,7 +18,7 @@ import msgspec
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.check_report import markdown, text
-from airflow_bedrock.datasets.checking import LISTED, check_uris
+from airflow_bedrock.datasets.checking import check_uris
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.uris import bucket_and_key, file_uri, is_s3, local_path
 
@@ -81,19 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: %(default)s")
     parser.add_argument("--show-text", action="store_true", help="show the beginning of a record with its problem")
-    parser.add_argument(
-        "--list",
-        type=_count,
-        default=LISTED,
-        metavar="N",
-        help="maximum number of problems to list; all are counted (default: %(default)s)",
-    )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
-    return int(text)
 
 
 def _config(text: str) -> dict[str, Any]:
@@ -125,7 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
                 fetch=partial(fetched, s3=s3),
                 files_in=_listed,
                 logs_config=arguments.logs_config,
-                listed=arguments.list,
                 show_text=arguments.show_text,
                 s3=s3 if arguments.media_sizes else None,
                 near_overlaps=arguments.near_overlaps,

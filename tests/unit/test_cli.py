@@ -42,8 +42,6 @@ def test_each_option_says_what_it_is_for(command: str) -> None:
         ("check", "--near-overlaps", "1", 1),
         ("check", "--near-overlaps", "1.1", None),
         ("check", "--near-overlaps", "similar", None),
-        ("check", "--list", "0", 0),
-        ("check", "--list", "-1", None),
         ("estimate", "--epochs", "1", 1),
         ("estimate", "--epochs", "0", None),
     ],
