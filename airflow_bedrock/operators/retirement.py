@@ -20,7 +20,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
     """List the custom models of a line that nobody needs and their monthly cost; with ``delete``, delete them.
 
     It considers only models that a task of the DAG has made under the name, by their tags (``tag_resources=True``). It
-    keeps the champion, a model that is being promoted, the models that a rollback needs, the newest ones, young ones,
+    keeps the champion, a model that is being promoted, the model that a rollback needs, the newest ones, young ones,
     those for which a gate has asked for approval, those with the tag ``airflow-bedrock/keep``, and those used by a
     deployment or provisioned throughput that was not made for them. It deletes the others, each after its own
     deployments and provisioned throughput. If no model has been promoted, it deletes none.
@@ -40,7 +40,6 @@ class BedrockRetireModelsOperator(RegistryOperator):
         ``deployment_name``)
     :param models_dag_id: the DAG that makes the models. (default: this DAG)
     :param keep_last: number of the newest models to keep.
-    :param keep_rollbacks: number of former champions to keep, at least 1.
     :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
         may be evaluating them. (default: 4 days, a day more than the gate's ``approval_timeout``)
     :param delete: delete them; False is a dry run, which only lists them. (default: False)
@@ -50,7 +49,6 @@ class BedrockRetireModelsOperator(RegistryOperator):
         "custom_model_name": named(text),
         "models_dag_id": named(text),
         "keep_last": rendered(whole(0)),
-        "keep_rollbacks": rendered(whole(1)),
         "keep_younger_than": rendered(real(0)),
         "delete": flag,
     }
@@ -63,7 +61,6 @@ class BedrockRetireModelsOperator(RegistryOperator):
         custom_model_name: str | None = None,
         models_dag_id: str | None = None,
         keep_last: int = 3,
-        keep_rollbacks: int = 1,
         keep_younger_than: float = 4 * 24 * 60 * 60,
         delete: bool | str = False,
         **kwargs: Any,
@@ -72,7 +69,6 @@ class BedrockRetireModelsOperator(RegistryOperator):
         self.custom_model_name = custom_model_name if custom_model_name is not None else deployment_name
         self.models_dag_id = models_dag_id if models_dag_id is not None else self.dag_id
         self.keep_last = keep_last
-        self.keep_rollbacks = keep_rollbacks
         self.keep_younger_than = keep_younger_than
         self.delete = delete
         self._check_literals()
@@ -91,9 +87,7 @@ class BedrockRetireModelsOperator(RegistryOperator):
             dag_id=given["models_dag_id"],
             model_name=given["custom_model_name"],
             keep=registry.retirement.Keep(
-                last=given["keep_last"],
-                younger_than=timedelta(seconds=given["keep_younger_than"]),
-                rollbacks=given["keep_rollbacks"],
+                last=given["keep_last"], younger_than=timedelta(seconds=given["keep_younger_than"])
             ),
             delay=given["waiter_delay"],
             max_polls=given["waiter_max_attempts"],

@@ -204,11 +204,11 @@ def _earlier(register: Register, model_arn: str | None) -> ModelVersion:
     raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")
 
 
-def kept(register: Register, rollbacks: int) -> set[str]:
+def kept(register: Register) -> set[str]:
     """Return the ARNs of the models that must not be deleted: champion, promotion, and what a rollback needs."""
     gone = {*register.rejected, *register.retired}
     candidates = [version.model_arn for version in register.previous if version.model_arn not in gone]
-    return {*(one.model_arn for one in register.serving), *candidates[:rollbacks]}
+    return {*(one.model_arn for one in register.serving), *candidates[:1]}
 
 
 def retired(register: Register, model_arns: Iterable[str]) -> Register:

@@ -70,12 +70,10 @@ class Keep:
     :param last: number of the newest models.
     :param younger_than: keep models younger than this, or with a deployment younger than this: a run may be evaluating
         them.
-    :param rollbacks: how many consecutive rollbacks must be possible.
     """
 
     last: int = 3
     younger_than: timedelta = timedelta(days=1)
-    rollbacks: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ def planned(
     :param others: ARNs of the models that other lines need.
     """
     newest = sorted(models, key=lambda model: model.created, reverse=True)[: keep.last]
-    needed = registers.kept(register, keep.rollbacks)
+    needed = registers.kept(register)
 
     def reason(model: Model) -> str | None:
         if register.champion is None:
@@ -187,10 +185,7 @@ class Retirer:
         with explained(f"read the models and deployments of {name}"):
             models = list(self._models(name))
         others = [
-            arn
-            for other in self.store.names()
-            if other != name
-            for arn in registers.kept(self.store.read(other)[0], self.keep.rollbacks)
+            arn for other in self.store.names() if other != name for arn in registers.kept(self.store.read(other)[0])
         ]
         serving = self.deployments.serving(register)
         return planned(register, serving, models, self.keep, self.now(), others), register, etag

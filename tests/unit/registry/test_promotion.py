@@ -387,7 +387,7 @@ def test_whatever_happens_in_whatever_order(in_place: bool, runs: list[dict[str,
         period = int(champion.period or "") - 2000
         assert period >= confirmed[-1], "an older model has become champion"
         confirmed.append(period)
-        assert {line.serving, *kept(line.register, 1)} <= line.world.models.keys()
+        assert {line.serving, *kept(line.register)} <= line.world.models.keys()
 
     line.world.changed = serves
     for number, run in enumerate(runs):
@@ -395,7 +395,7 @@ def test_whatever_happens_in_whatever_order(in_place: bool, runs: list[dict[str,
         tidy(line, number, run)
     settle(line)
     line.retire()
-    assert line.world.models.keys() == {line.serving, *kept(line.register, 1)}
+    assert line.world.models.keys() == {line.serving, *kept(line.register)}
     champion = line.register.champion
     assert champion is not None
     assert line.serving == champion.model_arn

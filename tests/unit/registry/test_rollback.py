@@ -64,7 +64,7 @@ def test_twice_goes_back_twice_and_no_further_than_there_are_models(in_place: bo
     roll_back(line, "m3")
     assert line.serving == "m3"
     line.retire()
-    assert line.world.models.keys() == {"m3"} | kept(line.register, 1)
+    assert line.world.models.keys() == {"m3"} | kept(line.register)
     for model, why in (("m2", "was retired"), ("m3", "already serves as")):
         with pytest.raises(BedrockFatalError, match=f"{model} {why}"):
             roll_back(line, model)
@@ -121,7 +121,7 @@ def test_whatever_happens_around_a_rollback(in_place: bool, steps: list[dict[str
     register = line.register
     assert register.champion is not None
     assert (line.serving, register.promotion) == ("last", None)
-    assert {"last", *kept(register, 1)} <= line.world.models.keys()
+    assert {"last", *kept(register)} <= line.world.models.keys()
     with suppress(BedrockFatalError):
         roll_back(line)
         assert line.serving not in {"last", *register.rejected, *register.retired}
