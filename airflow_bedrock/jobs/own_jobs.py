@@ -14,8 +14,7 @@ from typing import TypeVar
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.customization.tags import is_of
-from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
+from airflow_bedrock.customization.waiters import has_asked, is_waiter, was_waited_for
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
@@ -69,23 +68,6 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
     :raises ClientError: the same.
     """
     return _search(partial(_running_jobs_of, service, identity, this_ask))
-
-
-def running_jobs_naming(service: Service, waiter: Waiter, environment: str) -> list[str]:
-    """Return the ARNs of the running jobs whose tags name ``waiter``, for a task that does not know what it has made.
-
-    :param environment: the name of this deployment of Airflow: another one may have a task with the same ids.
-    :raises BotoCoreError: the service did not respond.
-    :raises ClientError: the same.
-    """
-
-    def names_waiter(job: Seen) -> bool:
-        if job.token and not Token.read(job.token):
-            return False  # not made by this package: its tags need not be readable
-        tags = service.tags_of(job.arn)
-        return is_of(tags, environment) and any(other and other.is_same_task(waiter) for other in waiters(tags))
-
-    return [job.arn for job in service.list_running() if names_waiter(job)]
 
 
 def _search(find: Callable[[], T]) -> T:

@@ -48,13 +48,11 @@ class RequestNote:
 
     :param store: Airflow's ``task_state_store``; None if this Airflow has no such store.
     :param place: the account and region of this try.
-    :param part: which one of several jobs that the task requests one after the other.
     :param noun: the noun for the resource, such as ``job``.
     """
 
-    def __init__(self, store: Any, task_key: TaskKey, place: str = "", part: str = "", noun: str = "job") -> None:
-        self._store, self._task_key, self._place = store, task_key, place
-        self._key, self._noun = f"{_KEY}_{part}" if part else _KEY, noun
+    def __init__(self, store: Any, task_key: TaskKey, place: str = "", noun: str = "job") -> None:
+        self._store, self._task_key, self._place, self._noun = store, task_key, place, noun
         self.readable = store is not None
         """Whether the store can be read, so that a missing note means that nothing was requested."""
         self._before = self._read()
@@ -112,7 +110,7 @@ class RequestNote:
         if self._store is None:
             return None
         try:
-            return getattr(self._store, method)(self._key, *values)
+            return getattr(self._store, method)(_KEY, *values)
         except Exception as error:
             self.readable = False
             log.info("Airflow's task state store did not respond; the names of the jobs alone decide: %s", error)
@@ -124,13 +122,12 @@ NO_NOTE = RequestNote(None, TaskKey(dag_id="", task_id="", run_id=""))
 
 
 def note_of(
-    context: Mapping[str, Any], task_key: TaskKey, service: Service, role_arn: str | None = None, part: str = ""
+    context: Mapping[str, Any], task_key: TaskKey, service: Service, role_arn: str | None = None
 ) -> RequestNote:
     """Return the note of an earlier try, and check that it requested nothing elsewhere.
 
     :param context: the task's context.
     :param role_arn: a role of the account; without one, the account is read from AWS STS.
-    :param part: which one of several jobs of the task.
     :raises BedrockFatalError: it requested a job elsewhere.
     """
     store = context.get("task_state_store")
@@ -142,6 +139,6 @@ def note_of(
         log.info("Could not read the connection's account; the names of the jobs alone decide: %s", error)
         return NO_NOTE
     place = f"account {Arn.of(arn).account}, region {service.hook.conn_region_name}"
-    note = RequestNote(store, task_key, place, part, service.resource.noun)
+    note = RequestNote(store, task_key, place, service.resource.noun)
     note.check_place()
     return note

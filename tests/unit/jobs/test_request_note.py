@@ -86,18 +86,6 @@ def test_without_a_store_nothing_is_known_and_nothing_fails(caplog: pytest.LogCa
     assert caplog.messages == []
 
 
-def test_each_of_several_jobs_has_its_own_note() -> None:
-    """A task that asks for one after the other."""
-    store = Store()
-    for part in ("0", "1"):
-        RequestNote(store, TASK_KEY, HERE, part).write(f"answers-{part}")
-    assert [RequestNote(store, TASK_KEY, HERE, part).name_before for part in ("0", "1", "2")] == [
-        "answers-0",
-        "answers-1",
-        None,
-    ]
-
-
 SERVICE: Any = SimpleNamespace(
     hook=SimpleNamespace(conn_region_name="us-east-1"), resource=SimpleNamespace(noun="provisioned throughput")
 )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from airflow_bedrock.customization.identity import TaskKey, identify
-from airflow_bedrock.customization.job import Outcome, ResourceState
-from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -564,17 +561,6 @@ def test_what_runs_for_a_task_is_what_it_has_made_or_else_adopted(account: Accou
     assert running(index=0, run="other") == []
     account.jobs.by_arn(sibling).end("Completed")
     assert running(index=1, clears=1) == []
-
-
-def test_a_task_of_the_same_ids_in_another_airflow_keeps_its_job() -> None:
-    """Two deployments with one account run the same DAG, and their scheduled runs have the same ids."""
-    asked = TaskKey(dag_id="d", task_id="t", run_id="r", environment="prod")
-    me = Waiter.of(asked, waits=True)
-    tags = automatic_tags(asked, "1") | {tag["key"]: tag["value"] for tag in me.tags(asked)}
-    job = ResourceState(arn="arn:job", name="job", status="InProgress", outcome=Outcome.RUNNING)
-    service: Any = SimpleNamespace(list_running=lambda: [job], tags_of=lambda arn: tags)
-    assert own_jobs.running_jobs_naming(service, me, "prod") == ["arn:job"]
-    assert own_jobs.running_jobs_naming(service, me, "staging") == []
 
 
 def test_a_job_that_no_poll_shows_cannot_be_stopped(account: Account, slept: list[float]) -> None:

@@ -20,7 +20,6 @@ from airflow_bedrock import operators, sensors
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.waiting import job_of_event
-from airflow_bedrock.operators.batch_answers import _SoFar
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "resumed.json").read_text())
@@ -34,8 +33,6 @@ def test_what_a_release_has_deferred_goes_on(release: str) -> None:
     for name, methods in GOLDEN[release]["methods"].items():
         for method, arguments in methods.items():
             inspect.signature(getattr(CLASSES[name], method)).bind(None, {}, {}, **arguments)
-            if name == operators.BedrockBatchAnswersOperator.__name__:
-                _SoFar(**arguments)
 
 
 @pytest.mark.parametrize("release", GOLDEN)
