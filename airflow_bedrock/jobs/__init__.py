@@ -12,6 +12,8 @@ from airflow_bedrock._lazy import lazy_modules
 
 if TYPE_CHECKING:
     from airflow_bedrock import aws_errors as aws_errors
+    from airflow_bedrock import shown as shown
+    from airflow_bedrock import uris as uris
     from airflow_bedrock.jobs import account as account
     from airflow_bedrock.jobs import connection as connection
     from airflow_bedrock.jobs import earlier_jobs as earlier_jobs

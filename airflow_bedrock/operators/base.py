@@ -136,9 +136,7 @@ class AwsOperator(BaseOperator):
 
         :param arn: the resource's ARN; without it, the connection's region at this time.
         """
-        from airflow_bedrock.uris import Arn  # here, since a DAG file does not need it
-
-        region = Arn.of(arn).region or self.hook.conn_region_name
+        region = jobs.uris.Arn.of(arn).region or self.hook.conn_region_name
         return jobs.connection.Connection.of(**{**self._hook_parameters, "region_name": region}).arguments()
 
     @cached_property

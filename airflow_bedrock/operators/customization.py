@@ -340,16 +340,14 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return super().execute_again(context, event)
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
-        # Here, since every import slows the parse of a DAG file.
-        from airflow_bedrock import shown
-        from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
+        from airflow_bedrock.triggers.quota import BedrockQuotaTrigger  # here, since a DAG file does not need it
 
         ti, now = context["ti"], time.time()
-        asked_at = shown.pushed(ti, "waiting_for_slot_since") or now
+        asked_at = jobs.shown.pushed(ti, "waiting_for_slot_since") or now
         if now - asked_at >= self.quota_timeout:
             raise self._quota_error(str(error)) from error
         running = jobs.quota.active_jobs(self._service)
-        idle_since = None if running != 0 else shown.pushed(ti, "no_job_has_run_since") or now
+        idle_since = None if running != 0 else jobs.shown.pushed(ti, "no_job_has_run_since") or now
         if jobs.quota.is_zero(str(error)) or (idle_since is not None and now - idle_since >= jobs.quota.IDLE_SECONDS):
             raise BedrockFatalError(
                 f"{error} Waiting for a job to end would not help: the quota is zero, or it is another quota, for "
@@ -406,14 +404,12 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
         """Push what the views in Airflow's UI show of the job."""
-        from airflow_bedrock import shown  # here, since a DAG file does not need it
-
         try:
             request = job_request.request_of(self.asked)
         except customization.request.RequestError:
             request = None  # it was edited while the task waited for its job
-        values = shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, request, *(self._spent or ()))
-        shown.push(context, shown.JOB, values)
+        values = jobs.shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, request, *(self._spent or ()))
+        jobs.shown.push(context, jobs.shown.JOB, values)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider.
@@ -423,11 +419,9 @@ class BedrockModelCustomizationOperator(PaidOperator):
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        from airflow_bedrock.uris import Arn, bucket_and_key
-
-        places = map(bucket_and_key, data_uris(job_request.request_of(self.asked)))
+        places = map(jobs.uris.bucket_and_key, data_uris(job_request.request_of(self.asked)))
         arn = self._model_arn
         return OperatorLineage(
             inputs=[Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in places],
-            outputs=[Dataset(namespace=f"bedrock://{Arn.of(arn).region}", name=arn)] if arn else [],
+            outputs=[Dataset(namespace=f"bedrock://{jobs.uris.Arn.of(arn).region}", name=arn)] if arn else [],
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import msgspec
 from airflow.sdk import Context
 
-from airflow_bedrock import configuration, hooks, spend
+from airflow_bedrock import configuration, hooks, jobs, spend
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -194,8 +194,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         arguments = self._checked()
-        from airflow_bedrock import shown
-
         storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
@@ -226,7 +224,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 self._report(evaluation, result, arguments, folder)
                 returned = self._publish(storage, result, folder)
                 endpoint_url = self.hook.conn.meta.endpoint_url
-                shown.push(context, shown.EVALUATION, shown.evaluation_shown(result, returned, endpoint_url))
+                values = jobs.shown.evaluation_shown(result, returned, endpoint_url)
+                jobs.shown.push(context, jobs.shown.EVALUATION, values)
                 return outputs(returned)
 
     def _evaluation(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from airflow.sdk import Context
 
-from airflow_bedrock import customization, hooks, spend
+from airflow_bedrock import customization, hooks, jobs, spend
 from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
 from airflow_bedrock.operators.base import BedrockOperator, Notifiers, listed
 from airflow_bedrock.prices import dollars
@@ -75,15 +75,13 @@ class BedrockIdleCostOperator(BedrockOperator):
         :raises BedrockFatalError: access was denied.
         :raises BedrockError: Bedrock or CloudWatch did not respond.
         """
-        from airflow_bedrock import shown  # here, since a DAG file does not need it
-
         given, known = self._checked(), spend.pricing.known_prices()
         of_regions = [
             hooks.BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]
         ]
         result = spend.idle.report(of_regions, known, datetime.now(UTC), days=given["days"])
-        shown.push(context, shown.IDLE, {name: result[name] for name in ("usd_a_month", "idle")})
+        jobs.shown.push(context, jobs.shown.IDLE, {name: result[name] for name in ("usd_a_month", "idle")})
         described = text(result)
         self.log.info("%s", described)
         if result["idle"] or result["ending"]:

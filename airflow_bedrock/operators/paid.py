@@ -349,9 +349,7 @@ class PaidOperator(SpendingOperator):
     def _recall(self, context: Context) -> None:
         """Restore the job that the task waited for when it was deferred."""
         if self._arn is None and self.arn_key:
-            from airflow_bedrock.shown import pushed  # here, since a DAG file does not need it
-
-            self._arn = pushed(context["ti"], self.arn_key)
+            self._arn = jobs.shown.pushed(context["ti"], self.arn_key)
 
     def on_kill(self) -> None:
         """Stop the job if the task has ended for good; Airflow calls this in the worker whenever it ends the task."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import Asset, Context
 from airflow.sdk.definitions.asset import AssetRef
 
-from airflow_bedrock import customization, registry
+from airflow_bedrock import customization, jobs, registry
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
@@ -157,10 +157,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
             if not isinstance(outlet, (Asset, AssetRef)):
                 continue  # such as a file, for the lineage
             events[outlet].extra = {name: value for name, value in result.items() if value is not None}
-        from airflow_bedrock import shown  # here, since a DAG file does not need it
-
         by = {"promoted_by": champion.promoted_by, "approved_by": champion.approved_by}
         page = customization.console.local_page(self.hook.conn.meta.endpoint_url)
         where = {"evaluation": champion.evaluation, "local_page": page}
-        shown.push(context, shown.PROMOTION, {"name": after.name, **result, **by, **where})
+        jobs.shown.push(context, jobs.shown.PROMOTION, {"name": after.name, **result, **by, **where})
         return outputs(result)

@@ -80,10 +80,10 @@ class SharedResourceOperator(PaidOperator):
         return super()._stop(arn, task_key)
 
     def _recall(self, context: Context) -> None:
-        from airflow_bedrock.shown import pushed  # here, since a DAG file does not need it
-
         super()._recall(context)
-        self._is_ours, self._is_adopted = (bool(pushed(context["ti"], key)) for key in ("is_ours", "is_adopted"))
+        self._is_ours, self._is_adopted = (
+            bool(jobs.shown.pushed(context["ti"], key)) for key in ("is_ours", "is_adopted")
+        )
 
     def _tagged(self, given: Sequence[Mapping[str, str]] | None, task_key: TaskKey) -> list[Mapping[str, str]]:
         """Return the user's tags, and those of the task."""

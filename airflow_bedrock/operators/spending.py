@@ -77,8 +77,6 @@ class SpendingOperator(AwsOperator):
             return None
         with explained():
             configuration.over_budget()
-        from airflow_bedrock.uris import Arn  # here, since a DAG file does not need it
-
         backfill = str(getattr(context["dag_run"], "run_type", "")).rpartition(".")[2].lower() == "backfill"
         if (expected := dollars(self.expected_cost)) is not None:
             cost = partial(spend.ledger.Cost, usd=expected, model=model)
@@ -91,7 +89,7 @@ class SpendingOperator(AwsOperator):
             s3=self._s3,
             cost=cost,
             backfill=partial(jobs.task_state.backfill_to_go, task_key.dag_id, task_key.task_id) if backfill else None,
-            account=Arn.of(role_arn or "").account,
+            account=jobs.uris.Arn.of(role_arn or "").account,
         )
 
     @contextmanager

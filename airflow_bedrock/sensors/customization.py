@@ -243,9 +243,8 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
 
     def _show(self, job: Seen, context: Context, **more: Any) -> None:
         """Push what the views in Airflow's UI show of the job."""
-        from airflow_bedrock import shown  # here, since a DAG file does not need it
-
-        shown.push(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more))
+        values = jobs.shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more)
+        jobs.shown.push(context, jobs.shown.JOB, values)
 
     @property
     def _identifier(self) -> str:
