@@ -45,10 +45,16 @@ _BAD_ANSWER_MARKS = ("label", "kto_tag")
 """Fields that are false if the completion is a bad answer: KTO data of TRL, and of LLaMA-Factory."""
 
 _NOT_TRAINED_MARKS = ("weight", "loss_weight", "loss", "train")
-"""Members of an assistant's turn that are 0 or false if it is not to be trained on.
+"""Members of an assistant's turn, or of a part of it, that are 0 or false if it is not to be trained on.
 
 They are those of OpenAI, LLaMA-Factory, ms-swift and axolotl.
 """
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Members of an assistant's turn with its reasoning, as inference services and chat templates name them."""
+
+_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+"""Members of a record or of a turn with what Bedrock takes only as blocks of the content."""
 
 _PROMPTS = {"pre-training": "text", "image": "image-ref"}
 """The default field of the prompt, if it is not ``prompt``."""
@@ -162,8 +168,12 @@ def reader(form: str, prompt_field: str = "prompt", completion_field: str = "com
             caption = text_field(record, "caption" if completion_field not in record else completion_field)
             return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
         asked = value_of(record, prompt_field) if "{" not in prompt_field else ""
-        if _is_table(asked):  # the turns before the answer, as in TRL
-            record, asked = with_messages(record, asked), None
+        answer = value_of(record, completion_field)
+        answer = [answer] if _is_turn(answer) else answer
+        named = asked is not None or completion_field != "completion"
+        chosen = named and _is_table(answer) and form != "reinforcement"
+        if _is_table(asked) or chosen:  # turns before the answer, or as the answer, as in TRL
+            record, asked = with_messages(record, asked, answer), None
         if form != "distillation" and completion_field == "completion" and record.get("completion") is None:
             asked = None  # a chat may have its first question in prompt
         if asked is None and (found := _chat(record, graded=form == "reinforcement")) is not None:
@@ -179,13 +189,17 @@ def reader(form: str, prompt_field: str = "prompt", completion_field: str = "com
         _refuse_bad_answer(record, marks)
         return Conversation(None, turns)
 
-    def with_messages(record: Mapping[str, Any], messages: list[Any]) -> dict[str, Any]:
+    def with_messages(record: Mapping[str, Any], asked: Any, answer: Any) -> dict[str, Any]:
         others = {name: value for name, value in record.items() if name != prompt_field}
-        answer = value_of(record, completion_field)
+        messages = asked if _is_table(asked) else []
         if form == "reinforcement" or (form == "distillation" and answer is None):
             return {**others, "messages": messages}
         if not _is_table(answer):
             answer = [{"role": "assistant", "content": completion(record)}]
+        elif asked is None or (messages and answer[: len(messages)] == messages) or asked in map(_content, answer):
+            messages = []  # the answer is the whole chat, as in UltraFeedback
+        elif not messages:
+            messages = [{"role": "user", "content": prompt(record)}]
         return {**others, "messages": [*messages, *answer]}
 
     return read
@@ -194,6 +208,18 @@ def reader(form: str, prompt_field: str = "prompt", completion_field: str = "com
 def _is_table(value: object) -> TypeGuard[list[Any]]:
     """Whether a value is an array of objects: messages, or the records themselves, in a file that is one object."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _is_turn(value: object) -> bool:
+    return isinstance(value, dict) and ("role" in value or "from" in value)
+
+
+def _content(message: object) -> object:
+    """Return a message's content; ShareGPT calls it its value, Gemini its parts."""
+    if not isinstance(message, dict):
+        return None
+    value = message.get("value")
+    return message.get("content", message.get("parts")) if value is None else value
 
 
 def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -260,11 +286,13 @@ def _refuse_beside(record: Mapping[str, Any]) -> None:
     """Raise if a chat has content besides its messages that no fine-tuning format supports."""
     if any(record.get(name) not in (None, [], {}, "", "[]") for name in ("tools", "functions", "toolConfig")):
         raise DatasetError("holds tools, which no fine-tuning format accepts")
-    if any(record.get(name) for name in ("image", "images", "video", "videos", "audio", "audios")):
-        raise DatasetError(
-            "holds images, videos or sounds beside its messages: name them in the turns, by their S3 URIs"
-        )
+    _refuse_media(record, "its messages")
     _refuse_bad_answer(record)
+
+
+def _refuse_media(holder: Mapping[str, Any], beside: str) -> None:
+    if any(holder.get(name) for name in _MEDIA):
+        raise DatasetError(f"holds images, videos or sounds beside {beside}: name them in the turns, by their S3 URIs")
 
 
 def _refuse_bad_answer(record: Mapping[str, Any], marks: Sequence[str] = _BAD_ANSWER_MARKS) -> None:
@@ -288,26 +316,31 @@ def _conversation(system: object, turns: list[Turn]) -> Conversation:
 def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise DatasetError("messages: not an object")
-    role, content = message.get("from") or message.get("role"), message.get("value")  # ShareGPT
-    content = message.get("content", message.get("parts")) if content is None else content  # parts: Gemini
+    role, content = message.get("from") or message.get("role"), _content(message)
     role = role.lower() if isinstance(role, str) else None  # Cohere writes User
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a tool call, which no fine-tuning format accepts")
-    turn = _turn(role, content, message.get("reasoning_content"))
-    if turn.role == "assistant" and any(message.get(mark) in (0, False) for mark in _NOT_TRAINED_MARKS):
+    _refuse_media(message, "the content of a message")
+    turn = _turn(role, content, [text for name in _THOUGHTS for text in _texts(message.get(name), name)])
+    parts = [message, *(part for of in (content, message.get("train_detail")) if isinstance(of, list) for part in of)]
+    if turn.role == "assistant" and any(map(_is_not_trained, parts)):
         raise DatasetError("holds a turn of weight 0, which no fine-tuning format can leave out of the training")
     return turn
 
 
-def _turn(role: object, content: object, thought: object = None) -> Turn:
+def _is_not_trained(part: object) -> bool:
+    return isinstance(part, dict) and any(part.get(mark) in (0, False) for mark in _NOT_TRAINED_MARKS)
+
+
+def _turn(role: object, content: object, thoughts: Sequence[str] = ()) -> Turn:
     if not isinstance(role, str) or role not in _ROLES:
         raise DatasetError("messages: unknown role")
     blocks = content if isinstance(content, list) else []
-    attachments, thoughts = tuple(_attachments(blocks)), [*_texts(thought, "reasoning_content"), *_thoughts(blocks)]
-    texts = _texts(content, "content")
+    attachments, texts = tuple(_attachments(blocks)), _texts(content, "content")
     if not attachments and not any(one.strip() for one in texts):
         raise DatasetError("messages: a turn is empty")
-    return Turn(_ROLES[role], texts, attachments, tuple(thoughts))
+    thoughts = tuple(one for one in (*thoughts, *_thoughts(blocks)) if one.strip())
+    return Turn(_ROLES[role], texts, attachments, thoughts)
 
 
 def _thoughts(blocks: list[Any]) -> Iterator[str]:

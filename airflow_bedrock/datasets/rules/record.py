@@ -49,12 +49,12 @@ class Media(msgspec.Struct, frozen=True):
     """An image, a video or a document that a record refers to.
 
     :param kind: ``image``, ``video`` or ``document``.
-    :param format: such as ``png``; empty if the record does not say.
+    :param format: such as ``png``; None where records do not say it.
     """
 
     kind: str
     uri: str
-    format: str = ""
+    format: str | None = None
     where: str = "$"
 
 

@@ -224,12 +224,44 @@ def test_reasoning() -> None:
     for said in (
         expected["messages"][1],
         {"role": "assistant", "content": anthropic},
-        {**SAID, "reasoning_content": "Hm."},
+        *({**SAID, name: "Hm."} for name in ("reasoning_content", "reasoning", "thinking")),
     ):
         record = {"messages": [SYSTEM, ASKED, said]}
         assert through(record, "nova-2", to="bedrock-conversation-2024") == expected
         with pytest.raises(DatasetError, match="holds reasoning"):
             through(record)
+
+
+def test_blank_reasoning_is_none() -> None:
+    """As services return it for a model that has not thought."""
+    assert through({"messages": [SYSTEM, ASKED, {**SAID, "reasoning_content": "\n"}]}) == PLAIN
+
+
+WHOLE = [SYSTEM, ASKED, SAID]
+REJECTED = [*WHOLE[:2], {**SAID, "content": "Nowhere."}]
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt_field"),
+    [
+        ({"chosen": WHOLE, "rejected": REJECTED}, "prompt"),
+        ({"prompt": "Where?", "chosen": WHOLE, "rejected": REJECTED, "messages": REJECTED}, "prompt"),
+        ({"prompt": WHOLE[:2], "chosen": WHOLE, "rejected": REJECTED}, "prompt"),
+        ({"system": "Be brief.", "question": "Where?", "chosen": [SAID], "rejected": "Nowhere."}, "question"),
+        ({"system": "Be brief.", "question": "Where?", "chosen": [SAID], "rejected": "Nowhere."}, "{question}"),
+        ({"conversations": WHOLE[:2], "chosen": {"from": "gpt", "value": "Here."}, "rejected": {}}, "conversations"),
+    ],
+    ids=["an implicit prompt", "UltraFeedback", "turns in both", "an answer", "a template", "LLaMA-Factory"],
+)
+def test_the_preferred_answer(record: dict[str, Any], prompt_field: str) -> None:
+    """It may be the answer, or the whole chat."""
+    assert through(record, prompt_field=prompt_field, completion_field="chosen") == PLAIN
+
+
+def test_a_prompt_that_is_not_in_the_preferred_chat_is_not_lost() -> None:
+    """Such a record has two questions, and which one is answered is unknown."""
+    with pytest.raises(DatasetError, match="among the turns"):
+        through({"prompt": "When?", "chosen": WHOLE, "rejected": REJECTED}, completion_field="chosen")
 
 
 def test_other_formats() -> None:
@@ -265,10 +297,13 @@ def test_other_formats() -> None:
         ({"conversations": [{"from": "human", "value": "a"}], "tools": '[{"name": "secret"}]'}, "holds tools"),
         ({"conversations": [{"from": "human", "value": "<image>"}], "image": "secret.png"}, "beside its messages"),
         ({"messages": [ASKED, SAID], "images": ["secret.png"]}, "beside its messages"),
+        ({"messages": [{**ASKED, "images": ["secret.png"]}, SAID]}, "beside the content of a message"),
         ({"messages": [ASKED, {**SAID, "weight": 0}, ASKED, SAID]}, "weight 0"),
         ({"messages": [ASKED, {**SAID, "loss_weight": 0.0}, ASKED, SAID]}, "weight 0"),
         ({"messages": [ASKED, {**SAID, "loss": False}, ASKED, SAID]}, "weight 0"),
         ({"messages": [ASKED, {**SAID, "train": False}, ASKED, SAID]}, "weight 0"),
+        ({"messages": [ASKED, {**SAID, "train_detail": [{"end_offset": 1, "train": False}]}]}, "weight 0"),
+        ({"messages": [ASKED, {**SAID, "content": [{"text": "secret", "train": False}, {"text": "b"}]}]}, "weight 0"),
         ({MORE_FIELDS: True}, "more fields than the header"),
         ({FEWER_FIELDS: True}, "fewer fields than the header"),
         ({"messages": [], "label": False}, "marked as a bad answer"),
