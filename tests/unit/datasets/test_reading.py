@@ -232,7 +232,7 @@ def test_reasoning() -> None:
             through(record)
 
 
-def test_blank_reasoning_is_none() -> None:
+def test_blank_reasoning_is_left_out() -> None:
     """As services return it for a model that has not thought."""
     assert through({"messages": [SYSTEM, ASKED, {**SAID, "reasoning_content": "\n"}]}) == PLAIN
 
