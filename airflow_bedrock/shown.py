@@ -95,7 +95,7 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], end
         **{name: returned[name] for name in ("verdict", "reason", "cost", "report_uri")},
         "metric": metric,
         "models": {
-            role: {"model": model["model"], "value": model["metrics"][metric]["value"]}
+            role: {"model": model["answered_by"], "value": model["metrics"][metric]["value"]}
             for role, model in result["models"].items()
         },
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 from airflow_bedrock.customization.console import resource_url, s3_url
 from airflow_bedrock.customization.job import duration
 from airflow_bedrock.plugin.airflow_api import Entry, Run
-from airflow_bedrock.plugin.charts import curve
 from airflow_bedrock.prices import Prices, dollars
 from airflow_bedrock.uris import Arn
 
@@ -82,33 +80,23 @@ def jobs(found: Pushed, evaluations: Pushed, promotions: Pushed) -> list[dict[st
     about: dict[tuple[str, str, Any], Pushed] = {}
     for entry, value in found:
         about.setdefault((entry.dag_id, entry.run_id, value.get("job_arn")), []).append((entry, value))
-    beside = Counter((dag_id, run_id, of_job[-1][0].map_index) for (dag_id, run_id, _), of_job in about.items())
+    evaluated = {
+        (entry.dag_id, entry.run_id, value["models"]["candidate"].get("model")): value
+        for entry, value in reversed(evaluations)
+    }
     rows = []
     for (dag_id, run_id, _), of_job in about.items():
         row = merged(value for _, value in of_job)
-        model, task = row.get("custom_model_arn"), of_job[-1][0]
+        model = row.get("custom_model_arn")
         row |= {
             "run_id": run_id,
-            "task": task,
+            "task": of_job[-1][0],
             "task_instances": {entry.task_instance for entry, _ in of_job},
-            "evaluation": _evaluation(task, model, evaluations, alone=beside[dag_id, run_id, task.map_index] == 1),
+            "evaluation": evaluated.get((dag_id, run_id, model)) if model else None,
             "promotion": promoted.get(model) if model else None,
         }
         rows.append(row)
     return rows
-
-
-def _evaluation(job: Entry, model: str | None, evaluations: Pushed, *, alone: bool) -> dict[str, Any] | None:
-    """Return the latest evaluation of a job's model.
-
-    :param alone: whether its run made no other job at its map index, since most evaluations name a deployment.
-    """
-    for entry, value in evaluations:
-        of_run = (entry.dag_id, entry.run_id) == (job.dag_id, job.run_id)
-        candidate = value["models"]["candidate"].get("model")
-        if of_run and ((alone and entry.map_index == job.map_index) or (model and candidate == model)):
-            return value
-    return None
 
 
 def choice(row: Mapping[str, Any]) -> str:
@@ -210,13 +198,34 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def losses(job: Mapping[str, Any]) -> Any:
-    """Return the curve of a job: training by step, validation by epoch, over the steps."""
+def losses(job: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the curve of a job: training by step, validation by epoch, over the steps; None without losses.
+
+    The points of its lines are in percent of its axes.
+    """
     training = [(step, loss) for step, loss in job.get("losses_by_step", [])]
     epochs = [one for one in job.get("losses_by_epoch", []) if one.get("validation_loss") is not None]
     steps = training[-1][0] if training else len(epochs)
     validation = [(steps * place / len(epochs), one["validation_loss"]) for place, one in enumerate(epochs, start=1)]
-    return curve("Loss by step", {"training": training, "validation": validation}, "step")
+    points = [*training, *validation]
+    if not points:
+        return None
+    (first, last), (low, high) = (_ends(values) for values in zip(*points, strict=True))
+
+    def drawn(line: Iterable[tuple[float, float]]) -> str:
+        return " ".join(
+            f"{100 * (step - first) / (last - first):.2f},{100 * (high - loss) / (high - low):.2f}"
+            for step, loss in line
+        )
+
+    lines = {"training": drawn(training), "validation": drawn(validation)}
+    return {"lines": lines, "steps": (first, last), "losses": (low, high)}
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    around = max(0.5, abs(low) / 1e9)  # 0.5 vanishes in a large number
+    return (low, high) if high > low else (low - around, high + around)
 
 
 def timeline(job: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -68,6 +68,7 @@ def _job(number: int) -> dict[str, Any]:
         "job_arn": f"{ARN}{number}",
         "job_name": f"job-{number}",
         "status": "Completed",
+        "custom_model_arn": f"model-{number}",
         "asked": {"hyperparameters": {"epochCount": "2"}, "training_data": {"s3Uri": f"s3://bucket/{number}/"}},
         "losses_by_step": [[step, 2 / step] for step in range(1, 201)],
         "bill": {"usd": 1.5, "basis": "2 epochs"},
@@ -75,7 +76,8 @@ def _job(number: int) -> dict[str, Any]:
 
 
 def _evaluation(number: int) -> dict[str, Any]:
-    models = {role: {"value": number / JOBS} for role in ("candidate", "baseline")}
+    candidate = {"model": f"model-{number}", "value": number / JOBS}
+    models = {"candidate": candidate, "baseline": {"value": 0.5}}
     return {"verdict": "better", "metric": "accuracy", "models": models}
 
 

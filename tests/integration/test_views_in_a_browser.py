@@ -34,7 +34,7 @@ JOB = {
 EVALUATION = {
     "verdict": "better",
     "metric": "accuracy",
-    "models": {"candidate": {"value": 0.75}, "baseline": {"value": 0.5}},
+    "models": {"candidate": {"model": MODEL, "value": 0.75}, "baseline": {"value": 0.5}},
     "report_page": "https://console/report",
 }
 IDLE = {

@@ -30,16 +30,16 @@ def job(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("names", "run", "candidate", "evaluated"),
     [
-        (["a"], "run", "a deployment", ["a"]),
+        (["a"], "run", "model-a", ["a"]),
+        (["a"], "run", "another model", []),
         (["a"], "another run", "model-a", []),
-        (["a", "b"], "run", "a deployment", []),
         (["a", "b"], "run", "model-b", ["b"]),
     ],
 )
 def test_an_evaluation_is_of_the_job_whose_model_it_names(
     names: list[str], run: str, candidate: str, evaluated: list[str]
 ) -> None:
-    """If it names a deployment, it is of the only job of its run."""
+    """In the same run: an evaluation names the model that has answered, behind whichever deployment."""
     found = [(of_task(f"train_{name}"), job(name)) for name in names]
     evaluation = {"verdict": "better", "models": {"candidate": {"model": candidate, "value": 0.9}}}
     rows = jobs(found, [(of_task("evaluate", run), evaluation)], [])

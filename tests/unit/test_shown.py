@@ -51,7 +51,7 @@ def test_a_job_that_was_just_created_reaches_the_views() -> None:
 def test_the_score_of_each_model_reaches_the_views() -> None:
     """By the metric that the evaluation decided by."""
     scores = {"exact_match": {"value": 0.9, "low": 0.8}, "chrf": {"value": 0.1}}
-    models = {role: {"model": role, "metrics": scores} for role in ("candidate", "baseline")}
+    models = {role: {"model": "called", "answered_by": role, "metrics": scores} for role in ("candidate", "baseline")}
     result = {"metric": "exact_match", "models": models}
     returned = {"verdict": "better", "reason": "", "cost": 1.0, "report_uri": "r", "report_html_uri": "h"}
     told = checked(EVALUATION, evaluation_shown(result, {**returned, "region_name": "us-east-1"}, AWS))

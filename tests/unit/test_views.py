@@ -420,11 +420,12 @@ def test_the_budget_is_the_one_that_a_task_saw_last() -> None:
 
 def test_a_curve_begins_and_ends_at_the_ends_of_its_axes() -> None:
     """A loss that falls goes from the left at the top to the right at the bottom."""
-    from airflow_bedrock.plugin.charts import curve
+    from airflow_bedrock.plugin.rows import losses
 
-    drawn = curve("Loss", {"training": [(1, 2.0), (2, 1.5), (3, 1.0)]}, "step")
-    assert 'd="M56 24V202H630"' in drawn
-    assert 'points="56.0,24.0 343.0,113.0 630.0,202.0"' in drawn
+    chart = losses({"losses_by_step": [(1, 2.0), (2, 1.5), (3, 1.0)]})
+    assert chart is not None
+    assert (chart["steps"], chart["losses"]) == ((1, 3), (1.0, 2.0))
+    assert chart["lines"] == {"training": "0.00,0.00 50.00,50.00 100.00,100.00", "validation": ""}
 
 
 ONE: dict[str, str | int] = {"dag_id": "retrain", "run_id": "run 0", "task_id": "train", "map_index": -1}

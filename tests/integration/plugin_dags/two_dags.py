@@ -55,10 +55,11 @@ def dag_of(dag_id: str) -> DAG:
                 model = {"custom_model_arn": f"arn:{dag_id}:custom-model/{number}", "training_loss": 1.25}
                 bill = {"bill": {"usd": 1.5, "basis": "2 epochs"}, "local_page": f"http://127.0.0.1/_local/#{number}"}
                 shown.push({"ti": ti}, shown.JOB, {**job(dag_id, number), "asked": {}, **losses, **model, **bill})
-            scores = {role: {"value": value} for role, value in (("candidate", 0.75), ("baseline", 0.5))}
+            model_arn = f"arn:{dag_id}:custom-model/{number}"
+            scores = {"candidate": {"model": model_arn, "value": 0.75}, "baseline": {"value": 0.5}}
             report = {"report_page": f"http://127.0.0.1/_local/objects/{number}/report.html"}
             ti.xcom_push(shown.EVALUATION, {"verdict": "better", "metric": "accuracy", "models": scores, **report})
-            promoted = {"name": f"{dag_id}-line", "model_arn": f"arn:{dag_id}:custom-model/{number}"}
+            promoted = {"name": f"{dag_id}-line", "model_arn": model_arn}
             ti.xcom_push(shown.PROMOTION, {**promoted, "approved_by": "ada"})
             of = {"name": f"{dag_id}-line", "region": "us-east-1", "why": "not called for 14 days", "usd_a_month": 1.95}
             unused = [{**of, "kind": "deployment", "arn": f"arn:{dag_id}"}]
