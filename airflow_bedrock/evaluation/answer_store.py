@@ -140,14 +140,13 @@ class Store:
     :param objects: the folder of its objects.
     :param environment: the name of this deployment of Airflow.
     :param days: number of days after which an answer is no longer used, and is deleted.
-    :param deletes: whether it deletes expired answers.
     """
 
-    def __init__(self, objects: Objects, environment: str, days: int, *, deletes: bool = True) -> None:
+    def __init__(self, objects: Objects, environment: str, days: int) -> None:
         self._objects = objects
         self._environment = quote(environment, safe="")
         self._days = days
-        self._may_delete = deletes
+        self._may_delete = True
 
     def fetch(self, model: str, answers: Answers) -> int:
         """Read the answers of a model that any task has kept since the last call; return how many are new."""

@@ -78,12 +78,10 @@ class DryRunError(Exception):
 
     :param name: what would be created.
     :param superseded: the jobs of earlier asks that would be stopped first, unless others wait for them.
-    :param updated: the resource that would be changed to the requested model; then nothing would be created.
     """
 
     name: str
     superseded: list[Seen]
-    updated: Seen | None = None
 
 
 class Budget(Protocol):
@@ -234,8 +232,6 @@ class Submission(EarlierJobs):
     def _update(self, found: Seen) -> Seen:
         """Change a resource that serves another model; it keeps its name and ARN."""
         resource = self._resource
-        if self.dry_run:
-            raise DryRunError(found.name, [], updated=found)
         self.before_paying()
         log.info("%s %s serves another model: changing it to the requested one", *self._described(found)[:2])
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from airflow.sdk import Context
@@ -252,17 +252,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         usd = Decimal(str(sum(map(inference.most, self._unanswered()))))
         rates = {name: Decimal(str(price)) for name, price in rate._asdict().items()}
         return spend.ledger.Cost(usd=usd, model=base_model_of(inference.answered_by), rates=rates)
-
-    def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import of_questions  # here, since only a dry run needs it
-
-        with self._opened():
-            self._check_cost()
-            missing = sum(1 for _ in self._unanswered())
-            missing = missing if missing >= MIN_RECORDS else 0
-            cost = self._cost(arguments) if missing else spend.ledger.Cost(usd=Decimal())
-            budget = partial(self._budget, context, self._resource.kind, self.hook, lambda: cost)
-            of_questions(missing, lambda: cost, budget, "batch inference").finish(context, "batch inference")
 
     def _finish(self, found: Seen, context: Context) -> Any:
         with self._opened():

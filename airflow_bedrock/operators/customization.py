@@ -127,6 +127,8 @@ class BedrockModelCustomizationOperator(PaidOperator):
     :param max_cost: maximum cost of the job in US dollars. The job is not created if the upper end of its estimate is
         higher, or unknown; a job that is adopted or reused costs nothing. Requires reading the data. (default: no
         limit) (templated)
+    :param dry_run: do everything up to Create, log the result as a table, push it (XCom ``dry_run``), and skip; fail if
+        a check fails. Nothing is paid for. (default: False) (templated)
     :param stop_on_kill: stop the job when the task ends for good: a person marks it failed or successful, or the DAG
         run times out. A job whose tags name other tasks that may wait for it keeps running. A lost worker or a Clear
         does not stop it: the next try adopts it. (default: True)
@@ -151,6 +153,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         "content": CONTENT,
         "ensure_unique_job_name": flag,
         "max_cost": dollars,
+        "is_dry_run": flag,
         "preflight": switch,
         "tag_resources": switch,
     }
@@ -162,6 +165,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         "request",
         "reuse",
         "max_cost",
+        "is_dry_run",
     )
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
@@ -195,6 +199,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         request: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         reuse: str = "run",
         max_cost: float | str | None = None,
+        dry_run: bool | str = False,
         preflight: bool = True,
         content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
@@ -237,6 +242,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         self.wait_for_completion = wait_for_completion
         self.reuse = reuse
         self.max_cost = max_cost
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self.preflight = preflight
         self.content = content
         self.tag_resources = tag_resources
@@ -306,11 +312,16 @@ class BedrockModelCustomizationOperator(PaidOperator):
     def _cost(self, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
         return spend.pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
 
+    def _request_and_wait(self, context: Context, arguments: Mapping[str, Any], kill: jobs.on_kill.KillSwitch) -> Any:
+        if arguments["is_dry_run"]:
+            self._dry_run(context, arguments)
+        return super()._request_and_wait(context, arguments, kill)
+
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import of_customization  # here, since only a dry run needs it
+        from airflow_bedrock.operators.dry_run import checked  # here, since only a dry run needs it
 
         self._check_read()
-        table = of_customization(
+        table = checked(
             self.asked,
             job_request.task_key_of(context),
             self._service,
@@ -319,7 +330,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
             arguments["max_cost"],
             partial(self._budget, context, self._resource.kind, self.hook),
         )
-        table.finish(context, "job")
+        table.finish(context)
 
     def _find_or_create(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:

@@ -1,4 +1,4 @@
-"""A dry run of a task that spends money: check everything that can be checked beforehand, print a table, and skip.
+"""A dry run of a customization task: check everything that can be checked beforehand, print a table, and skip.
 
 It creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, if access is denied,
 ``unknown`` and what to allow. A problem fails the task.
@@ -30,7 +30,6 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.account import check_account, client_of
 from airflow_bedrock.jobs.permissions import denied, reward_function
 from airflow_bedrock.jobs.quota import active_jobs
-from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import DryRunError, Submission
 from airflow_bedrock.operators import job_request
@@ -87,10 +86,9 @@ class Table:
         widths = [max(len(line[column]) for line in self.lines) for column in range(2)]
         return "\n".join(f"{check:{widths[0]}}  {verdict:{widths[1]}}  {text}" for check, verdict, text in self.lines)
 
-    def finish(self, context: Context, noun: str) -> NoReturn:
+    def finish(self, context: Context) -> NoReturn:
         """Log and push the table, and end the task.
 
-        :param noun: the noun for the resource, such as ``job``.
         :raises AirflowSkipException: no check failed.
         :raises BedrockFatalError: a check failed.
         """
@@ -100,11 +98,11 @@ class Table:
         found = {"ok": not problems, "lines": [line._asdict() for line in self.lines], "estimate": made}
         context["ti"].xcom_push("dry_run", found)
         if problems:
-            raise BedrockFatalError(f"Dry run: the {noun} would not be made, or would fail. {' '.join(problems)}")
-        raise AirflowSkipException(f"Dry run: no check failed for the {noun}. Nothing was created or paid for.")
+            raise BedrockFatalError(f"Dry run: the job would not be made, or would fail. {' '.join(problems)}")
+        raise AirflowSkipException("Dry run: no check failed for the job. Nothing was created or paid for.")
 
 
-def of_customization(
+def checked(
     arguments: job_request.Arguments,
     task_key: TaskKey,
     service: Service,
@@ -125,7 +123,7 @@ def of_customization(
     table.add("base model", _base_model(request, hook))
     creates: bool | None = None
     if submission := table.add("buckets and data", _locations(ask, arguments)):
-        creates = table.add("job", _would(lambda: submission))
+        creates = table.add("job", _would(submission))
     report = table.add("records", _records(request, storage))
     table.add("permissions", _permissions(request, hook))
     table.add("quota", _quota(service))
@@ -135,33 +133,7 @@ def of_customization(
     cost = Cost(usd=None, unknown="The data was not read, or has no price.")
     if made is not None:
         cost = pricing.cost_of(lambda: made, request["baseModelIdentifier"])
-    table.add("budget", _of_budget(lambda: budget(lambda: cost), "job", creates))
-    return table
-
-
-def of_paid(
-    resource: Resource, ask: Callable[[], Submission], cost: Callable[[], Cost], budget: Callable[[], Budget | None]
-) -> Table:
-    """Run every check for a resource other than a customization job.
-
-    :param ask: returns the submission, which changes nothing, but may read data.
-    :param cost: returns its maximum cost.
-    :param budget: returns the budget for it; None if none is set.
-    """
-    table = Table()
-    creates = table.add(resource.noun, _would(ask))
-    table.add("price", _price(cost))
-    table.lines.append(Line("price", "ok", f"it {resource.billed}"))
-    table.add("budget", _of_budget(budget, resource.noun, creates))
-    return table
-
-
-def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], noun: str) -> Table:
-    """Say how many questions would be asked, what they may cost at most, and whether the budget covers them."""
-    table = Table()
-    table.lines.append(Line("questions", "ok", f"{missing:,} to ask"))
-    table.add("price", _price(cost))
-    table.add("budget", _of_budget(budget, noun, creates=missing > 0))
+    table.add("budget", _of_budget(lambda: budget(lambda: cost), creates))
     return table
 
 
@@ -201,29 +173,20 @@ def _locations(ask: Callable[[], Submission], arguments: job_request.Arguments) 
     return submission
 
 
-def _would(ask: Callable[[], Submission]) -> Check[bool]:
-    """Describe what would be done, and return whether something would be created."""
-    submission = ask()
-    resource = submission.service.resource
+def _would(submission: Submission) -> Check[bool]:
+    """Describe what would be done, and return whether a job would be created."""
     try:
         found = submission.find_or_create()
     except DryRunError as create:
         for one in create.superseded:
             yield "warning", f"{one.arn} of an earlier ask would be stopped first, unless others wait for it"
-        if create.updated is not None:
-            yield "ok", f"{create.updated.arn} would be changed to the requested model"
-            return False
-        yield "ok", f"{create.name} would be created{' and paid for' if resource.names_waiters else ''}"
+        yield "ok", f"{create.name} would be created and paid for"
         return True
     if found.outcome is Outcome.RUNNING and submission.identity.task_key.is_retry:  # dry_run was set between two tries
-        yield (
-            "warning",
-            f"{found.arn} of an earlier try still runs and {resource.billed}; a dry run does not wait for it",
-        )
+        yield "warning", f"{found.arn} of an earlier try still runs and is billed; a dry run does not wait for it"
         return False
     what = "reused with its model" if found.outcome is Outcome.SUCCEEDED else "adopted while it runs"
-    bill = f"and {resource.billed}" if resource.lasts else "which costs nothing"
-    yield "ok", f"{found.arn} would be {what}, {bill}"
+    yield "ok", f"{found.arn} would be {what}, which costs nothing"
     return False
 
 
@@ -324,15 +287,7 @@ def _estimated(
     return made
 
 
-def _price(find: Callable[[], Cost]) -> Check[None]:
-    cost = find()
-    if cost.usd is None:
-        yield "unknown", cost.unknown
-    else:
-        yield "ok", f"at most {dollars(cost.usd)} USD{f': {cost.basis}' if cost.basis else ''}"
-
-
-def _of_budget(find: Callable[[], Budget | None], noun: str, creates: bool | None) -> Check[None]:
+def _of_budget(find: Callable[[], Budget | None], creates: bool | None) -> Check[None]:
     """Say whether the budget covers the cost.
 
     :param creates: whether something would be created; None if unknown.
@@ -341,13 +296,13 @@ def _of_budget(find: Callable[[], Budget | None], noun: str, creates: bool | Non
         return
     line, cost = f"{dollars(remaining)} USD are left this month", budget.cost()
     if creates is False:
-        yield "ok", f"{line}; the {noun} would cost nothing more"
+        yield "ok", f"{line}; the job would cost nothing more"
     elif cost.usd is None:
-        yield "problem", f"{line}, but the cost of the {noun} is unknown: set expected_cost. {cost.unknown}"
+        yield "problem", f"{line}, but the cost of the job is unknown: set expected_cost. {cost.unknown}"
     elif cost.usd > remaining:
-        yield "problem", f"{line}; the {noun} may cost {dollars(cost.usd)}, {dollars(cost.usd - remaining)} more"
+        yield "problem", f"{line}; the job may cost {dollars(cost.usd)}, {dollars(cost.usd - remaining)} more"
     else:
-        yield "ok", f"{line}; the {noun} may cost {dollars(cost.usd)}"
+        yield "ok", f"{line}; the job may cost {dollars(cost.usd)}"
 
 
 def graded_samples(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

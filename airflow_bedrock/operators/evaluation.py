@@ -191,7 +191,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
 
         :raises BedrockFatalError: the held-out file, a setting or a model is invalid.
         :raises BedrockError: a model did not respond, but may later.
-        :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         arguments = self._checked()
         storage = self._files(arguments["kms_key_id"])
@@ -208,10 +207,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 cost = partial(_cost, evaluation, most, arguments)
                 hook = hooks.BedrockHook(**self._hook_parameters)
                 budget = partial(self._budget, context, "evaluation", hook, cost)
-                if arguments["is_dry_run"]:
-                    from airflow_bedrock.operators.dry_run import of_questions  # here, since only a dry run needs it
-
-                    of_questions(missing, cost, budget, "evaluation").finish(context, "evaluation")
                 settle = self._reserve(context, evaluation, budget, missing)
             with self._explained("Answers received so far are billed; a retry asks only what has no kept answer."):
                 evaluation.ask()

@@ -117,15 +117,12 @@ class PaidOperator(SpendingOperator):
         :raises BedrockFatalError: it failed, the service rejected it, or ``execution_timeout`` ran out and it was
             stopped.
         :raises BedrockError: something failed that a retry may fix.
-        :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         with self._stopping(context) as kill:
             arguments = self._checked()
             with explained():  # the configuration too, before anything is paid for
                 _ = self._delay, self._no_response_timeout
-            if not arguments["is_dry_run"]:
-                return self._request_and_wait(context, arguments, kill)
-        return self._dry_run(context, arguments)
+            return self._request_and_wait(context, arguments, kill)
 
     def _request_and_wait(self, context: Context, arguments: Mapping[str, Any], kill: KillSwitch) -> Any:
         submission = self._ask(context, arguments, before_paying=kill.before_paying)
@@ -141,13 +138,6 @@ class PaidOperator(SpendingOperator):
             kill.last_check()
             return found.arn
         return self._finish(self._ended(found, kill), context)
-
-    def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import of_paid  # here, since only a dry run needs it
-
-        ask = partial(self._ask, context, arguments, before_paying=bool, dry_run=True)
-        budget = partial(self._reserving, context, arguments, {})
-        of_paid(self._resource, ask, partial(self._cost, arguments), budget).finish(context, self._resource.noun)
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         """Return the submission of this try; if the request is unknown, one that only finds what an earlier try made.

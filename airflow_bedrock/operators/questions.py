@@ -135,8 +135,7 @@ class QuestionsOperator(SpendingOperator):
         answers_uri = arguments["answers_uri"] or join(self.output_uri, "answers")
         storage.check_folder(answers_uri)  # otherwise the first answers would be paid for and lost
         kept = storage.folder(answers_uri)
-        deletes = not arguments["is_dry_run"]
-        store = Store(kept, configuration.environment(), arguments["answers_days"], deletes=deletes)
+        store = Store(kept, configuration.environment(), arguments["answers_days"])
         etag = lru_cache(maxsize=100_000)(storage.etag)
 
         def keys(model_arn: str, request: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from airflow.sdk import Context
 from airflow_bedrock import configuration, hooks, jobs, spend
 from airflow_bedrock.configuration import dollars
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional
+from airflow_bedrock.operators.arguments import Rule, one_of, optional
 from airflow_bedrock.operators.base import AwsOperator, Notifiers, listed
 from airflow_bedrock.operators.job_request import task_key_of
 
@@ -24,8 +24,6 @@ class SpendingOperator(AwsOperator):
         worker slot. (default: ``[bedrock] over_budget``, ``fail``) (templated)
     :param expected_cost: expected cost in US dollars, for the budget, instead of the estimate, e.g. if no price is
         known. (templated)
-    :param dry_run: log and push (XCom ``dry_run``) what the task would pay for, what it may cost and whether the budget
-        covers it, and skip; fail if a check fails. Nothing is paid for. (default: False) (templated)
     :param notifiers: Airflow notifiers that are called when the task begins to wait for the budget, with ``exception``
         in their context, like those of ``on_failure_callback`` if it fails.
     """
@@ -33,7 +31,6 @@ class SpendingOperator(AwsOperator):
     rules: ClassVar[Mapping[str, Rule]] = {
         "over_budget": optional(one_of("fail", "wait")),
         "expected_cost": dollars,
-        "is_dry_run": flag,
     }
     template_fields: Sequence[str] = (*AwsOperator.template_fields, *rules)
     _has_waited = False  # for the budget; the notifiers were called
@@ -43,7 +40,6 @@ class SpendingOperator(AwsOperator):
         *,
         over_budget: str | None = None,
         expected_cost: float | str | None = None,
-        dry_run: bool | str = False,
         notifiers: Notifiers = (),
         **kwargs: Any,
     ) -> None:
@@ -51,7 +47,6 @@ class SpendingOperator(AwsOperator):
         self.notifiers = listed(notifiers)
         self.over_budget = over_budget
         self.expected_cost = expected_cost
-        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
 
     def _budget(
         self,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -275,23 +275,6 @@ def test_max_cost_is_held_before_the_job_is_made(airflow: Airflow) -> None:
     assert 0 < result["cost"] < 0.01
     assert airflow.task(max_cost=0).execute(airflow.context(run="another"))["cost"] == 0
     assert len(airflow.jobs()) == 1
-
-
-def test_a_dry_run_makes_no_job(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says how many questions there are, what they may cost, and whether the budget covers them."""
-    pushed: dict[str, Any] = {}
-    context = airflow.context()
-    context["ti"].xcom_push = pushed.__setitem__
-    airflow.put(350)
-    with pytest.raises(AirflowSkipException, match="no check failed for the batch inference"):
-        airflow.task(dry_run="true").execute(context)
-    assert [line["check"] for line in pushed["dry_run"]["lines"]] == ["questions", "price"]
-    assert pushed["dry_run"]["lines"][0]["said"] == "350 to ask"
-    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", f"s3://{airflow.local.bucket}/{airflow.name}/spend")
-    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "0.0000001")
-    with pytest.raises(BedrockFatalError, match=r"budget: .* USD are left this month; the batch inference may cost"):
-        airflow.task(dry_run=True).execute(context)
-    assert airflow.jobs() == {}
 
 
 def test_what_has_no_price_is_not_free(airflow: Airflow, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

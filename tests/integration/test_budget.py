@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -756,31 +755,6 @@ def test_an_evaluation_of_a_backfill_says_what_the_other_runs_may_cost(
     now["dag_run"].run_type = DagRunType.BACKFILL
     BedrockModelEvaluationOperator(**arguments(local, 10)).execute(now)
     assert "This backfill has 5 runs to go. If the evaluation of each costs as much as this one may, 0.0" in caplog.text
-
-
-def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
-    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
-) -> None:
-    """It says how many questions there are, what they may cost, and whether the budget covers them."""
-    pytest.importorskip("altair")
-    given, before, told = arguments(local, 10), len(local.calls.of("Converse")), context()
-    model = hashlib.sha256(MICRO.encode()).hexdigest()[:32]
-    name = (
-        f"{local.bucket}/answers/{configuration.environment()}/{model}/expires=2020-01-01/{uuid.uuid4().hex}.jsonl.gz"
-    )
-    client = local.client("s3")
-    client.put_object(Bucket=local.bucket, Key=name.partition("/")[2], Body=b"")
-    budget(1)
-    with pytest.raises(AirflowSkipException, match="no check failed for the evaluation"):
-        BedrockModelEvaluationOperator(**given, dry_run=True).execute(told)
-    assert client.head_object(Bucket=local.bucket, Key=name.partition("/")[2]), "a dry run deletes nothing"
-    client.close()
-    said = {line["check"]: line["said"] for line in told["ti"].pushed["dry_run"]["lines"]}
-    assert (said["questions"], said["budget"][:29]) == ("20 to ask", "1.00 USD are left this month;")
-    budget("0.0000001")
-    with pytest.raises(BedrockFatalError, match=r"budget: .* the evaluation may cost 0\.\d+, 0\.\d+ more"):
-        BedrockModelEvaluationOperator(**given, dry_run=True).execute(context())
-    assert (len(local.calls.of("Converse")), ledger()) == (before, Ledger())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import main
-from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import waiting
@@ -28,7 +27,7 @@ from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.budget import BudgetError
 from airflow_bedrock.spend.ledger import Entry, Ledger
 from airflow_bedrock.spend.settling import settle_open
-from tests.faults.paid import COPY, IMPORT, KINDS, MODEL, QUICK, THROUGHPUT, Kind, World
+from tests.faults.paid import COPY, IMPORT, MODEL, QUICK, Kind, World
 from tests.integration.test_copying import context
 
 PRICES = """
@@ -76,17 +75,6 @@ def pushed_by(
     task = kind.make(world, name, other=other, botocore_config=QUICK, **more)
     with closing(task.hook.conn):
         return task.execute(context(run or name, pushed))
-
-
-def dry(world: World, kind: Kind, name: str, ends: type[BaseException], **more: Any) -> dict[str, tuple[str, str]]:
-    """Run a dry run; return the first verdict and sentence of each check."""
-    pushed: dict[str, Any] = {}
-    with pytest.raises(ends, match="Dry run"):
-        pushed_by(world, kind, name, pushed, dry_run="True", **more)
-    found: dict[str, tuple[str, str]] = {}
-    for one in pushed["dry_run"]["lines"]:
-        found.setdefault(one["check"], (one["verdict"], one["said"]))
-    return found
 
 
 @pytest.mark.parametrize(
@@ -155,49 +143,6 @@ def test_what_was_not_made_costs_nothing(
         run(world, IMPORT, "bad", expected_cost=4, model_data_uri=f"s3://{world.local.bucket}/bad")
     [entry] = ledger()
     assert (entry.settled, entry.basis) == (Decimal(), "it was not made")
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
-def test_a_dry_run_says_what_it_would_cost_and_makes_nothing(
-    world: World, ledger: Callable[[], list[Entry]], monkeypatch: pytest.MonkeyPatch, kind: Kind
-) -> None:
-    """It fails where the budget does not reach; of what is there already it says so."""
-    name, more = f"dry{uuid.uuid4().hex[:8]}", next((given for one, given, *_ in ASKED if one is kind), {})
-    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "0.0001")
-    over = dry(world, kind, name, BedrockFatalError, **more)
-    assert over["budget"][0] == "problem"
-    assert "more" in over["budget"][1]
-    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "1000")
-    within = dry(world, kind, name, AirflowSkipException, **more)
-    word, *_ = within
-    assert within[word][1].endswith("would be created and paid for")
-    assert within["budget"] == ("ok", within["budget"][1])
-    assert (kind.made(world, name), ledger()) == ([], [])
-    run(world, kind, name, **more)
-    assert "would be reused" in dry(world, kind, name, AirflowSkipException, **more)[word][1]
-    assert len(kind.made(world, name)) == 1
-
-
-def test_a_dry_run_changes_no_throughput(world: World, ledger: Callable[[], list[Entry]]) -> None:
-    """It says that it would be given another model, or that its name is used up."""
-    name = f"dry{uuid.uuid4().hex[:8]}"
-    run(world, THROUGHPUT, name)
-    found = dry(world, THROUGHPUT, name, AirflowSkipException, other=True, replace_model=True)
-    assert "would be changed to the requested model" in found["provisioned throughput"][1]
-    assert "0.001 USD per model unit and hour (2026-11-01, Ours)" in found["price"][1]
-    with world.client() as bedrock:
-        throughput = bedrock.get_provisioned_model_throughput(provisionedModelId=name)
-    assert throughput["desiredModelArn"] == world.models[0]
-    used_up = dry(world, THROUGHPUT, name, BedrockFatalError, other=True, run="another")
-    assert used_up["provisioned throughput"][0] == "problem"
-
-
-def test_a_dry_run_without_a_price_says_so(world: World, ledger: Callable[[], list[Entry]]) -> None:
-    """It does not fail if no budget is set; it fails if something does not exist."""
-    found = dry(world, IMPORT, "priceless", AirflowSkipException)
-    assert found["import job"][0] == "ok"
-    missing = dry(world, IMPORT, "priceless", BedrockFatalError, model_data_uri=f"s3://{world.local.bucket}/none")
-    assert missing["import job"][0] == "problem"
 
 
 def test_an_import_says_what_its_model_goes_on_costing(

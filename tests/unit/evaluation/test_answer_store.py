@@ -96,12 +96,11 @@ def test_a_batch_that_cannot_be_read_is_asked_again(
     assert "allow s3:DeleteObject" in caplog.text
 
 
-def test_what_has_expired_is_deleted_but_for_a_dry_run(tmp_path: Path) -> None:
-    """Neither uses it."""
+def test_what_has_expired_is_deleted_and_not_used(tmp_path: Path) -> None:
+    """Nobody has to remember it."""
     memory = Memory()
     with closing(Answers(tmp_path)) as answers:
         Store(memory, "dev", -1).keep("m", [Entry("0", Answer("yes", "end_turn"))], answers)
-        for deletes in (False, True):
-            answers.batches.clear()
-            assert Store(memory, "dev", 1, deletes=deletes).fetch("m", answers) == 0
-            assert len(memory) == (not deletes)
+        answers.batches.clear()
+        assert Store(memory, "dev", 1).fetch("m", answers) == 0
+    assert len(memory) == 0

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock import __version__, configuration
-from airflow_bedrock.compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.tags import automatic_tags
@@ -305,19 +305,6 @@ def test_a_try_that_runs_out_of_time_leaves_it(stubbed: Any, monkeypatch: pytest
     with pytest.raises(BedrockError, match=rf"{ARN} was left running, .* costs nothing.*adopts it") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
-
-
-def test_a_dry_run_makes_nothing(stubbed: Any) -> None:
-    """It says what would be made, and that it costs nothing."""
-    pushed: dict[str, Any] = {}
-    task = deploy(stubbed, dry_run=True)
-    task.refuse(GET, "ResourceNotFoundException", status=404)
-    with pytest.raises(AirflowSkipException):
-        task.execute(context(xcom_push=lambda key, value: pushed.update({key: value})))
-    said = [tuple(line.values()) for line in pushed["dry_run"]["lines"]]
-    assert ("deployment", "ok", "router would be created") in said
-    assert ("price", "ok", "at most 0.00 USD: the deployment itself") in said
-    assert ("price", "ok", "it costs nothing while nobody calls it") in said
 
 
 def test_defer_for_ever(stubbed: Any) -> None:
