@@ -18,7 +18,6 @@ from airflow_bedrock.operators.arguments import (
     POLLS,
     Rule,
     flag,
-    given,
     member,
     named,
     tags_rule,
@@ -63,7 +62,6 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
 
     :param model_arn: the custom model's ARN. (templated)
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
-    :param description: the deployment's description. (templated)
     :param replace_model: if the deployment of that name serves another model, change it to this one: its ARN stays, and
         the former model answers until the change. Waits in a worker. (default: fail)
     :param waiter_delay: seconds between two polls, more than 0.
@@ -74,7 +72,6 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     rules: ClassVar[Mapping[str, Rule]] = {
         "model_arn": MODEL_ARN,
         "deployment_name": DEPLOYMENT_NAME,
-        "description": given(member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")),
         "tags": tags_rule(_CREATE, "tags"),
         "replace_model": _replacing,
     }
@@ -86,7 +83,6 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         *,
         model_arn: str,
         deployment_name: str,
-        description: str | None = None,
         replace_model: bool = False,
         waiter_delay: float | None = 30,
         waiter_max_attempts: int | None = 120,
@@ -101,13 +97,11 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
         )
         self.model_arn = model_arn
         self.deployment_name = deployment_name
-        self.description = description
         self.replace_model = replace_model
         self._check_literals()
 
     def _members(self) -> dict[str, Any]:
-        description = {"description": self.description} if self.description else {}
-        return {"modelDeploymentName": self.deployment_name, "modelArn": self.model_arn, **description}
+        return {"modelDeploymentName": self.deployment_name, "modelArn": self.model_arn}
 
     def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members, named = self._members(), {"name": self.deployment_name}  # the name is part of the request

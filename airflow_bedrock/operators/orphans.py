@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.sdk import Context
 
 from airflow_bedrock import configuration, jobs
-from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.base import BedrockOperator
 
 
@@ -16,30 +14,23 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
     """Stop running jobs, of every kind, of this Airflow if all tasks that wait for them have ended; keep jobs in doubt.
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
-
-    :param stop: stop them; with False, only log them. (templated)
     """
 
-    rules: ClassVar[Mapping[str, Rule]] = {"stop": flag}
-    template_fields: Sequence[str] = (*BedrockOperator.template_fields, *rules)
-
-    def __init__(self, *, stop: bool | str = True, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.stop = stop
         self._check_literals()
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Find the orphaned jobs, and stop them."""
-        stops, found = self._checked()["stop"], []
+        self._checked()
+        found = []
         for one in jobs.orphans.running_jobs(self.hook, configuration.environment(), jobs.task_state.state_of_waiter):
             arn, resource = one.job.arn, one.service.resource
             still_runs = f"{resource.noun.capitalize()} {arn} still runs and {resource.billed}"
             if one.kept:
                 self.log.info("%s: %s.", still_runs, one.kept)
                 continue
-            outcome = f"{still_runs}: no task waits for it."
-            if stops:
-                outcome = jobs.stopping.patiently(jobs.stopping.stop_job, one.service, arn)
+            outcome = jobs.stopping.patiently(jobs.stopping.stop_job, one.service, arn)
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

@@ -229,18 +229,17 @@ class Supervisor:
         return None
 
 
-@pytest.mark.parametrize("stop", [True, False, "False"])  # a template renders text
 @pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 0}])
-def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], stop: bool | str) -> None:
+def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]) -> None:
     """It stops what is orphaned and returns what became of it."""
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
     ended, alive, doubt = (jobs.asked(run[:5], run, **how) for run in (ENDED, ALIVE, GONE))
-    operator: Any = BedrockStopOrphanedJobsOperator(task_id="stop", aws_conn_id=None, stop=stop)
+    operator: Any = BedrockStopOrphanedJobsOperator(task_id="stop", aws_conn_id=None)
     (found,) = operator.execute({})
     operator.hook.conn.close()
     assert found["job_arn"] == ended
-    assert ("is being stopped" if stop is True else "still runs and is billed") in found["outcome"]
-    assert jobs.status(ended) == ("Stopping" if stop is True else "InProgress")
+    assert "is being stopped" in found["outcome"]
+    assert jobs.status(ended) == "Stopping"
     assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
 
 

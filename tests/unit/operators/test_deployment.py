@@ -106,11 +106,10 @@ def delete(stubbed: Any, **kwargs: Any) -> Stubbed:
 
 def test_create_and_wait(stubbed: Any) -> None:
     """Where there is no such deployment it is created, with the tags of its task, and waited for through a fault."""
-    task = deploy(stubbed, description="for the router", tags={"team": "a"})
+    task = deploy(stubbed, tags={"team": "a"})
     expected = {
         "modelDeploymentName": "router",
         "modelArn": MODEL,
-        "description": "for the router",
         "tags": [
             {"key": "team", "value": "a"},
             *({"key": key, "value": value} for key, value in automatic_tags(TASK_KEY, __version__).items()),
@@ -429,7 +428,6 @@ def test_delete_not_in_time(stubbed: Any) -> None:
         ({"deployment_name": ""}, "deployment_name .*; got ''"),
         ({"model_arn": "router"}, "model_arn .*; got 'router'"),
         ({"model_arn": None}, "model_arn must be the ARN of a custom model; got None"),
-        ({"description": 5}, "description must be text of at most 2048 characters.*; got 5"),
         ({"tags": [{"key": "team", "value": "a"}]}, "tags must be a mapping of keys to values.*; got a list"),
         ({"tags": {"cost": 5}}, "tags must be a mapping of keys to values.*; got a dict"),
         ({"tags": {f"key{number}": "a" for number in range(41)}}, "tags must be at most 40"),
@@ -490,7 +488,7 @@ def test_templates_and_outputs_wait_for_the_task(stubbed: Any) -> None:
     with DAG("dag"):
         earlier = deploy(stubbed).operator
         for number, later in enumerate(("{{ params.later }}", "{% if x %}a b!{% endif %}", earlier.output)):
-            arguments = {"model_arn": later, "deployment_name": later, "description": later, "tags": {"team": later}}
+            arguments = {"model_arn": later, "deployment_name": later, "tags": {"team": later}}
             stubbed(task_id=f"deploy_{number}", **arguments)
             stubbed(BedrockDeleteCustomModelDeploymentOperator, task_id=f"delete_{number}", deployment_arn=later)
 
