@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 from airflow.sdk import Asset, Context
 
 from airflow_bedrock import customization, jobs, spend
-from airflow_bedrock.compat import renamed
+from airflow_bedrock.compat import AirflowSkipException, renamed
 from airflow_bedrock.configuration import dollars
 from airflow_bedrock.customization.request import Superseded, data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -51,6 +51,7 @@ _MEMBERS = (
     "validation_data_config",
     "vpc_config",
 )
+_REQUEST = (*_MEMBERS, "request", "customization_job_kwargs")
 
 
 class BedrockModelCustomizationOperator(PaidOperator):
@@ -170,7 +171,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
     _model_arn: str | None = None  # set if the task has waited for the model
-    _unread: BedrockError | None = None  # why the file of the request could not be read
+    _unread: BedrockError | None = None  # why the request, or its file, could not be read
 
     def __init__(
         self,
@@ -269,15 +270,25 @@ class BedrockModelCustomizationOperator(PaidOperator):
     ) -> None:
         """Render the arguments, and the request's file if there is one.
 
+        A task whose job exists needs neither: the error of one that cannot be rendered, as when its Variable was
+        deleted, is raised by ``execute`` if no earlier try has made a job.
+
         Airflow calls this for mapped tasks too, but ``render_template_fields`` only for others. ``template_ext`` would
         treat any argument that ends in ``.json`` as a file, even an S3 URI.
         """
-        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-        if parent is self:  # not the content of an argument
+        if parent is not self:  # the content of an argument
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
+        for name in template_fields:
             try:
-                self.request = job_request.read_file(self.request, jinja_env, context)
-            except BedrockError as error:  # a task whose job exists no longer needs it
-                self.request, self._unread = None, error
+                super()._do_render_template_fields(self, [name], context, jinja_env, seen_oids)
+                if name == "request":
+                    self.request = job_request.read_file(self.request, jinja_env, context)
+            except Exception as error:
+                if name not in _REQUEST or isinstance(error, AirflowSkipException):
+                    raise
+                setattr(self, name, None)
+                self._unread = job_request.unrendered(f"Argument {name}", error)
 
     def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
         self._check_read()
@@ -288,7 +299,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
         return request
 
     def _check_read(self) -> None:
-        """Raise the error of reading the request's file."""
+        """Raise the error of reading the request."""
         if self._unread is not None:
             raise self._unread
 

@@ -87,7 +87,14 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
             f"The file {request} is not UTF-8: {error}. Save it as UTF-8. {_NOTHING_SPENT}"
         ) from error
     except Exception as error:
-        raise BedrockError(f"The file {request} could not be rendered: {error}. {_NOTHING_SPENT}") from error
+        raise unrendered(f"The file {request}", error) from error
+
+
+def unrendered(what: str, error: Exception) -> BedrockError:
+    """Return the error of a part of the request that could not be rendered."""
+    if isinstance(error, BedrockError):
+        return error
+    return BedrockError(f"{what} could not be rendered: {error}. {_NOTHING_SPENT}")
 
 
 def check_when_parsed(args: Arguments) -> None:

@@ -630,6 +630,24 @@ def test_a_retry_whose_request_file_was_deleted_takes_up_its_own_job(
     assert list(airflow.statuses()) == [arn]
 
 
+@pytest.mark.parametrize("argument", ["training_data_uri", "job_name"])
+@pytest.mark.parametrize("reuse", ["run", "dag"])
+def test_a_retry_whose_template_no_longer_renders_takes_up_its_own_job(
+    airflow: Airflow, reuse: str, argument: str
+) -> None:
+    """Its Variable was deleted, for example. A first try says which argument it is; a task that waited needs none."""
+    arn = airflow.ask(reuse=reuse)
+    task = airflow.task(reuse=reuse, **{argument: "{{ 1 / 0 }}"})
+    task.render_template_fields({})
+    assert task.execute(airflow.context(retry=1)) == arn
+    with pytest.raises(BedrockError, match=rf"Argument {argument} could not be rendered: division by zero\. This try"):
+        task.execute(airflow.context(run="run-2"))
+    airflow.local.clock.advance(600)
+    event = {"kind": "ended", "job_identifier": arn, "message": "Job is Completed"}
+    assert task.execute_complete(airflow.context(), event) == arn
+    assert list(airflow.statuses()) == [arn]
+
+
 def test_a_request_that_was_broken_while_the_task_waited_fails_nothing(airflow: Airflow) -> None:
     """Its job was made by the earlier one, and has its model."""
     arn = airflow.ask()

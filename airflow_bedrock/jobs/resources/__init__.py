@@ -112,7 +112,7 @@ class Resource:
                 f"and {self.billed}. Check it in the AWS console, and upgrade airflow-bedrock. {found.arn}"
             )
         reason = found.failure_message or "no reason was given"
-        return self.failed.format(name=found.name, arn=found.arn, status=found.status, reason=reason)
+        return self.failed.format(name=found.name, arn=found.arn, status=found.status, reason=reason.rstrip("."))
 
     @property
     def lasts(self) -> bool:

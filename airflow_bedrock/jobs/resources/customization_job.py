@@ -33,7 +33,7 @@ _NEXT = {
 
 def failure_message(job: Seen) -> str:
     """Return the error text for a job that ended without a custom model, or whose status is unknown."""
-    reason = f": {job.failure_message}" if job.failure_message else ""
+    reason = f": {job.failure_message.rstrip('.')}" if job.failure_message else ""
     page = (job.local_page if isinstance(job, Job) else "") or resource_url(job.arn)
     return (
         f"Bedrock model customization job {job.name} is {job.status}{reason}. "
