@@ -127,15 +127,14 @@ class KillSwitch:
 
 
 def _final_state(ti: Any) -> str | None:
-    """Return the state of the task instance; ``removed`` if its DAG run was deleted: then no try follows.
+    """Return the state of the task instance; ``removed`` if it was deleted, alone or with its run: no try follows.
 
-    Airflow lets people delete a DAG while its tasks are deferred, and a run that was just marked failed.
+    Airflow lets people delete a task instance that runs, a DAG while its tasks are deferred, and a run that was just
+    marked failed. It makes a task instance again only if the DAG is changed, or the run is cleared.
     """
     try:
         return task_state.state_of(ti)
     except LookupError:
-        if task_state.run_exists(ti):
-            raise  # only the task instance was deleted: Airflow makes it again
         return "removed"
 
 

@@ -26,13 +26,6 @@ def state_of(ti: Any) -> str | None:
     return None if state is None else str(getattr(state, "value", state))
 
 
-def run_exists(ti: Any) -> bool:
-    """Whether the DAG run of the task instance exists."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    return RuntimeTaskInstance.get_dr_count(dag_id=ti.dag_id, run_ids=[ti.run_id]) > 0
-
-
 def run_state(dag_id: str, run_id: str) -> str:
     """Return the current state of the DAG run."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance

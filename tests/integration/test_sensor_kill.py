@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import GetDRCount, GetTaskStates
+from airflow.sdk.execution_time.comms import GetTaskStates
 
 from airflow_bedrock.jobs import on_kill
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
@@ -73,19 +73,16 @@ class Supervisor:
 class Deleted(Supervisor):
     """Answers for the supervisor once the task instance was deleted.
 
-    :param runs: how many runs of its id there are.
+    :param task_states: those of its run.
     """
 
-    def __init__(self, runs: int) -> None:
+    def __init__(self, task_states: dict[str, Any]) -> None:
         super().__init__(None)
-        self.runs = runs
+        self.task_states = task_states
 
     def send(self, message: Any) -> Any:
-        if isinstance(message, GetDRCount):
-            assert (message.dag_id, message.run_ids) == ("dag", ["run"])
-            return SimpleNamespace(count=self.runs)
         super().send(message)
-        return SimpleNamespace(task_states={"run": {}} if self.runs else {})
+        return SimpleNamespace(task_states=self.task_states)
 
 
 @pytest.fixture
@@ -163,21 +160,16 @@ async def test_a_job_is_stopped_although_airflow_does_not_come_to_call_on_kill(
     assert f"Job {job.arn} will be stopped if no task waits for it. If the outcome is not logged below" in caplog.text
 
 
-@pytest.mark.parametrize(("runs", "stops"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize("task_states", [{}, {"run": {}}])
 async def test_a_deleted_run_needs_its_job_no_more(
-    server: JobServer,
-    supervisor: Callable[[Supervisor], Supervisor],
-    monkeypatch: pytest.MonkeyPatch,
-    runs: int,
-    stops: int,
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], task_states: dict[str, Any]
 ) -> None:
-    """Airflow deletes a DAG with its runs while tasks are deferred; a task instance deleted alone is made again."""
-    monkeypatch.setattr(on_kill, "_SECONDS", 2)
-    supervisor(Deleted(runs))
+    """Airflow deletes a DAG with its runs while tasks are deferred, and a task instance alone."""
+    supervisor(Deleted(task_states))
     (job,) = server.add(1)
     async with running(job, stop_on_kill=True) as (runner, task):
         await kill(runner, task)
-    assert server.counts()["stop"] == stops
+    assert server.counts()["stop"] == 1
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry", "restarting", None])
