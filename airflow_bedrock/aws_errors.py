@@ -105,9 +105,18 @@ def is_about_credentials(error: BaseException) -> bool:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later, unchanged: throttling, a fault of the service, the network."""
-    if isinstance(error, _NETWORK_ERRORS) or is_throttled(error):
+    if isinstance(error, _NETWORK_ERRORS) or is_throttled(error) or _is_of_a_proxy(error):
         return True
     return _http_status(error) >= 500 or error_code(error) in _TRANSIENT_CODES
+
+
+def _is_of_a_proxy(error: BaseException) -> bool:
+    """Whether the response names no error, only a status: the service names each, except to a HEAD request."""
+    return (
+        isinstance(error, ClientError)
+        and error_code(error) == str(_http_status(error))
+        and not error.operation_name.startswith("Head")
+    )
 
 
 # botocore's errors say what happened, but not what to do. The first that fits counts.

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import UnreadableResponseError, is_transient
 from airflow_bedrock.converse import ConverseModel
+from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
 from airflow_bedrock.evaluation.inference import Later
 from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
@@ -33,10 +36,14 @@ class Raw(io.BytesIO):
         yield self.read()
 
 
-def answer_with(client: Any, body: bytes) -> None:
-    """Make all responses to a client HTTP 200 with this body."""
+def answer_with(client: Any, body: bytes, status: int = 200) -> None:
+    """Make all responses to a client HTTP 200, or another status, with this body."""
     headers: Any = {"content-type": "text/html"}
-    client.meta.events.register("before-send", lambda request, **_: AWSResponse(request.url, 200, headers, Raw(body)))
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        return AWSResponse(request.url, status, headers, Raw(body))
+
+    client.meta.events.register("before-send", answer)
 
 
 @pytest.fixture
@@ -73,6 +80,21 @@ def test_what_is_not_the_service_s_is_no_response(
     with pytest.raises(UnreadableResponseError, match="HTTP 200, text/html") as caught:
         call(service(body))
     assert is_transient(caught.value)
+
+
+@pytest.mark.parametrize("status", [403, 404, 407, 408])
+def test_an_error_without_a_name_decides_nothing(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """It comes from a proxy: Bedrock may have accepted the request, so the next try searches for the job."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://key:secret@/?region_name=us-east-1")
+    hook = BedrockHook()
+    answer_with(hook.conn, b"<html>Request timeout</html>", status)
+    with pytest.raises(ClientError) as caught:
+        Service(CUSTOMIZATION_JOB, hook).create({"jobName": "router", "customModelName": "router", **REQUEST})
+    assert remedy_for_error(caught.value) is Remedy.RETRY
+    answer_with(s3 := S3Hook().conn, b"", status)  # which S3 does itself, since a response to HEAD has no body
+    with pytest.raises(ClientError) as caught:
+        s3.head_object(Bucket="bucket", Key="train.jsonl")
+    assert not is_transient(caught.value)
 
 
 def test_an_answer_of_a_proxy_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
