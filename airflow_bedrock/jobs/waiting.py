@@ -128,7 +128,7 @@ def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job in an unknown state."""
     return (
         f"The state of Bedrock {resource.kind} {job_identifier} is unknown: {why}. The {resource.noun} was not "
-        "stopped; it may still run and be billed. A retry waits for it again."
+        "stopped; it may still run and be billed. A retry or a Clear waits for it again."
     )
 
 
@@ -167,8 +167,8 @@ def wait_for(
 def given_up(resource: Resource, job_arn: str, when: str, state: str = "still runs") -> BedrockError:
     """Return the error of a wait that ended while the job still runs."""
     return BedrockError(
-        f"{resource.noun.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; a retry of "
-        "this task adopts it and waits again."
+        f"{resource.noun.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; a retry or "
+        "a Clear of this task adopts it and waits again."
     )
 
 

@@ -231,7 +231,7 @@ def test_not_active_in_time(stubbed: Any) -> None:
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
-    with pytest.raises(BedrockError, match=r"still Creating.*a retry of this task adopts it") as caught:
+    with pytest.raises(BedrockError, match=r"still Creating.*a retry or a Clear of this task adopts it") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
 
@@ -350,7 +350,7 @@ def test_the_resource_of_an_event_is_read(stubbed: Any, kind: str, status: str, 
     [
         ("refused", "Allow bedrock:GetCustomModelDeployment"),
         ("silent", "so it is"),
-        ("late", "a retry of this task adopts it and waits again"),
+        ("late", "a retry or a Clear of this task adopts it and waits again"),
     ],
 )
 def test_events_without_an_end(stubbed: Any, kind: str, message: str) -> None:
