@@ -91,7 +91,8 @@ def test_an_error_without_a_name_decides_nothing(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ClientError) as caught:
         Service(CUSTOMIZATION_JOB, hook).create({"jobName": "router", "customModelName": "router", **REQUEST})
     assert remedy_for_error(caught.value) is Remedy.RETRY
-    answer_with(s3 := S3Hook().conn, b"", status)  # which S3 does itself, since a response to HEAD has no body
+    s3: Any = S3Hook().conn
+    answer_with(s3, b"", status)  # which S3 does itself, since a response to HEAD has no body
     with pytest.raises(ClientError) as caught:
         s3.head_object(Bucket="bucket", Key="train.jsonl")
     assert not is_transient(caught.value)
