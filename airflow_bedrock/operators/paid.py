@@ -407,7 +407,8 @@ class PaidOperator(SpendingOperator):
         return BedrockError(f"{after} {outcome}; a retry adopts it.")
 
     def _to_go_on(self, made: list[str]) -> str:
-        return "To make it anyway, raise execution_timeout and clear this task."
+        what = "make it anyway" if self._resource.stop_operation else "wait for it again"
+        return f"To {what}, raise execution_timeout and clear this task."
 
     def _nothing_spent(self, task_key: TaskKey) -> str:
         resource, text = self._resource, f"This try made no {self._resource.noun} and spent nothing."

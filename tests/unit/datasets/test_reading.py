@@ -112,6 +112,10 @@ def through(record: dict[str, Any], form: str = "nova", *, to: str = "", **field
             ],
         },
         {
+            "system_instruction": {"parts": [{"text": "Be brief."}]},
+            "contents": [{"role": one["role"], "parts": [{"text": one["content"]}]} for one in (ASKED, SAID)],
+        },
+        {
             "recordId": "1",
             "modelInput": {"system": [{"text": "Be brief."}], "messages": [ASKED]},
             "modelOutput": {"output": {"message": SAID}},
@@ -135,6 +139,7 @@ def through(record: dict[str, Any], form: str = "nova", *, to: str = "", **field
         "UltraChat",
         "messages as text",
         "Gemini",
+        "Gemini in Python's style",
         "an output of batch inference",
         "TRL",
         "TRL with an answer that is text",
@@ -224,6 +229,7 @@ def test_reasoning() -> None:
     for said in (
         expected["messages"][1],
         {"role": "assistant", "content": anthropic},
+        {"role": "model", "parts": [{"text": "Hm.", "thought": True}, {"text": "Here.", "thought": None}]},
         *({**SAID, name: "Hm."} for name in ("reasoning_content", "reasoning", "thinking")),
     ):
         record = {"messages": [SYSTEM, ASKED, said]}
@@ -256,6 +262,15 @@ REJECTED = [*WHOLE[:2], {**SAID, "content": "Nowhere."}]
 def test_the_preferred_answer(record: dict[str, Any], prompt_field: str) -> None:
     """It may be the answer, or the whole chat."""
     assert through(record, prompt_field=prompt_field, completion_field="chosen") == PLAIN
+
+
+def test_a_chat_under_any_name() -> None:
+    """The field of the prompt names it; another chat in the record is not taken instead."""
+    other = [ASKED, {**SAID, "content": "Nowhere."}]
+    for record in ({"dialog": WHOLE}, {"dialog": WHOLE, "conversations": other, "messages": other}):
+        assert through(record, prompt_field="dialog") == PLAIN
+    with pytest.raises(DatasetError, match="set prompt_field to its name"):
+        through({"dialog": WHOLE})
 
 
 def test_a_prompt_that_is_not_in_the_preferred_chat_is_not_lost() -> None:
