@@ -33,6 +33,13 @@ def model(value: Any) -> str:
     return model_id
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    """Accept a mapping."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping")
+    return dict(value)
+
+
 class QuestionsOperator(SpendingOperator):
     """Ask models held-out questions. A question with an answer under ``answers_uri`` is not asked or paid for again.
 
@@ -44,6 +51,8 @@ class QuestionsOperator(SpendingOperator):
     :param max_tokens: maximum tokens of an answer; a longer one is cut off, and the report counts it by its stop
         reason.
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
+    :param inference_config: other members of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
+    :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
     :param max_cost: US dollars: if the questions without an answer may cost more, the task fails before it asks the
         first one. Prices are those of the package and of ``[bedrock] prices``.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
@@ -57,6 +66,8 @@ class QuestionsOperator(SpendingOperator):
         "max_records": optional(rendered(whole(1))),
         "max_tokens": rendered(whole(1)),
         "temperature": optional(rendered(real(0, 1))),
+        "inference_config": _mapping,
+        "additional_model_request_fields": optional(_mapping),
         "max_cost": optional(rendered(real(0))),
         "kms_key_id": optional(named(text)),
     }
@@ -74,6 +85,8 @@ class QuestionsOperator(SpendingOperator):
         max_records: int | str | None = None,
         max_tokens: int | str = 64,
         temperature: float | None = 0.0,
+        inference_config: Mapping[str, Any] | None = None,
+        additional_model_request_fields: Mapping[str, Any] | None = None,
         max_cost: float | str | None = None,
         kms_key_id: str | None = None,
         **kwargs: Any,
@@ -86,6 +99,8 @@ class QuestionsOperator(SpendingOperator):
         self.max_records = max_records
         self.max_tokens = max_tokens
         self.temperature = temperature
+        self.inference_config = inference_config or {}
+        self.additional_model_request_fields = additional_model_request_fields
         self.max_cost = max_cost
         self.kms_key_id = kms_key_id
 
@@ -202,10 +217,11 @@ class QuestionsOperator(SpendingOperator):
 
 def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members that are the same in all requests."""
-    config = {"maxTokens": arguments["max_tokens"]}
+    config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
     if arguments["temperature"] is not None:
         config["temperature"] = arguments["temperature"]
-    return {"inferenceConfig": config}
+    more = arguments["additional_model_request_fields"]
+    return {"inferenceConfig": config, **({"additionalModelRequestFields": more} if more else {})}
 
 
 def _media_of(request: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,8 +21,10 @@ import pytest
 
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import TaskDeferred
+from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import is_of_dag
 from airflow_bedrock.evaluation import inference, pace
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.inference import Inference
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
@@ -129,6 +131,22 @@ def asked_in_vain(calls: list[Asking], began: list[float], in_flight: int) -> li
             known = sorted(one for one in calls if one.worker == other and one.answered < looked)[:-in_flight]
             vain += [call] * any(one.question == call.question for one in known)
     return vain
+
+
+def test_the_inference_parameters_of_production(local: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What inference_config and additional_model_request_fields set is in each request, with the other parameters."""
+    more = {"reasoningConfig": {"type": "disabled"}}
+    given = arguments(local, 2, inference_config={"topP": 0.5}, additional_model_request_fields=more)
+    ask, requests = ConverseModel.ask, []
+
+    def recorded(model: ConverseModel, request: Mapping[str, Any], key: str = "") -> Answer:
+        requests.append(request)
+        return ask(model, request, key)
+
+    monkeypatch.setattr(ConverseModel, "ask", recorded)
+    BedrockModelEvaluationOperator(**given, max_tokens=9).execute({})
+    assert [request["inferenceConfig"] for request in requests] == [{"maxTokens": 9, "topP": 0.5, "temperature": 0}] * 4
+    assert [request["additionalModelRequestFields"] for request in requests] == [more] * 4
 
 
 def test_two_workers_at_once_and_kills_at_ten_random_points(local: LocalBedrock) -> None:
