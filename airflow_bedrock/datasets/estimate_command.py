@@ -39,6 +39,13 @@ examples:
   airflow-bedrock estimate prompts.jsonl --model meta.llama3-1-8b-instruct-v1:0 --method DISTILLATION \\
     --teacher meta.llama3-1-70b-instruct-v1:0 --format json
 """
+_COUNTS = {
+    "epochs": ("the epochCount (default: the model family's)", None),
+    "hours": ("hours of reinforcement fine-tuning, which is billed by the hour", None),
+    "response-tokens": ("maximum tokens of a teacher's response (default: %(default)s)", DEFAULT_RESPONSE_TOKENS),
+    "evaluation-records": ("number of records in an evaluation of the custom and the base model", None),
+    "output-tokens": ("maximum tokens of an answer (default: %(default)s)", 64),
+}
 
 
 def _count(text: str) -> int:
@@ -54,31 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--region",
         help="the job's region (default: the region of the model's ARN, or the first one where it can be customized)",
     )
-    parser.add_argument("--epochs", type=_count, metavar="N", help="the epochCount (default: the model family's)")
-    parser.add_argument(
-        "--hours", type=_count, metavar="N", help="hours of reinforcement fine-tuning, which is billed by the hour"
-    )
     parser.add_argument("--teacher", metavar="ID", help="id or ARN of the teacher, for DISTILLATION")
-    parser.add_argument(
-        "--response-tokens",
-        type=_count,
-        default=DEFAULT_RESPONSE_TOKENS,
-        metavar="N",
-        help="maximum tokens of a teacher's response (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--evaluation-records",
-        type=_count,
-        metavar="N",
-        help="number of records in an evaluation of the custom and the base model",
-    )
-    parser.add_argument(
-        "--output-tokens",
-        type=_count,
-        default=64,
-        metavar="N",
-        help="maximum tokens of an answer (default: %(default)s)",
-    )
+    for name, (help_, default) in _COUNTS.items():
+        parser.add_argument(f"--{name}", type=_count, default=default, metavar="N", help=help_)
     parser.add_argument(
         "--prices",
         default=os.environ.get("AIRFLOW__BEDROCK__PRICES"),
