@@ -20,7 +20,7 @@ from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.check_report import markdown, text
 from airflow_bedrock.datasets.checking import check_uris
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.uris import bucket_and_key, file_uri, is_s3, local_path
+from airflow_bedrock.uris import bucket_and_key, is_s3, local_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -162,24 +162,11 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     :param s3: a client; None makes one if needed.
     :raises OSError: it does not exist, or cannot be read.
     """
-    try:
-        file_uri(uri)
-    except ValueError as error:
-        raise DatasetError(f"{uri!r} {error}") from None
     if not is_s3(uri):
-        if local_path(uri).is_dir():
-            raise DatasetError(
-                f"{uri} is a folder. Name one file, as a customization job requires. airflow-bedrock check reads a "
-                "folder that ends in a slash as invocation logs"
-            )
-        if not local_path(uri).exists():
-            raise DatasetError(f"there is no file {uri}. Check its path")
         if local_path(uri).is_fifo():
             raise DatasetError(f"{uri} is a pipe, which can be read only once. Write the data to a file")
         return local_path(uri)
     bucket, key = bucket_and_key(uri)
-    if not key:
-        raise DatasetError(f"{uri} is a bucket. Name one object in it")
     with _explained(uri):
         (s3 or _s3()).download_file(bucket, key, str(copy))
     return copy

@@ -443,9 +443,9 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.jsonl", "--model", NOVA], "there is no file nowhere.jsonl. Check its path"),
-        (["s3://bucket", "--model", NOVA], "s3://bucket is a bucket. Name one object in it"),
-        ([".", "--model", NOVA], "is a folder"),
+        (["nowhere.jsonl", "--model", NOVA], "No such file or directory: 'nowhere.jsonl'"),
+        (["s3://bucket", "--model", NOVA], "Could not check s3://bucket: "),
+        ([".", "--model", NOVA], "Is a directory: '.'"),
         (["x", "--model", "nobody.knows"], "unknown base model nobody.knows. Check its id\n"),
         (["x", "--model", "Nova-Micro"], "Check its id; similar: amazon.nova-micro-v1:0\n"),
         (["/", "--model", NOVA], "can be used only for DISTILLATION"),

@@ -278,7 +278,7 @@ def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("arguments", "said"),
     [
         (["none.jsonl", "--model", MICRO], "none.jsonl"),
-        (["https://host/train.jsonl", "--model", MICRO], "must be s3://bucket/key, file:///path, or a path"),
+        (["https://host/train.jsonl", "--model", MICRO], "No such file or directory"),
         (["{data}", "--model", "amazon.unknown-v1:0"], "unknown base model"),
         (["{data}", "--model", MICRO, "--method", "DISTILLATION"], "Name it with --teacher"),
         (["{data}", "--model", MICRO, "--prices", "none.toml"], "The prices in none.toml cannot be read"),
