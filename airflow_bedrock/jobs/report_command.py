@@ -34,16 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"There is no customization job {arguments.job} in region {hook.conn_region_name}. Check the region, the "
             "account and the name: BedrockModelCustomizationOperator adds a digest to its job_name."
         )
-    report = described(job, S3Hook(arguments.aws_conn_id, region_name=arguments.region))
-    report["console_url"] = local_page(hook.conn.meta.endpoint_url, job.arn) or resource_url(job.arn)
+    s3 = S3Hook(arguments.aws_conn_id, region_name=arguments.region)
+    losses = read_losses(s3, job) if job.outcome is Outcome.SUCCEEDED else {"losses_by_epoch": [], "losses_by_step": []}
+    page = local_page(hook.conn.meta.endpoint_url, job.arn) or resource_url(job.arn)
+    report = {**job.result(), **losses, "failure_message": job.failure_message, "console_url": page}
     results().write(f"{json.dumps(report, indent=2)}\n" if arguments.format == "json" else _text(job, report))
     return 0
-
-
-def described(job: Job, s3: S3Hook) -> dict[str, Any]:
-    """Return the job's result, the losses that can be read from its metrics files, and why it failed."""
-    losses = read_losses(s3, job) if job.outcome is Outcome.SUCCEEDED else {"losses_by_epoch": [], "losses_by_step": []}
-    return {**job.result(), **losses, "failure_message": job.failure_message}
 
 
 def _text(job: Job, report: dict[str, Any]) -> str:

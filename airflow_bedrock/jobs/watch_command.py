@@ -1,4 +1,4 @@
-"""Follow a customization job to its end: its status, its phases, its losses.
+"""Follow a customization job to its end: its status, its phases, its losses; then print its report.
 
 Bedrock publishes the losses of a job when it has completed. Local Bedrock also shows them while it runs.
 """
@@ -11,13 +11,12 @@ import time
 from typing import Any
 
 import httpx
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_bedrock.cli import add_connection, add_format, delay, results, sparkline
+from airflow_bedrock.cli import add_connection, add_format, delay, results
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.report_command import described
+from airflow_bedrock.jobs import report_command
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.waiting import Poller
@@ -35,14 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line (or a JSON object) for each change until the job has ended. Return 1 if it made no model."""
-    hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
-    job = _follow(hook, arguments)
+    job = _follow(BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region), arguments)
     if arguments.format == "table":
-        losses = described(job, S3Hook(hook.aws_conn_id, region_name=arguments.region))["losses_by_step"]
-        if losses:
-            results().write(f"Training loss  {sparkline([loss for _, loss in losses])}  {losses[-1][1]:.4f}\n")
-        if job.failure_message:
-            results().write(f"{job.failure_message}\n")
+        report_command.run(arguments)
     return 0 if job.outcome is Outcome.SUCCEEDED else 1
 
 
