@@ -20,16 +20,12 @@ def reasons_against(
     max_latency_ms: float | None = None,
     max_cost: float | None = None,
 ) -> Iterator[str]:
-    """Yield the reasons not to promote the candidate; none if it meets all requirements, each of which may be None.
+    """Yield the reasons not to promote the candidate; none if it meets all rules.
+
+    The rules are those of :class:`~airflow_bedrock.operators.BedrockPromotionGate`; one that is None does not count.
 
     :param report: ``report.json`` of BedrockModelEvaluationOperator.
     :param cost_of: returns the cost of numbers of input and output tokens; None if unknown.
-    :param model_arn: the model that the report must be about.
-    :param metric: the metric whose difference counts; None for the one that decided the evaluation.
-    :param minimum_gain: the whole interval of the difference lies above it.
-    :param max_slice_loss: the maximum loss of the candidate on any slice.
-    :param max_latency_ms: the maximum latency of 90 % of the answers, in milliseconds.
-    :param max_cost: the maximum cost of 1,000 answers in US dollars, by the tokens of this evaluation.
     """
     about = at(report, "models", "candidate", "answered_by")
     if model_arn is not None and about != model_arn:
