@@ -39,6 +39,22 @@ def kind_of(error: BaseException) -> type[BedrockError]:
 
 
 @contextmanager
+def explained(doing: str, remedy: str = "") -> Iterator[None]:
+    """Convert the error of an AWS call to one of this package.
+
+    :param doing: what could not be done.
+    :param remedy: what to do, unless the error is about credentials or the connection.
+    """
+    from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
+
+    try:
+        yield
+    except CALL_ERRORS as error:
+        kind = BedrockError if error_code(error) == "ConflictException" else kind_of(error)
+        raise kind(f"Could not {doing}: {with_remedy(error, remedy)}") from error
+
+
+@contextmanager
 def nothing_spent(what: str, noun: str = "job", *, earlier: bool = False, allow: str = "") -> Iterator[None]:
     """Return the message for an AWS error that came before any request: nothing was made.
 

@@ -13,14 +13,13 @@ from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import tag_value
 from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
-from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.registry.approval import Approvals
 from airflow_bedrock.registry.promotion import Promoter, SmokeTestError
 from airflow_bedrock.registry.register import ModelVersion, Register
 from airflow_bedrock.registry.retirement import Keep, Retirer
-from airflow_bedrock.registry.serving import Deployments, explained
+from airflow_bedrock.registry.serving import Deployments
 from airflow_bedrock.registry.store import RegisterStore
 
 _CHAMPION_OF, _APPROVED_BY = "airflow-bedrock/champion-of", "airflow-bedrock/approved-by"
@@ -54,14 +53,6 @@ class BedrockModelRegistryHook(BedrockHook):
     def serving(self, register: Register) -> str | None:
         """Return the ARN of the model that the line's deployment serves now; None if the line has no deployment."""
         return self._deployments(delay=0, max_polls=1).serving(register)
-
-    def caller(self) -> str:
-        """Return the ARN of the AWS caller.
-
-        :raises BedrockError: AWS refused the credentials, or did not respond.
-        """
-        with explained("read the caller's identity"):
-            return caller_arn(self)
 
     def promote(
         self,

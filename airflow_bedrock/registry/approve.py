@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from airflow_bedrock.cli import results, table
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.registry.approval import Answer, Approvals
 from airflow_bedrock.registry.models import add_registry, connect
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if question is None:
         raise BedrockFatalError(f"There is no question {arguments.id}. Without an id, this command lists them.")
     sys.stderr.write(f"{question.body}\n\n")
-    answer = Answer(approved=not arguments.reject, by=hook.caller(), at=datetime.now(UTC))
+    answer = Answer(approved=not arguments.reject, by=caller_arn(hook), at=datetime.now(UTC))
     hook.approvals.answer(question, answer)
     results().write(f"{answer.by} {'approved' if answer.approved else 'rejected'} {question.id}\n")
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 from airflow_bedrock.customization.identity import is_named_after
 from airflow_bedrock.customization.job import NO_STATUS
 from airflow_bedrock.customization.tags import is_of_dag
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.exceptions import BedrockError, explained
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping
 from airflow_bedrock.jobs.resources import Resource
@@ -27,7 +27,7 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.prices import HOURS_A_MONTH, Prices
 from airflow_bedrock.registry import register as registers
 from airflow_bedrock.registry.register import Register
-from airflow_bedrock.registry.serving import Deployments, explained, name_for
+from airflow_bedrock.registry.serving import Deployments, name_for
 from airflow_bedrock.registry.store import RegisterStore
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,10 @@ own deployment, and the register points to the one that serves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, explained
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.waiting import wait_for
@@ -114,16 +111,6 @@ class Deployments:
                     self.service, found.arn, delay=self.delay, max_polls=self.max_polls, no_response_timeout=0
                 )
         return found
-
-
-@contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Convert AWS errors to the errors of this package."""
-    try:
-        yield
-    except CALL_ERRORS as error:
-        in_conflict = error_code(error) == "ConflictException"
-        raise (BedrockError if in_conflict else kind_of(error))(f"Could not {doing}: {with_remedy(error)}") from error
 
 
 def name_for(name: str, model_arn: str) -> str:

@@ -10,9 +10,8 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import TaskKey
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, explained
 from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.prices import HOW_TO_GIVE_ONE, dollars
 from airflow_bedrock.spend.books import Books
@@ -200,9 +199,5 @@ def account_of(hook: BedrockHook) -> str:
 
     :raises BedrockError: AWS STS did not respond.
     """
-    try:
+    with explained("read the connection's account, which the budget needs"):
         return Arn.of(caller_arn(hook)).account
-    except CALL_ERRORS as error:
-        raise BedrockError(
-            f"AWS STS did not return the connection's account, which the budget needs: {error}"
-        ) from error

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.exceptions import kind_of
+from airflow_bedrock.exceptions import explained
 from airflow_bedrock.jobs.account import client_of
 from airflow_bedrock.jobs.resources import reads
 from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.hooks.bedrock import BedrockHook
     from airflow_bedrock.prices import Price, Prices
 
+_ALLOW = "Allow the task to list models, deployments and provisioned throughput, and to call cloudwatch:GetMetricData."
 _QUERIES = 500  # maximum number in one GetMetricData
 _read_import = reads({}, arn="modelArn", name="modelName", created="creationTime")
 
@@ -51,16 +51,11 @@ def report(hooks: Sequence[BedrockHook], prices: Prices, now: datetime, *, days:
     ending: list[dict[str, Any]] = []
     unread: list[str] = []
     for hook in hooks:
-        try:
+        with explained(f"check what is idle in {hook.conn_region_name}", _ALLOW):
             region = _Region(hook, prices, days, now)
             idle += region.idle()
             ending += region.ending()
             unread += region.unread
-        except CALL_ERRORS as error:
-            raise kind_of(error)(
-                f"Could not check what is idle in {hook.conn_region_name}: {error}. Allow the task to list models, "
-                "deployments and provisioned throughput, and to call cloudwatch:GetMetricData."
-            ) from error
     idle.sort(key=lambda one: (-(one["usd_a_month"] or 0), one["name"]))
     return {
         "idle": idle,
