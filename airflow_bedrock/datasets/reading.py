@@ -39,7 +39,10 @@ FEWER_FIELDS = "has fewer fields than the header: quote texts with a line end"
 _BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
 """The only member of the record of a CSV row that cannot be split into its columns."""
 
-_WITHIN = "; it contains an array of objects: if these are the records, save only that array"
+_WITHIN = (
+    "; it contains an array of objects: if these are the records, save only that array; if they are the messages of a "
+    "chat, set prompt_field to its name"
+)
 
 _BAD_ANSWER_MARKS = ("label", "kto_tag")
 """Fields that are false if the completion is a bad answer: KTO data of TRL, and of LLaMA-Factory."""
@@ -52,6 +55,9 @@ They are those of OpenAI, LLaMA-Factory, ms-swift and axolotl.
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Members of an assistant's turn with its reasoning, as inference services and chat templates name them."""
+
+_INSTRUCTIONS = ("systemInstruction", "system_instruction")
+"""Gemini's system prompt, in JSON's style and in Python's."""
 
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 """Members of a record or of a turn with what Bedrock takes only as blocks of the content."""
@@ -190,9 +196,9 @@ def reader(form: str, prompt_field: str = "prompt", completion_field: str = "com
         return Conversation(None, turns)
 
     def with_messages(record: Mapping[str, Any], asked: Any, answer: Any) -> dict[str, Any]:
-        others = {name: value for name, value in record.items() if name != prompt_field}
+        others = {name: value for name, value in record.items() if name not in (prompt_field, "conversations")}
         messages = asked if _is_table(asked) else []
-        if form == "reinforcement" or (form == "distillation" and answer is None):
+        if form == "reinforcement" or (answer is None and (form == "distillation" or _is_answered(messages))):
             return {**others, "messages": messages}
         if not _is_table(answer):
             answer = [{"role": "assistant", "content": completion(record)}]
@@ -208,6 +214,11 @@ def reader(form: str, prompt_field: str = "prompt", completion_field: str = "com
 def _is_table(value: object) -> TypeGuard[list[Any]]:
     """Whether a value is an array of objects: messages, or the records themselves, in a file that is one object."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _is_answered(messages: Sequence[Any]) -> bool:
+    last = messages[-1]
+    return isinstance(last, dict) and _ROLES.get(str(last.get("from") or last.get("role")).lower()) == "assistant"
 
 
 def _is_turn(value: object) -> bool:
@@ -268,10 +279,11 @@ def _chat(record: Mapping[str, Any], *, graded: bool) -> Conversation | None:
         if isinstance(messages, list):
             if not graded:
                 _refuse_beside(record)
-            system = record.get("system") or value_of(record, "systemInstruction.parts")
+            parts = (value_of(record, f"{one}.parts") for one in _INSTRUCTIONS)
+            system = record.get("system") or next(filter(None, parts), None)
             found = _conversation(system, [_message(one) for one in messages])
             if graded:
-                others = record.keys() - {name, "system", "systemInstruction"}
+                others = record.keys() - {name, "system", *_INSTRUCTIONS}
                 found.fields = {other: value for other, value in record.items() if other in others}
             return found
     for (preferred, rejected), names in _PAIRS.items():
@@ -344,10 +356,10 @@ def _turn(role: object, content: object, thoughts: Sequence[str] = ()) -> Turn:
 
 
 def _thoughts(blocks: list[Any]) -> Iterator[str]:
-    """Yield the texts of a turn's reasoning, as in Converse and in Anthropic's format."""
+    """Yield the texts of a turn's reasoning, as in Converse and in Anthropic's and Gemini's formats."""
     for block in (one for one in blocks if isinstance(one, dict)):
-        thinks = block.get("type") == "thinking"
-        text = value_of(block, "thinking" if thinks else "reasoningContent.reasoningText.text")
+        name = "thinking" if block.get("type") == "thinking" else "reasoningContent.reasoningText.text"
+        text = value_of(block, "text" if block.get("thought") is True else name)
         if isinstance(text, str):
             yield text
 
@@ -367,6 +379,8 @@ def _block(block: object) -> list[str]:
         return [block]
     if not isinstance(block, dict):
         raise DatasetError("content: a block that is not an object")
+    if block.get("thought") is True:  # Gemini's reasoning
+        return []
     text = block.get("value" if block.get("type") == "text" and "text" not in block else "text")  # LLaMA-Factory
     text = value_of(block, "guardContent.text.text") if text is None else text  # of a call with a guardrail
     if isinstance(text, str):
