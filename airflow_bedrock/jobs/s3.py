@@ -42,14 +42,10 @@ class LocationError(Exception):
     """A location that the job reads from or writes to does not exist, or is in another region."""
 
 
-def describe_data(
-    s3: S3Hook, uris: Iterable[str], folders: Collection[str] = (), *, ignore_denied: bool = False
-) -> list[dict[str, Any]]:
+def describe_data(s3: S3Hook, uris: Iterable[str], folders: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return what identifies the content of each location, however it was uploaded.
 
     :param folders: which of the URIs may be prefixes, such as those of invocation logs.
-    :param ignore_denied: identify a location that the caller is not allowed to read by its URI only: the job's role may
-        still read it, but a change of its content is not noticed.
     :raises LocationError: there is no object.
     :raises BedrockError: the caller is not allowed to read it; a new permission takes a while to take effect.
     """
@@ -60,8 +56,6 @@ def describe_data(
         except ClientError as error:
             if error_code(error) not in _DENIED:
                 raise
-            if ignore_denied:
-                return {"uri": uri}
             raise BedrockError(
                 f"Access denied to {uri}, or it does not exist; its content decides whether a new job is made. Allow "
                 "s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) for "

@@ -169,7 +169,7 @@ def _locations(ask: Callable[[], Submission], arguments: job_request.Arguments) 
     submission = ask()
     if submission.unknown:
         raise submission.unknown
-    yield "ok", "they exist, and can be read" if arguments.content == "identify" else "they exist"
+    yield "ok", "they exist, and can be read" if arguments.content == "identify" else "the data is not read"
     return submission
 
 

@@ -147,15 +147,12 @@ class QuestionsOperator(SpendingOperator):
 
         return inference
 
-    def _check_max_cost(
-        self, questions: int, most: float, unpriced: Sequence[str], max_cost: float | None, spent: float = 0.0
-    ) -> None:
+    def _check_max_cost(self, questions: int, most: float, unpriced: Sequence[str], max_cost: float | None) -> None:
         """Log what the questions without an answer may cost at most, and check it against ``max_cost``.
 
         :param most: US dollars, about.
         :param unpriced: what has no known price.
-        :param spent: US dollars that the task has spent already.
-        :raises BedrockFatalError: together they exceed ``max_cost``, or the cost is unknown.
+        :raises BedrockFatalError: it exceeds ``max_cost``, or is unknown.
         """
         self.log.info("Questions to ask: %d, for at most about %.4f USD", questions, most)
         if unpriced:
@@ -168,11 +165,10 @@ class QuestionsOperator(SpendingOperator):
             raise BedrockFatalError(
                 f"max_cost cannot be enforced: no price is known for {unpriced[0]}. {HOW_TO_GIVE_ONE}"
             )
-        if spent + most > max_cost:
-            besides = f" in addition to {spent:.4f} USD already spent" if spent else ""
+        if most > max_cost:
             raise BedrockFatalError(
-                f"{questions} questions may cost up to about {most:.4f} USD{besides}, more than max_cost, "
-                f"{max_cost:g} USD. Raise max_cost, or lower max_records or max_tokens."
+                f"{questions} questions may cost up to about {most:.4f} USD, more than max_cost, {max_cost:g} USD. "
+                "Raise max_cost, or lower max_records or max_tokens."
             )
 
     @contextmanager
