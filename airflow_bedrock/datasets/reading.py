@@ -240,8 +240,8 @@ def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
     names = [field for _, field in parts if field is not None]
 
     def fill(record: Mapping[str, Any]) -> str:
-        # Some fields may be empty, such as the input of many instructions, but not all.
-        texts = {field: text_or_empty(record, field) for field in names}
+        # Some fields may be empty or null, such as the input of many instructions, but not all.
+        texts = {one: "" if record.get(one, "") is None else text_or_empty(record, one) for one in names}
         if not any(map(str.strip, texts.values())):
             raise DatasetError(f"{', '.join(names)}: empty")
         return "".join(literal + (texts[field] if field is not None else "") for literal, field in parts)

@@ -179,7 +179,9 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
         if kind == "parquet":
             yield f"read_parquet({where}{several})"
         elif kind in ("csv", "tsv"):
-            yield f"read_csv_auto({where}{several}, auto_type_candidates = {_CSV_TYPES})"
+            # Without these, a header that does not name pandas' index is a row, and a text after 20,480 numbers fails.
+            whole = f"header = true, sample_size = -1, auto_type_candidates = {_CSV_TYPES}"
+            yield f"read_csv_auto({where}{several}, {whole})"
         else:
             raise DatasetError(f"{files[0][0]} is not a table that DuckDB can read")
 

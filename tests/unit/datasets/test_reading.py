@@ -184,8 +184,11 @@ def test_fields_and_templates() -> None:
     assert through({"context": "", "question": "b", "label": 1}, "prompt-completion", **fields)["prompt"] == (
         "Context: \nQuestion: b"
     )
+    assert through({"context": None, "question": "b", "label": 1}, "prompt-completion", **fields)["prompt"] == (
+        "Context: \nQuestion: b"
+    )
     with pytest.raises(DatasetError, match="context, question: empty"):
-        through({"context": "", "question": " ", "label": 1}, "prompt-completion", **fields)
+        through({"context": None, "question": " ", "label": 1}, "prompt-completion", **fields)
     assert through({"title": "a", "body": "b"}, "pre-training", prompt_field="{title}: {body}") == {"input": "a: b"}
 
 

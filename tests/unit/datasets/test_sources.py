@@ -148,6 +148,19 @@ def test_a_query_names_the_file_that_is_not_in_utf_8(tmp_path: Path) -> None:
         query("SELECT * FROM source", [("a.json", tmp_path / "a.json")], tmp_path)
 
 
+@pytest.mark.parametrize("rows", [2, 25_000])
+def test_a_query_over_csv_reads_the_header_and_every_row(tmp_path: Path, rows: int) -> None:
+    """Also if the header does not name pandas' index, and if a column of numbers has a text at its end."""
+    pytest.importorskip("duckdb")
+    numbers = "".join(f"{n},Is {n} even?,{n}\n" for n in range(rows))
+    (tmp_path / "a.csv").write_text(f",text,label\n{numbers}{rows},Who?,me\n")
+    found = query("SELECT text, label FROM source", [("a.csv", tmp_path / "a.csv")], tmp_path)
+    assert [json.loads(line) for line in found.read_text().splitlines()] == [
+        *({"text": f"Is {n} even?", "label": str(n)} for n in range(rows)),
+        {"text": "Who?", "label": "me"},
+    ]
+
+
 def test_a_query_returns_labels_as_they_are(tmp_path: Path) -> None:
     """Yes and no stay what they are, and can be compared as booleans."""
     pytest.importorskip("duckdb")
