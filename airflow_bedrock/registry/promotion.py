@@ -54,7 +54,7 @@ class Promoter:
         try:
             intent = registers.proposed(register, version, self.now(), compared_with=compared_with)
         except NotPromotedError:
-            self._settle(register)
+            self._restore(register, version.model_arn)
             raise
         return self._carry_out(intent, etag)
 
@@ -84,7 +84,9 @@ class Promoter:
         except BedrockFatalError as error:
             rest = registers.abandoned(intent, rejected=isinstance(error, SmokeTestError))
             self._write_or_yield(rest, etag)
-            raise self._rolled_back(intent, rest, error) from error
+            model_arn = intent.candidate.model_arn
+            outcome = self._restore(rest, model_arn)
+            raise BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {error} {outcome}") from error
         fact = registers.confirmed(intent, deployment_arn, self.now())
         self._write_or_yield(fact, etag)
         log.info("%s serves as %s, by deployment %s", intent.candidate.model_arn, intent.name, deployment_arn)
@@ -98,19 +100,24 @@ class Promoter:
             self._settle(self.store.read(register.name)[0])
             raise
 
-    def _rolled_back(self, intent: Register, rest: Register, why: BedrockFatalError) -> BedrockFatalError:
-        """Restore the champion, and return a sentence about that.
+    def _restore(self, register: Register, model_arn: str) -> str:
+        """Let the champion serve instead of a model that was not promoted, and return a sentence about that.
 
-        :param rest: the register without the intent.
+        :param register: the register without the model's promotion.
         """
-        model_arn, champion = intent.candidate.model_arn, intent.champion
-        if champion is None:
-            self.deployments.remove(intent, model_arn)
-            outcome = "No model served before it; its deployment was deleted."
-        else:
-            self._settle(rest)
-            outcome = f"The champion {champion.model_arn} serves."
-        return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {outcome}")
+        if register.champion is None:
+            self.deployments.remove(register, model_arn)
+            return "No model served before it; its deployment was deleted."
+        champion = register.champion.model_arn
+        try:
+            self._settle(register)
+        except BedrockFatalError as error:
+            raise BedrockFatalError(
+                f"{model_arn} was not promoted to {register.name}, but the champion {champion} cannot serve instead: "
+                f"{error} Delete the deployment, so that the next promotion makes it again, or roll back to an earlier "
+                "model."
+            ) from error
+        return f"The champion {champion} serves."
 
     def _settle(self, register: Register) -> Register:
         """Serve the model that the register names, even if that changes; return it."""

@@ -175,6 +175,36 @@ def test_a_first_model_that_fails_its_smoke_test_leaves_nothing(line: Line) -> N
     assert line.world.deployments == {}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_first_model_that_fails_its_smoke_test_and_is_killed_leaves_nothing(line: Line, when: str) -> None:
+    """At any call: the next try deletes its deployment; it was skipped, and the model went on serving."""
+    in_place = line.deployments().in_place
+    for number in range(1, 20):
+        line = Line(in_place=in_place)
+        getattr(line.world, when)[number] = killed
+        with suppress(Killed, BedrockError):
+            line.promote(BAD, 1)
+        line.world.before.clear()
+        line.world.after.clear()
+        with suppress(BedrockError, NotPromotedError):
+            line.promote(BAD, 1)
+        assert line.world.deployments == {}, number
+
+
+def test_a_champion_that_cannot_be_put_back_is_named() -> None:
+    """A person has deleted its deployment and the model itself: the next promotion fails its smoke test."""
+    line = Line(in_place=True)
+    line.promote("m1", 1)
+    line.world.deployments.clear()
+    del line.world.models["m1"]
+    for _ in range(2):
+        with pytest.raises(BedrockFatalError, match=r"bad was not promoted to router, but the champion m1 cannot"):
+            line.promote(BAD, 2)
+    line.world.deployments.clear()
+    line.promote("m3", 3)
+    assert line.serving == "m3"
+
+
 def test_what_a_person_has_deployed_by_hand_is_the_champion() -> None:
     """The deployment is the truth of who serves; the register follows it."""
     line = Line(in_place=True)
