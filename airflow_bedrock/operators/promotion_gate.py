@@ -34,6 +34,7 @@ from airflow_bedrock.uris import file_uri
 
 APPROVE, REJECT = "Approve", "Reject"
 _LOOK_EACH = timedelta(minutes=1)
+_ASKED_ABOUT = "asked_about"  # the XCom with the digest of the report that a person is asked about
 _TO_PROMOTE = timedelta(days=1)  # after the time limit: an approval at the last moment, and retries of the promotion
 
 
@@ -168,9 +169,10 @@ class BedrockPromotionGate(BedrockOperator):
         return self.execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Resume with the person's answer; only an approval by an approver counts.
+        """Resume with the person's answer; only an approval by an approver counts, and only for the same report.
 
         :raises AirflowSkipException: the promotion was rejected.
+        :raises BedrockFatalError: the report was replaced after the question.
         """
         if "error" in event:
             raise AirflowSkipException(
@@ -186,6 +188,14 @@ class BedrockPromotionGate(BedrockOperator):
             raise AirflowSkipException("The candidate is not promoted: the approval does not name the approver")
         if by and allowed and by.get("id") not in allowed:
             raise AirflowSkipException(f"The candidate is not promoted: {by.get('name')} is not an approver")
+        from airflow_bedrock import shown  # here, since a DAG file does not need it
+
+        asked_about = shown.pushed(context["ti"], _ASKED_ABOUT)  # None if an earlier version of this package asked
+        if asked_about is not None and asked_about != _digest(self._report()):
+            raise BedrockFatalError(
+                f"{self.report_uri} was replaced after the question, so the approval does not count. Nothing was "
+                "promoted. Trigger a new run to ask about this report."
+            )
         return self._passed(by.get("name") or by.get("id"))
 
     def _passed(self, approved_by: str | None) -> dict[str, Any]:
@@ -230,6 +240,7 @@ class BedrockPromotionGate(BedrockOperator):
                 "or to other approvers. Nothing was promoted. Trigger a new run to ask about this report."
             )
         self._keep_candidate(given)
+        ti.xcom_push(key=_ASKED_ABOUT, value=_digest(report))
         HITLOperator(
             task_id=self.task_id,
             response_timeout=timedelta(seconds=given["approval_timeout"]),
@@ -298,6 +309,10 @@ class BedrockPromotionGate(BedrockOperator):
             until=datetime.now(UTC) + timedelta(seconds=given["approval_timeout"]),
             approvers=tuple(user["id"] for user in given["approvers"]),
         )
+
+
+def _digest(report: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()
 
 
 def _shown(ti_id: Any, question: Mapping[str, Any]) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,10 +47,14 @@ def report() -> dict[str, Any]:
 @pytest.fixture
 def gated(report: dict[str, Any], tmp_path: Path) -> Any:
     """Runs a gate over the report, changed as a test wants it."""
+    ti = TaskInstance()
 
     def gate(
-        without: tuple[str, ...] = (), changes: Mapping[tuple[str, ...], Any] = {}, **given: Any
-    ) -> Any:  # it is not changed
+        without: tuple[str, ...] = (),
+        changes: Mapping[tuple[str, ...], Any] = {},  # it is not changed
+        event: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> Any:
         changed = json.loads(json.dumps(report))
         for (*outer, name), value in changes.items():
             reduce(getitem, outer, changed)[name] = value
@@ -63,8 +66,8 @@ def gated(report: dict[str, Any], tmp_path: Path) -> Any:
         file = tmp_path / "report.json"
         file.write_text(json.dumps(changed))
         task = BedrockPromotionGate(task_id="gate", report_uri=str(file), region_name="us-east-1", **given)
-        context: Any = {"task_instance": SimpleNamespace(id=TI_ID), "task": task}
-        return task.execute(context)
+        context: Any = {"ti": ti, "task_instance": ti, "task": task}
+        return task.execute(context) if event is None else task.execute_complete(context, event)
 
     return gate
 
@@ -77,6 +80,21 @@ class Airflow:
     def send(self, msg: Any) -> Any:
         self.question = self.question or msg
         return self.question
+
+
+class TaskInstance:
+    """A task instance that keeps its XComs."""
+
+    id, task_id, map_index = TI_ID, "gate", -1
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def xcom_pull(self, *, key: str, **_: Any) -> Any:
+        return self.pushed.get(key)
 
 
 @pytest.fixture
@@ -289,6 +307,15 @@ class TestPerson:
             gated(ask_approval=True, approvers=["ann"], approval_timeout=60, **given)
         return raised.value
 
+    def test_an_approval_is_of_the_report_that_the_person_saw(self, gated: Any, airflow: Any) -> None:
+        """A report that is replaced while the question is open was promoted; with the same report, it counts."""
+        self.ask(gated)
+        event = {"chosen_options": ["Approve"], "responded_by_user": {"id": "ann", "name": "Ann"}}
+        approved = partial(gated, event=event, approvers=["ann"])
+        assert approved()["approved_by"] == "Ann"
+        with pytest.raises(BedrockFatalError, match="was replaced after the question, so the approval does not count"):
+            approved(without=("slices", "even"))
+
     def test_nobody_is_asked_about_a_model_that_does_not_pass(self, gated: Any) -> None:
         """The rule comes first."""
         with pytest.raises(AirflowSkipException, match="not above"):
@@ -297,7 +324,7 @@ class TestPerson:
     def test_the_approver_is_named(self) -> None:
         """For approved_by of the promotion."""
         event = {"chosen_options": ["Approve"], "responded_by_user": {"id": "ann", "name": "Ann"}}
-        assert self.gate().execute_complete({}, event)["approved_by"] == "Ann"
+        assert self.gate().execute_complete({"ti": TaskInstance()}, event)["approved_by"] == "Ann"
 
     @pytest.mark.parametrize(
         ("event", "reason"),
@@ -314,9 +341,9 @@ class TestPerson:
     def test_anything_else_is_no_approval(self, event: dict[str, Any], reason: str) -> None:
         """The wrong person, nobody in time, an error."""
         with pytest.raises(AirflowSkipException, match=reason):
-            self.gate().execute_complete({}, event)
+            self.gate().execute_complete({"ti": TaskInstance()}, event)
 
     def test_a_time_limit_may_approve_where_the_dag_says_so(self) -> None:
         """Then nobody's name is on it."""
         event = {"chosen_options": ["Approve"], "responded_by_user": None, "timedout": True}
-        assert not self.gate(on_timeout="Approve").execute_complete({}, event).get("approved_by")
+        assert not self.gate(on_timeout="Approve").execute_complete({"ti": TaskInstance()}, event).get("approved_by")
