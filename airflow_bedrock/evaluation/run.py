@@ -135,6 +135,17 @@ class Evaluation:
         """Whether a metric calls a model, so that its questions depend on the answers."""
         return bool(self._asking_metrics)
 
+    @property
+    def models(self) -> list[str]:
+        """The models that answer, as :meth:`begin` has found them."""
+        return sorted(inference.answered_by for inference in self._all())
+
+    @property
+    def cost(self) -> float | None:
+        """What the answers of this task have cost so far, in US dollars; None if a price is unknown."""
+        costs = [inference.spent for inference in self._all() if inference.progress.answered]
+        return None if None in costs else math.fsum(filter(None, costs))  # without a price it is not free
+
     def ask(self) -> None:
         """Ask all models, each in its own thread.
 
@@ -209,13 +220,12 @@ class Evaluation:
             }
             for metric in self._asking_metrics
         }
-        costs = [inference.spent for inference in self._all() if inference.progress.answered]
         return {
             **result,
             "asked_about": judges,
             "parameters": dict(self._held_out.parameters),
             "slice_by": self._slice_by,
-            "cost": None if None in costs else math.fsum(filter(None, costs)),  # without a price it is not free
+            "cost": self.cost,
         }
 
     def _answers(self, record: Record) -> dict[str, Answer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -206,16 +208,18 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
                 self._check_max_cost(missing, most, evaluation.unpriced(), arguments["max_cost"])
                 cost = partial(_cost, evaluation, most, arguments)
                 hook = hooks.BedrockHook(**self._hook_parameters)
-                budget = partial(self._budget, context, "evaluation", hook, cost)
-                settle = self._reserve(context, evaluation, budget, missing)
+                budget = partial(self._budget, context, spend.ledger.EVALUATION, hook, cost)
+                settle = self._reserve(context, evaluation, budget, missing, arguments, storage)
             with self._explained("Answers received so far are billed; a retry asks only what has no kept answer."):
-                evaluation.ask()
+                try:
+                    evaluation.ask()
+                finally:
+                    if (cost_so_far := evaluation.cost) is not None:  # otherwise expected_cost stays reserved
+                        settle(Decimal(str(cost_so_far)))
                 with ExitStack() as files:
                     roles = _roles(arguments)
                     output = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in roles}
                     result = evaluation.score(partial(_write, output, roles))
-                if result["cost"] is not None:  # otherwise expected_cost stays reserved
-                    settle(Decimal(str(result["cost"])))
                 self._report(evaluation, result, arguments, folder)
                 returned = self._publish(storage, result, folder)
                 endpoint_url = self.hook.conn.meta.endpoint_url
@@ -270,7 +274,13 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         )
 
     def _reserve(
-        self, context: Context, evaluation: Evaluation, find: Callable[[], spend.budget.Budget | None], missing: int
+        self,
+        context: Context,
+        evaluation: Evaluation,
+        find: Callable[[], spend.budget.Budget | None],
+        missing: int,
+        arguments: Mapping[str, Any],
+        storage: Storage,
     ) -> Callable[[Decimal], None]:
         """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
         with explained():
@@ -278,9 +288,12 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         if not asks or (budget := find()) is None:
             return lambda usd: None
         task_key = task_key_of(context)
-        # A try takes over the rest of an earlier try's reservation, unless the month has changed or each try may spend
-        # max_cost or expected_cost: then what the earlier try may have spent stays reserved.
-        parts = (task_key.task_id, task_key.ask_digest, spend.ledger.month_of(budget.now()))
+        # A try takes over the rest of a killed try's reservation, unless the month, the records or the models have
+        # changed, or each try may spend max_cost or expected_cost: then what the killed try may have spent stays
+        # reserved.
+        asked = (storage.etag(self.test_data_uri), arguments["max_records"], evaluation.models)
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+        parts = (task_key.task_id, task_key.ask_digest, spend.ledger.month_of(budget.now()), digest)
         each = evaluation.asks_metrics or self.expected_cost is not None
         name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)
         with self._within(budget, context):

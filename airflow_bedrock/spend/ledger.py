@@ -20,6 +20,10 @@ KEPT_MONTHS = 2
 """Number of months before the current one that stay in the ledger; older settled entries move to an archive."""
 
 
+EVALUATION = "evaluation"
+"""The kind of the reservation of an evaluation, which is not a resource of Bedrock."""
+
+
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """The estimated cost of a resource, before it is created.
 
@@ -153,12 +157,14 @@ def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
 
     A reservation whose resource does not exist yet is checked against the current limits: one of an earlier month moves
     to the current month, and one that is now too low, because the data or the request has changed, is raised. A
-    resource that was deleted and settled, and is created again under its name, gets a new entry.
+    resource that was deleted and settled, and is created again under its name, gets a new entry, and so does the next
+    try of an evaluation that has failed.
 
     :raises OverBudgetError: settled, reserved and this would exceed a limit.
     """
     known = ledger.entries.get(entry.key)
-    if known is not None and known.settled is not None and {"hour", "month"} & known.rates.keys():
+    is_paid_again = known is not None and (known.kind == EVALUATION or {"hour", "month"} & known.rates.keys())
+    if known is not None and known.settled is not None and is_paid_again:
         former = msgspec.structs.replace(known, key=f"{known.key}/{known.at.isoformat()}")
         return reserved(_with(_without(ledger, {known.key}), former), entry, limits)
     if known is not None and (known.settled is not None or known.arn is not None or known.month == entry.month):

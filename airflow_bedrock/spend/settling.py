@@ -26,7 +26,7 @@ from airflow_bedrock.prices import dollars
 from airflow_bedrock.spend import ledger as ledgers
 from airflow_bedrock.spend.bill import Bill, bill_of, by_the_hour
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.ledger import Entry, Ledger, key_of, month_of, of_month, totals
+from airflow_bedrock.spend.ledger import EVALUATION, Entry, Ledger, key_of, month_of, of_month, totals
 from airflow_bedrock.uris import Arn
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ DEAD_AFTER = timedelta(minutes=30)
 
 _FRESH = timedelta(minutes=1)
 """Age up to which no reservation has ended, so that a hundred tasks over the budget do not all read Bedrock."""
+
+_LONGEST = timedelta(days=1)
+"""How long an evaluation may go on after its month has ended."""
 
 _TO_SETTLE = " Run airflow-bedrock spend --settle."
 
@@ -112,10 +115,11 @@ def settle_open(
         if entry.settled is None and entry.kind in services and not ours:
             elsewhere.add(f"{entry.region} of account {entry.account}")
         young = now - entry.at < (_FRESH if entry.arn else DEAD_AFTER)
-        if entry.settled is not None or entry.key == besides or young or not ours:
+        is_lost = entry.kind == EVALUATION and entry.month < month_of(now - _LONGEST)
+        if entry.settled is not None or entry.key == besides or not (is_lost or (ours and not young)):
             continue
         try:
-            change, what = _fate(entry, services[entry.kind], s3, now)
+            change, what = _lost(entry) if is_lost else _fate(entry, services[entry.kind], s3, now)
         except CALL_ERRORS as error:
             log.warning("Could not read the outcome of %s %s: %s", entry.kind, entry.name, error)
             continue
@@ -127,6 +131,13 @@ def settle_open(
         f"Not checked: reservations in {place}, which this connection does not reach" for place in sorted(elsewhere)
     ]
     return lines
+
+
+def _lost(entry: Entry) -> tuple[Callable[[Ledger], Ledger], str]:
+    """Settle an evaluation that was killed in an earlier month: nobody knows how much of it was spent."""
+    usd = entry.reserved
+    change = partial(ledgers.settled, key=entry.key, usd=usd, basis="its reservation, since its task was killed")
+    return change, f"{dollars(usd)} USD, as reserved, since its task was killed"
 
 
 def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Callable[[Ledger], Ledger] | None, str]:

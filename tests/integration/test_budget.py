@@ -45,7 +45,7 @@ from airflow_bedrock.operators import (
 from airflow_bedrock.spend.bill import Bill
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.budget import Budget, BudgetError
-from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
+from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of, next_month
 from airflow_bedrock.spend.settling import DEAD_AFTER, settled
 from tests.integration.test_customization_operator import (
     BASE_MODEL,
@@ -463,14 +463,19 @@ def kill_in(one: Submission, when: str, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(one.budget, "made", killed)
 
 
+def raises(error: BaseException) -> Callable[..., None]:
+    """Return a function that fails, whatever it is given."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    return fails
+
+
 def kill_evaluation(operator: BedrockModelEvaluationOperator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run an evaluation whose worker is killed when all questions are answered."""
-
-    def killed(*_: object) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", killed)
+        patch.setattr("airflow_bedrock.spend.budget.Budget.settle_rest", raises(Killed()))
         with pytest.raises(Killed):
             operator.execute(context())
 
@@ -789,6 +794,64 @@ def test_a_killed_evaluation_counts_what_it_may_have_asked(
     assert (result["cost"], first.settled) == (0, None)
     assert ledger().entries[first.key].counts == first.reserved
     assert sorted(one.month for one in ledger().entries.values()) == months
+
+
+def test_each_try_of_an_evaluation_that_fails_counts_what_it_has_asked(
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answers were lost, so its retry pays again: the ledger had only what one of the two has cost."""
+    pytest.importorskip("altair")
+    given = arguments(local, 10)
+    budget(1)
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_bedrock.evaluation.answer_store.Store.keep", lambda *_: None)
+        for _ in range(2):
+            patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", raises(BedrockError("for the test")))
+            with pytest.raises(BedrockError, match="for the test"):
+                BedrockModelEvaluationOperator(**given).execute(context())
+    result = BedrockModelEvaluationOperator(**given).execute(context())
+    assert [one.settled for one in ledger().entries.values()] == 3 * [Decimal(str(result["cost"]))]
+
+
+def test_a_killed_evaluation_whose_records_change_is_not_forgotten(
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its retry asks other questions, so what it reserved is no rest; it is settled as reserved after its month."""
+    pytest.importorskip("altair")
+    given = arguments(local, 10)
+    budget(1)
+    kill_evaluation(BedrockModelEvaluationOperator(**given), monkeypatch)
+    first = only(ledger())
+    result = BedrockModelEvaluationOperator(**{**given, **arguments(local, 12)}).execute(context())
+    assert result["cost"] > 0
+    now = datetime.now(UTC)
+    assert committed(ledger(), month_of(now)) == first.reserved + Decimal(str(result["cost"]))
+
+
+def test_a_killed_evaluation_is_settled_as_reserved_when_its_month_is_over(
+    account: Account,
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A day later, since it may still run; its reservation stayed open for good."""
+    pytest.importorskip("altair")
+    budget(1)
+    kill_evaluation(BedrockModelEvaluationOperator(**arguments(local, 10)), monkeypatch)
+    first = only(ledger())
+    over = next_month(first.at) - datetime.now(UTC)
+    assert only(later(account, local, ledger, over + timedelta(hours=23))).settled is None
+    assert only(later(account, local, ledger, over + timedelta(hours=25))).settled == first.reserved
 
 
 def test_an_evaluation_without_a_price_is_not_free(
