@@ -49,8 +49,10 @@ class Promoter:
         :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
         register, etag = self._read(name)
-        if register.promotion is None and register.champion and register.champion.model_arn == version.model_arn:
-            return self._settle(register)
+        champion = register.champion
+        if register.promotion is None and champion and champion.model_arn == version.model_arn:
+            if champion.promoted_by != registers.BY_HAND:  # otherwise the registry does not have it yet
+                return self._settle(register)
         try:
             intent = registers.proposed(register, version, self.now(), compared_with=compared_with)
         except NotPromotedError:

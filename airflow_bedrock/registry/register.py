@@ -245,7 +245,7 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
     if latest is not None and version.period is not None and start_of(version.period) < start_of(latest):
         return f"its period {version.period} is older than the champion's, {latest}"
     serving = [one.model_arn for one in register.serving]
-    if compared_with and register.champion and compared_with not in serving:
+    if compared_with and register.champion and not {compared_with, version.model_arn} & set(serving):
         return (
             f"it was compared with {compared_with}, but {register.champion.model_arn} serves now. A new run of its "
             "period compares the two, and does not pay for its job again"

@@ -226,6 +226,20 @@ def test_no_older_model_replaces_one_deployed_by_hand() -> None:
     assert line.serving == "m5"
 
 
+def test_a_model_that_serves_by_hand_is_recorded_when_it_is_promoted() -> None:
+    """Or by another registry, whose promotion was killed: it was not, and a model of an older period replaced it."""
+    line = Line(in_place=True)
+    line.promote("m1", 1)
+    line.train("m3")
+    line.world.deployments[NAME]["modelArn"] = "m3"
+    line.promote("m3", 3, compared_with="m1")
+    champion = line.register.champion
+    assert champion is not None
+    assert (champion.model_arn, champion.period, champion.promoted_by) == ("m3", "2003", "run")
+    with pytest.raises(NotPromotedError, match="older than the champion's, 2003"):
+        line.promote("m2", 2)
+
+
 def test_a_model_without_a_period_does_not_replace_one_with_a_period(line: Line) -> None:
     """It may be older: a template that finds no period renders nothing. Without periods, models have no order."""
     undated = ModelVersion(model_arn="undated", promoted_by="run")
