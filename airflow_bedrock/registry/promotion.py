@@ -50,9 +50,9 @@ class Promoter:
         """
         register, etag = self._read(name)
         champion = register.champion
-        if register.promotion is None and champion and champion.model_arn == version.model_arn:
-            if champion.promoted_by != registers.BY_HAND:  # otherwise the registry does not have it yet
-                return self._settle(register)
+        serves = champion is not None and champion.model_arn == version.model_arn
+        if register.promotion is None and champion and serves and champion.promoted_by != registers.BY_HAND:
+            return self._settle(register)
         try:
             intent = registers.proposed(register, version, self.now(), compared_with=compared_with)
         except NotPromotedError:

@@ -97,6 +97,11 @@ class TaskInstance:
         return self.pushed.get(key)
 
 
+def resumed() -> Any:
+    """The context of a gate that an earlier version of this package has asked in."""
+    return {"ti": TaskInstance()}
+
+
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
     from airflow.sdk.execution_time import task_runner
@@ -324,7 +329,7 @@ class TestPerson:
     def test_the_approver_is_named(self) -> None:
         """For approved_by of the promotion."""
         event = {"chosen_options": ["Approve"], "responded_by_user": {"id": "ann", "name": "Ann"}}
-        assert self.gate().execute_complete({"ti": TaskInstance()}, event)["approved_by"] == "Ann"
+        assert self.gate().execute_complete(resumed(), event)["approved_by"] == "Ann"
 
     @pytest.mark.parametrize(
         ("event", "reason"),
@@ -341,9 +346,9 @@ class TestPerson:
     def test_anything_else_is_no_approval(self, event: dict[str, Any], reason: str) -> None:
         """The wrong person, nobody in time, an error."""
         with pytest.raises(AirflowSkipException, match=reason):
-            self.gate().execute_complete({"ti": TaskInstance()}, event)
+            self.gate().execute_complete(resumed(), event)
 
     def test_a_time_limit_may_approve_where_the_dag_says_so(self) -> None:
         """Then nobody's name is on it."""
         event = {"chosen_options": ["Approve"], "responded_by_user": None, "timedout": True}
-        assert not self.gate(on_timeout="Approve").execute_complete({"ti": TaskInstance()}, event).get("approved_by")
+        assert not self.gate(on_timeout="Approve").execute_complete(resumed(), event).get("approved_by")
