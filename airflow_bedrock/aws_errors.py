@@ -112,11 +112,11 @@ def is_transient(error: BaseException) -> bool:
 
 def _is_of_a_proxy(error: BaseException) -> bool:
     """Whether the response names no error, only a status: the service names each, except to a HEAD request."""
-    return (
-        isinstance(error, ClientError)
-        and error_code(error) == str(_http_status(error))
-        and not error.operation_name.startswith("Head")
-    )
+    return error_code(error) == str(_http_status(error)) and not _is_of_head(error)
+
+
+def _is_of_head(error: BaseException) -> bool:
+    return isinstance(error, ClientError) and error.operation_name.startswith("Head")
 
 
 # botocore's errors say what happened, but not what to do. The first that fits counts.
@@ -152,5 +152,6 @@ def with_remedy(error: BaseException, otherwise: str = "") -> str:
     """
     remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), "")
     if not remedy:
-        remedy = _RENEW if is_about_credentials(error) else _HEAD_REMEDIES.get(error_code(error), otherwise)
+        by_code = _HEAD_REMEDIES if _is_of_head(error) else {}
+        remedy = _RENEW if is_about_credentials(error) else by_code.get(error_code(error), otherwise)
     return f"{str(error).rstrip('.')}. {remedy}" if remedy else str(error)

@@ -47,9 +47,9 @@ OTHER = {"ValidationException", "ConflictException", "ServiceQuotaExceededExcept
 NETWORK = exceptions.EndpointConnectionError(endpoint_url="https://bedrock")
 
 
-def error(code: str, status: int = 400) -> ClientError:
+def error(code: str, status: int = 400, operation: str = "Operation") -> ClientError:
     response = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(response, "Operation")  # type: ignore[arg-type]  # the rest of the metadata is not read
+    return ClientError(response, operation)  # type: ignore[arg-type]  # the rest of the metadata is not read
 
 
 @pytest.mark.parametrize("code", sorted(THROTTLING | CREDENTIALS | TRANSIENT | NOT_FOUND | DENIED | OTHER))
@@ -119,8 +119,14 @@ def test_what_did_not_come_from_the_service(raised: Exception, transient: bool, 
         (NETWORK, 'the endpoint URL: "https://bedrock". Check the region, the network, and AWS_ENDPOINT_URL or'),
         (error("ExpiredToken"), "calling the Operation operation: no. Renew or correct the credentials of"),
         (exceptions.UnauthorizedSSOTokenError(), "with the corresponding profile. Renew or correct the credentials of"),
-        (error("400"), "calling the Operation operation: no. S3 gives no reason. Renew the credentials if they have"),
-        (error("403"), "calling the Operation operation: no. S3 gives no reason. Check the credentials, and allow s3:"),
+        (
+            error("400", operation="HeadObject"),
+            "calling the HeadObject operation: no. S3 gives no reason. Renew the credentials if they have",
+        ),
+        (
+            error("403", operation="HeadBucket"),
+            "HeadBucket operation: no. S3 gives no reason. Check the credentials, and allow",
+        ),
         (error("ValidationException"), "calling the Operation operation: no. Allow it."),
     ],
     ids=lambda value: getattr(value, "fmt", ""),

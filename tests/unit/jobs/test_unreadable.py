@@ -11,7 +11,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import UnreadableResponseError, is_transient
+from airflow_bedrock.aws_errors import UnreadableResponseError, is_transient, with_remedy
 from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
 from airflow_bedrock.evaluation.inference import Later
@@ -91,6 +91,7 @@ def test_an_error_without_a_name_decides_nothing(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ClientError) as caught:
         Service(CUSTOMIZATION_JOB, hook).create({"jobName": "router", "customModelName": "router", **REQUEST})
     assert remedy_for_error(caught.value) is Remedy.RETRY
+    assert "S3" not in with_remedy(caught.value)
     s3: Any = S3Hook().conn
     answer_with(s3, b"", status)  # which S3 does itself, since a response to HEAD has no body
     with pytest.raises(ClientError) as caught:
