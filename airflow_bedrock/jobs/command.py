@@ -107,11 +107,14 @@ def _states(api: httpx.Client) -> Callable[[Waiter], str | None]:
     """Return a function that reads the state of a waiter's task instance or DAG run from Airflow's REST API."""
 
     def state_of(waiter: Waiter) -> str | None:
-        path = f"dags/{quote(waiter.dag_id, safe='')}/dagRuns/{quote(waiter.run_id, safe='')}"
+        run = f"dags/{quote(waiter.dag_id, safe='')}/dagRuns/{quote(waiter.run_id, safe='')}"
+        response = api.get(run).raise_for_status()
         if waiter.until == "task":
             index = f"/{waiter.map_index}" if waiter.map_index >= 0 else ""
-            path += f"/taskInstances/{quote(waiter.task_id, safe='')}{index}"
-        state: str | None = api.get(path).raise_for_status().json()["state"]
+            response = api.get(f"{run}/taskInstances/{quote(waiter.task_id, safe='')}{index}")
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return "removed"  # a person deleted it
+        state: str | None = response.raise_for_status().json()["state"]
         return state
 
     return state_of

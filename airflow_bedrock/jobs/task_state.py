@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from airflow_bedrock.customization.waiters import Waiter
@@ -35,8 +36,15 @@ def run_state(dag_id: str, run_id: str) -> str:
 
 
 def state_of_waiter(waiter: Waiter) -> str | None:
-    """Return the state of a waiter's DAG run or task instance."""
-    return run_state(waiter.dag_id, waiter.run_id) if waiter.until == "run" else state_of(waiter)
+    """Return the state of a waiter's DAG run or task instance; ``removed`` if only the task instance was deleted.
+
+    If the run is not found, an error is raised, and the job is kept: another Airflow may have asked for it.
+    """
+    if waiter.until == "task":
+        with suppress(LookupError):
+            return state_of(waiter)
+    state = run_state(waiter.dag_id, waiter.run_id)
+    return state if waiter.until == "run" else "removed"
 
 
 def backfill_to_go(dag_id: str, task_id: str) -> list[str]:

@@ -309,6 +309,16 @@ def test_the_command(
     assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
 
 
+def test_the_job_of_a_deleted_task_instance_is_orphaned(
+    jobs: Jobs, airflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run goes on, in which no try of it follows."""
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", "secret")
+    arn = jobs.asked("deleted", ALIVE, map_index=9)
+    assert main(["jobs", "--orphans", "--stop", "--airflow-url", airflow_url]) == 0
+    assert jobs.status(arn) == "Stopping"
+
+
 def test_all_running_jobs_are_listed(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --orphans; and nothing but orphans can be stopped."""
     arn = jobs.asked("ended", ENDED)
