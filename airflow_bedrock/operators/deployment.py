@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Context
 
-from airflow_bedrock import customization, jobs, spend
+from airflow_bedrock import customization, jobs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import (
@@ -124,9 +123,6 @@ class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
 
     def _settle(self, *_: Any) -> None:
         pass  # so there is nothing to settle
-
-    def _cost(self, arguments: Mapping[str, Any]) -> spend.ledger.Cost:
-        return spend.ledger.Cost(usd=Decimal(), basis="the deployment itself")
 
     def _ended(self, found: Seen, kill: jobs.on_kill.KillSwitch, **so_far: Any) -> Seen:
         if found.status == "Updating":  # List, which the triggerer uses, does not show it

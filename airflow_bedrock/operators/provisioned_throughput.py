@@ -136,10 +136,7 @@ class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
         except (NoPriceError, BedrockFatalError) as error:
             return spend.ledger.Cost(usd=None, model=self.model_id, unknown=str(error))
         hours = -(-int((spend.ledger.next_month(now) - now).total_seconds()) // 3600)
-        basis = f"{hours} hours until the month ends, at {price}"
-        return spend.ledger.Cost(
-            usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis
-        )
+        return spend.ledger.Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)})
 
     def _result(self, found: Any, context: Context) -> Any:
         if not jobs.provisioned_throughput.is_model(found.model, self.model_id):

@@ -147,7 +147,4 @@ class StoredModelOperator(SharedResourceOperator):
             price = spend.pricing.known_prices().price(model, figure, self.hook.conn_region_name)
         except (LookupError, BedrockFatalError) as error:
             return spend.ledger.Cost(usd=None, unknown=str(error))
-        basis = f"a month of its storage, at {price}"
-        return spend.ledger.Cost(
-            usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)}, basis=basis
-        )
+        return spend.ledger.Cost(usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)})

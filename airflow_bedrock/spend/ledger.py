@@ -32,14 +32,12 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     :param rates: US dollars per counted unit: ``epoch``, ``hour``, ``month`` (of storage), ``input`` and ``output``
         (tokens), and ``once``, which is paid in any case.
     :param unknown: why it is unknown.
-    :param basis: the basis of ``usd``: the price, with its date and source.
     """
 
     usd: Decimal | None
     model: str = ""
     rates: Mapping[str, Decimal] = {}
     unknown: str = ""
-    basis: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
