@@ -100,7 +100,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except _failures() as error:
         from airflow_bedrock.aws_errors import with_remedy  # here, since it loads botocore
 
-        sys.stderr.write(f"{with_remedy(error)}\n")
+        sys.stderr.write(f"{command.prog}: {with_remedy(error)}\n")
         return getattr(module, "FAILED", 1)
     return code
 

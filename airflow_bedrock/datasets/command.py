@@ -6,9 +6,6 @@ The exit code is 0 if there is no problem, 1 if there is one, and 2 if the data 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,23 +99,18 @@ def _fraction(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code."""
-    try:
-        with _explained():
-            s3 = _s3() if is_s3(arguments.data) or arguments.media_sizes else None  # one client for all threads
-            report = check_uris(
-                {"training": arguments.data, "validation": arguments.validation, "test": arguments.test},
-                arguments.model,
-                arguments.method,
-                fetch=partial(fetched, s3=s3),
-                files_in=_listed,
-                logs_config=arguments.logs_config,
-                show_text=arguments.show_text,
-                s3=s3 if arguments.media_sizes else None,
-                near_overlaps=arguments.near_overlaps,
-            )
-    except (DatasetError, OSError) as error:
-        sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
-        return 2
+    s3 = _s3() if is_s3(arguments.data) or arguments.media_sizes else None  # one client for all threads
+    report = check_uris(
+        {"training": arguments.data, "validation": arguments.validation, "test": arguments.test},
+        arguments.model,
+        arguments.method,
+        fetch=partial(fetched, s3=s3),
+        files_in=_listed,
+        logs_config=arguments.logs_config,
+        show_text=arguments.show_text,
+        s3=s3 if arguments.media_sizes else None,
+        near_overlaps=arguments.near_overlaps,
+    )
     out = results()
     if arguments.format == "json":
         out.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
@@ -132,9 +124,8 @@ def _listed(folder: str) -> list[str]:
     if not is_s3(folder):
         return sorted(str(path) for path in local_path(folder).rglob("*") if path.is_file())
     bucket, prefix = bucket_and_key(folder)
-    with _explained():
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+    pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
     return [f"s3://{bucket}/{key}" for key in keys if not key.endswith("/")]
 
 
@@ -144,29 +135,23 @@ def _s3() -> S3Client:
     return boto3.client("s3")
 
 
-@contextmanager
-def _explained(uri: str = "") -> Iterator[None]:
-    from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
-
-    try:
-        yield
-    except CALL_ERRORS as error:
-        if error_code(error) == "404":  # S3's answer to a HEAD does not say whether the bucket or the object is missing
-            raise DatasetError(f"there is no object {uri}. Check the URI") from error
-        raise OSError(with_remedy(error)) from error
-
-
 def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
     :param s3: a client; None makes one if needed.
-    :raises OSError: it does not exist, or cannot be read.
+    :raises DatasetError: there is no such object on S3, or the file is a pipe.
     """
+    from botocore.exceptions import ClientError  # here, since a local file does not need it
+
     if not is_s3(uri):
         if local_path(uri).is_fifo():
             raise DatasetError(f"{uri} is a pipe, which can be read only once. Write the data to a file")
         return local_path(uri)
     bucket, key = bucket_and_key(uri)
-    with _explained(uri):
+    try:
         (s3 or _s3()).download_file(bucket, key, str(copy))
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "404":  # S3 does not say whether the bucket or the object is missing
+            raise DatasetError(f"there is no object {uri}. Check the URI") from error
+        raise
     return copy

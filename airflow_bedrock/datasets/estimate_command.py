@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 
 from airflow_bedrock import cli
 from airflow_bedrock.datasets.checking import check_uris
@@ -28,7 +27,7 @@ from airflow_bedrock.datasets.estimate import (
     verdict,
 )
 from airflow_bedrock.datasets.rules import Rules, rules_for
-from airflow_bedrock.prices import PriceFileError, prices
+from airflow_bedrock.prices import prices
 from airflow_bedrock.uris import Arn
 
 FAILED = 2
@@ -75,14 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the estimate, and return the exit code."""
-    try:
-        rules = rules_for(arguments.model, arguments.method)
-        if arguments.method == "DISTILLATION" and not arguments.teacher:
-            raise DatasetError("a distillation also pays for its teacher. Name it with --teacher")
-        made = _estimate(arguments, rules)
-    except (DatasetError, PriceFileError, OSError) as error:
-        sys.stderr.write(f"Could not estimate {arguments.data}: {error}\n")
-        return 2
+    rules = rules_for(arguments.model, arguments.method)
+    if arguments.method == "DISTILLATION" and not arguments.teacher:
+        raise DatasetError("a distillation also pays for its teacher. Name it with --teacher")
+    made = _estimate(arguments, rules)
     cli.results().write(f"{json.dumps(as_dict(made), indent=2)}\n" if arguments.format == "json" else _text(made))
     return 0 if made.cost else 1
 

@@ -18,7 +18,6 @@ import msgspec
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.cli import results, table
 from airflow_bedrock.datasets import OnConflict, PreparationReport, RecordFormat, Split
-from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator, UnfitDataError
 
 FAILED = 2
@@ -125,9 +124,6 @@ def run(arguments: argparse.Namespace) -> int:
     except UnfitDataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except (BedrockError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
     if arguments.format == "json":
         results().write(msgspec.json.format(msgspec.json.encode({**made, "report": report})).decode() + "\n")
     else:

@@ -125,7 +125,7 @@ def test_data_that_is_not_there_is_said_with_its_uri(
     """Not as S3's 404 to a HeadObject."""
     missing = f"s3://{local_bedrock.bucket}/nowhere.jsonl"
     assert main([command, missing, "--model", "amazon.nova-micro-v1:0"]) == 2
-    assert f"{missing}: there is no object {missing}. Check the URI\n" in capsys.readouterr().err
+    assert f"airflow-bedrock {command}: there is no object {missing}. Check the URI\n" in capsys.readouterr().err
 
 
 def test_a_connection_of_the_metadata_database_or_the_environment(job: str, tmp_path: Path) -> None:

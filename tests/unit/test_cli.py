@@ -221,7 +221,7 @@ def test_a_full_disk_is_one_sentence() -> None:
     program = "from airflow_bedrock.cli import main; raise SystemExit(main(['skeleton']))"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (1, "[Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "airflow-bedrock skeleton: [Errno 28] No space left on device\n")
 
 
 @pytest.mark.parametrize("command", ["check", "estimate", "prepare"])

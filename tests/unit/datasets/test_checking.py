@@ -444,7 +444,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere.jsonl", "--model", NOVA], "No such file or directory: 'nowhere.jsonl'"),
-        (["s3://bucket", "--model", NOVA], "Could not check s3://bucket: "),
+        (["s3://bucket", "--model", NOVA], "Invalid length for parameter Key"),
         ([".", "--model", NOVA], "Is a directory: '.'"),
         (["x", "--model", "nobody.knows"], "unknown base model nobody.knows. Check its id\n"),
         (["x", "--model", "Nova-Micro"], "Check its id; similar: amazon.nova-micro-v1:0\n"),

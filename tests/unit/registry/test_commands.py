@@ -84,7 +84,8 @@ def test_what_cannot_be_read_is_an_error(command: Command, arguments: tuple[str,
     def refuse(*_: Any, **__: Any) -> Any:
         raise BedrockError("The registry did not answer")
 
-    assert command(*arguments, get=refuse, roll_back=refuse) == (1, "The registry did not answer\n")
+    said = f"airflow-bedrock {arguments[0]}: The registry did not answer\n"
+    assert command(*arguments, get=refuse, roll_back=refuse) == (1, said)
 
 
 def test_a_rejection_names_its_question(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,5 +98,5 @@ def test_a_rejection_names_its_question(command: Command, capsys: pytest.Capture
 def test_a_question_that_nobody_has_asked_is_an_error(command: Command) -> None:
     """It says how to find those that somebody has asked."""
     world: Any = World(in_place=True)
-    said = "There is no question one. Without an id, this command lists them.\n"
+    said = "airflow-bedrock approve: There is no question one. Without an id, this command lists them.\n"
     assert command("approve", "one", approvals=Approvals("s3://bucket/registry", lambda: world)) == (1, said)
