@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
 from airflow_bedrock.customization.waiters import Waiter
 
 # airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will adopt the job. A DAG run
@@ -17,8 +19,6 @@ def state_of(ti: Any) -> str | None:
 
     :raises LookupError: the task instance no longer exists.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
     states = RuntimeTaskInstance.get_task_states(
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
@@ -29,8 +29,6 @@ def state_of(ti: Any) -> str | None:
 
 def run_state(dag_id: str, run_id: str) -> str:
     """Return the current state of the DAG run."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
     state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
     return str(getattr(state, "value", state))
 
@@ -52,8 +50,6 @@ def backfill_to_go(dag_id: str, task_id: str) -> list[str]:
 
     Airflow creates all runs of a backfill at its beginning, and a DAG has one backfill at a time.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
     states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[task_id])
     return sorted(
         run_id

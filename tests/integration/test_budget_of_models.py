@@ -66,15 +66,9 @@ def ledger(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 
 def run(world: World, kind: Kind, name: str, **more: Any) -> Any:
     """Run a task that asks for one."""
-    return pushed_by(world, kind, name, {}, **more)
-
-
-def pushed_by(
-    world: World, kind: Kind, name: str, pushed: dict[str, Any], *, other: bool = False, run: str = "", **more: Any
-) -> Any:
-    task = kind.make(world, name, other=other, botocore_config=QUICK, **more)
+    task = kind.make(world, name, other=False, botocore_config=QUICK, **more)
     with closing(task.hook.conn):
-        return task.execute(context(run or name, pushed))
+        return task.execute(context(name, {}))
 
 
 @pytest.mark.parametrize(
