@@ -18,6 +18,8 @@ from airflow_bedrock.triggers.base import BedrockTrigger
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
 log = logging.getLogger(__name__)
 
+_WAITS = "Running customization jobs: %s. Tasks waiting for the quota: %d, before this one: %d"
+
 
 class BedrockQuotaTrigger(BedrockTrigger):
     """Wait until the account's quota of model customization jobs has a free slot.
@@ -60,23 +62,15 @@ class BedrockQuotaTrigger(BedrockTrigger):
         try:
             async with asyncio.timeout(self.deadline - time.time()):
                 while not (turn := await watch.next()).go:
-                    log.info("%s. %s", _running(turn), _place(turn))
+                    log.info(_WAITS, _number(turn.running), turn.waiting, turn.ahead)
         except TimeoutError:
             return {"kind": "late"}
-        log.info("%s: requesting the job again, first of %d waiting tasks", _running(turn), turn.waiting)
+        log.info("Running customization jobs: %s. Requesting the job again", _number(turn.running))
         return {"kind": "room"}
 
     def _own_arguments(self) -> dict[str, Any]:
         return {**asdict(self.refusal), "deadline": self.deadline, "poll_interval": self.poll_interval}
 
 
-def _running(turn: Turn) -> str:
-    if turn.running is None:
-        return "The number of running customization jobs is unknown"
-    return f"{turn.running} customization job{' runs' if turn.running == 1 else 's run'}"
-
-
-def _place(turn: Turn) -> str:
-    """Describe the queue: the waiting tasks of this connection in this triggerer."""
-    wait = "task waits" if turn.waiting == 1 else "tasks wait"
-    return f"{turn.waiting} {wait} for the quota, {turn.ahead} before this one"
+def _number(running: int | None) -> str:
+    return "unknown" if running is None else str(running)

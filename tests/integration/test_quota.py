@@ -75,7 +75,7 @@ async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
     queue: list[BedrockTrigger] = [refused(number, running=2, interval=3600) for number in order]
     with caplog.at_level(logging.INFO):
         async with waiting([*queue, waiter]) as events:
-            await until(lambda: "3 before this one" in caplog.text)
+            await until(lambda: "before this one: 3" in caplog.text)
             assert len(poll_loop._loops) == 1
             assert events == []
             server.end([first])
@@ -83,8 +83,8 @@ async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
     assert (4, "ended") in [(i, event["kind"]) for i, event in events]
     assert [(order[i], event) for i, event in events if i < 4] == [(0, {"kind": "room"})]
     said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.triggers")]
-    assert "2 customization jobs run. 4 tasks wait for the quota, 3 before this one" in said
-    assert "1 customization job runs: requesting the job again, first of 4 waiting tasks" in said
+    assert "Running customization jobs: 2. Tasks waiting for the quota: 4, before this one: 3" in said
+    assert "Running customization jobs: 1. Requesting the job again" in said
     server.end([second])
     async with waiting([refused(number, running=2, since=9, interval=3600) for number in (3, 2, 1)]) as events:
         await until(lambda: len(events) == 2)
@@ -118,7 +118,7 @@ async def test_without_permission_to_list_the_first_in_the_queue_tries_again(
     """And one line says what to allow."""
     server.add(1)
     server.fault = lambda call: Fault(403, "AccessDeniedException")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         async with waiting([refused(1, running=None), refused(0, running=None)]) as events:
             await until(lambda: events)
     assert events[0] == (1, {"kind": "room"})
@@ -126,6 +126,7 @@ async def test_without_permission_to_list_the_first_in_the_queue_tries_again(
     assert len(said) == 1
     assert "Allow bedrock:ListModelCustomizationJobs" in said[0]
     assert "the first of the 2 tasks that wait" in said[0]
+    assert "Running customization jobs: unknown. Requesting the job again" in caplog.messages
 
 
 DAG_FILE = """

@@ -17,12 +17,10 @@ from airflow_bedrock.jobs.no_response import NoResponseTimeout
 from airflow_bedrock.jobs.planner import GetJob, Trouble, Unanswered
 from airflow_bedrock.jobs.poll_client import PollClient
 from airflow_bedrock.jobs.poll_loop import PollLoop
-from airflow_bedrock.jobs.quota import Turn
 from airflow_bedrock.jobs.waiting import job_of_event
 from airflow_bedrock.triggers import (
     BedrockCustomModelDeploymentTrigger,
     BedrockModelCustomizationTrigger,
-    quota,
     resource,
 )
 from airflow_bedrock.triggers.base import BedrockTrigger
@@ -214,17 +212,3 @@ def test_a_deployment_is_polled_each_half_minute() -> None:
         "waiter_delay": 30.0,
         **made.connection.arguments(),
     }
-
-
-@pytest.mark.parametrize(
-    ("running", "waiting", "said"),
-    [
-        (None, 1, "The number of running customization jobs is unknown. 1 task waits for the quota, 0 before this one"),
-        (1, 1, "1 customization job runs. 1 task waits for the quota, 0 before this one"),
-        (2, 2, "2 customization jobs run. 2 tasks wait for the quota, 0 before this one"),
-    ],
-)
-def test_a_task_that_waits_for_the_quota_says_its_place(running: int | None, waiting: int, said: str) -> None:
-    """So that a person who reads its log knows what it waits for."""
-    turn = Turn(go=False, running=running, ahead=0, waiting=waiting)
-    assert f"{quota._running(turn)}. {quota._place(turn)}" == said
