@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,13 +69,10 @@ class Judge(AskingMetric):
 
     def __init__(self, name: str, model_id: str, rubric: str | None, label_field: str | None, max_tokens: int) -> None:
         super().__init__(name, model_id, needs_reference=False)
-        if label_field:  # loading it takes a second; if it is missing, the task fails before it asks
-            import sklearn.metrics  # type: ignore[import-untyped]  # noqa: F401 - no stubs; for result
         self._rubric = rubric or RUBRIC
         self.label_field = label_field
         self._config = {"maxTokens": max_tokens, "temperature": 0.0}
-        self._unreadable = 0
-        self._agreed: Counter[tuple[str, str]] = Counter()
+        self._unreadable = self._labelled = self._agreed = 0
 
     def _request(self, task: str, shown: Mapping[str, str]) -> dict[str, Any]:
         data = json.dumps(shown, ensure_ascii=False, indent=1)
@@ -95,21 +91,13 @@ class Judge(AskingMetric):
         """Compare with the person's label, if the record has one."""
         if (label := self.label(record)) is not None:
             ahead = scores[CANDIDATE] - scores[BASELINE]
-            self._agreed[label, CANDIDATE if ahead > 0 else BASELINE if ahead < 0 else TIE] += 1
+            self._labelled += 1
+            self._agreed += label == (CANDIDATE if ahead > 0 else BASELINE if ahead < 0 else TIE)
 
     def result(self) -> dict[str, Any]:
         """Return how many replies could not be read, and how often the judge and the person agree."""
-        labelled = self._agreed.total()
-        result: dict[str, Any] = {"unreadable": self._unreadable, "labelled": labelled}
-        if labelled:
-            from sklearn.metrics import cohen_kappa_score
-
-            persons, judges = zip(*self._agreed, strict=True)
-            weights = list(self._agreed.values())
-            result["agreement"] = sum(count for (one, other), count in self._agreed.items() if one == other) / labelled
-            if len({*persons, *judges}) > 1:
-                result["kappa"] = float(cohen_kappa_score(persons, judges, sample_weight=weights))
-        return result
+        agreement = {"agreement": self._agreed / self._labelled} if self._labelled else {}
+        return {"unreadable": self._unreadable, "labelled": self._labelled, **agreement}
 
 
 def _shown(record: Record, **answers: str) -> dict[str, str]:

@@ -176,14 +176,13 @@ def _labels(result: Mapping[str, Any]) -> list[Section]:
 def _judges(result: Mapping[str, Any]) -> list[Section]:
     if not (judges := result["asked_about"]):
         return []
-    heading = ["metric", "model", "asked now", "cost", "unreadable replies", "agrees with people", "kappa"]
+    heading = ["metric", "model", "asked now", "cost", "unreadable replies", "agrees with people"]
     rows = []
     for name, judge in judges.items():
         cost, share = judge["cost"], judge.get("agreement")
         agrees = "no labels" if share is None else f"{100 * share:.1f} % of {judge['labelled']}"
         money = "not known" if cost is None else f"{cost:.4f} USD"
-        kappa = _number(judge.get("kappa"))
-        rows.append([name, judge["model"], judge["asked"], money, judge.get("unreadable", 0), agrees, kappa])
+        rows.append([name, judge["model"], judge["asked"], money, judge.get("unreadable", 0), agrees])
     return [Section("Judges", table=[heading, *rows])]
 
 
