@@ -29,8 +29,8 @@ from airflow_bedrock.datasets.queries import check_different, quoted, write_resu
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
 
 _KINDS = {
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
+    "jsonl": "json",
+    "ndjson": "json",
     "json": "json",
     "csv": "csv",
     "tsv": "tsv",
@@ -50,13 +50,13 @@ _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAM
 
 
 def kind_of(name: str) -> str | None:
-    """Return the kind of a file: JSON Lines if the name does not say; None for an unsupported one.
+    """Return the kind of a file: JSON if the name does not say; None for an unsupported one.
 
     Its content, not its name, says whether it is compressed. Athena names unloaded files ``20261121_….gz``,
     and batch inference its output ``….jsonl.out``.
     """
     _, dot, kind = _ENDING.sub("", name.rpartition("/")[2].lower()).rpartition(".")
-    return _KINDS.get(kind) if dot else "jsonl"
+    return _KINDS.get(kind) if dot else "json"
 
 
 def read_in_a_folder(name: str) -> bool:
@@ -87,9 +87,6 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     kind, plain = _kind(name), unpacked(name, path, folder)
     with _named(name):
         if kind == "json" and not _is_array(plain):
-            _refuse_one_object(plain)
-            kind = "jsonl"
-        if kind == "jsonl":
             return Source(name, plain)
         if kind == "parquet":
             lines = write_result(f"SELECT * FROM read_parquet({quoted(plain)})", folder)  # noqa: S608 - a path
@@ -169,7 +166,7 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
     Files of a kind that follow each other are one table, so that DuckDB finds types that suit all of them, and needs
     the memory of one: a chat's content may be a text in one file, and a list in the next.
     """
-    for kind, run in groupby(sources, lambda source: _table_kind(source[0])):
+    for kind, run in groupby(sources, lambda source: _kind(source[0])):
         files = list(run)
         if kind == "json":  # a member that is not in the sample would be left out
             yield f"read_json_auto({quoted(_as_one(files, folder))}, format = 'unstructured', sample_size = -1)"
@@ -184,10 +181,6 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
             yield f"read_csv_auto({where}{several}, {whole})"
         else:
             raise DatasetError(f"{files[0][0]} is not a table that DuckDB can read")
-
-
-def _table_kind(name: str) -> str:
-    return "json" if (kind := _kind(name)) == "jsonl" else kind
 
 
 def _as_one(files: Sequence[tuple[str, Path]], folder: Path) -> Path:
@@ -244,35 +237,19 @@ def _decompressed(path: Path, packing: str) -> Iterator[bytes]:
 
 def _is_array(path: Path) -> bool:
     """Whether the first character that is not white space begins an array."""
-    return _beginning(path).startswith(b"[")
-
-
-def _refuse_one_object(path: Path) -> None:
-    """Check that no object spans several lines.
-
-    :raises DatasetError: the first one does.
-    """
-    line, *more = _beginning(path).split(b"\n", 1)
-    if more and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b","):
-        raise DatasetError("it is one object over several lines. Save only its array of records")
-
-
-def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
-        return without_bom(file.read(_CHUNK)).lstrip()
+        return without_bom(file.read(_CHUNK)).lstrip().startswith(b"[")
 
 
 def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
     """Yield the rows; an unclosed quote, which would make the rest of the file one field, is an error.
 
-    In locales with a decimal comma, spreadsheets write semicolons; a line ``sep=;`` before the header is for them.
+    In locales with a decimal comma, spreadsheets write semicolons.
 
     :param delimiters: the candidates; the first one that splits the header into the most fields is the delimiter.
     """
     csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
     header = text.readline()
-    if re.fullmatch(r"sep=.\s*", header):
-        header = text.readline()
     delimiter = max(delimiters, key=partial(_fields, header))
     found = csv.DictReader(
         chain([header], text),

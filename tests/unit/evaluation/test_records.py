@@ -88,18 +88,10 @@ def test_what_is_no_record(line: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        (b'\xef\xbb\xbf{"prompt": "secret"}', "not JSON: it begins with a byte order mark"),
-        ('{"prompt": "secret"}'.encode("utf-16"), "not JSON: it holds a NUL byte, as texts in UTF-16 do"),
-        (b'{"prompt": "secret \\ud83d"}', "not strict JSON: it holds half of a surrogate pair, NaN or Infinity"),
-    ],
-)
-def test_why_a_line_cannot_be_read(line: bytes, why: str) -> None:
+def test_why_a_line_cannot_be_read() -> None:
     """As preparation and check say it."""
-    with pytest.raises(RecordError, match=f"^Record 1: not a training record: {why}$"):
-        list(read(iter([line])))
+    with pytest.raises(RecordError, match=r"^Record 1: not a training record: not in UTF-8$"):
+        list(read(iter([b'{"prompt": "secret \xff"}'])))
 
 
 JSON = st.recursive(

@@ -84,7 +84,7 @@ def test_every_jsonl_under_a_folder(tmp_path: Path) -> None:
     assert (result["counts"]["read"], result["counts"]["conflicts"]) == (102, 1)
     report = json.loads(Path(result["report_uri"]).read_bytes())
     assert report["dropped_records"] == [
-        {"record": "a.jsonl:2", "rule": "not a JSON object"},
+        {"record": "a.jsonl:2", "rule": "not a JSON object (JSON is malformed: invalid character)"},
         {"record": "deep/b.jsonl:1", "rule": "another answer to the same question"},
     ]
     manifest = json.loads(Path(result["manifest_uri"]).read_bytes())
