@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, groupby
@@ -43,8 +43,6 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field
-_LONGEST_TOKEN = 16  # characters of the longest JSON token that is invalid when cut: -Infinity, escaped surrogates
-_BROKEN = "the JSON array is broken"
 _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR"]
 """The types that DuckDB may give to a column of a CSV file. A boolean would have true for the label ``yes``."""
 
@@ -115,6 +113,8 @@ def _named(name: str) -> Iterator[None]:
 
 def _converted(path: Path, kind: str, folder: Path) -> Path:
     with path.open(encoding="utf-8-sig", newline="") as text:
+        if kind == "json":  # a line end is not part of a text in it
+            return _written((f"{one.replace(chr(10), ' ')}\n".encode() for one in _elements(text)), folder)
         return write_records(_READERS[kind](text), folder)
 
 
@@ -138,15 +138,7 @@ def unpacked(name: str, path: Path, folder: Path) -> Path:
 def write_records(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
     """Write records as JSON Lines, and return the file."""
     encode = msgspec.json.Encoder(enc_hook=str).encode
-
-    def lines() -> Iterator[bytes]:
-        for one in records:
-            try:
-                yield encode(one) + b"\n"
-            except (OverflowError, UnicodeEncodeError):  # half of a surrogate pair, or a number of more than 64 bits
-                yield json.dumps(one, default=str).encode() + b"\n"
-
-    return _written(lines(), folder)
+    return _written((encode(one) + b"\n" for one in records), folder)
 
 
 def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
@@ -188,15 +180,13 @@ def _as_one(files: Sequence[tuple[str, Path]], folder: Path) -> Path:
 
     def parts() -> Iterator[bytes]:
         for name, path in files:
-            plain = unpacked(name, path, folder)
-            with _named(name):
-                lines = _converted(plain, "json", folder) if _is_array(plain) else plain
+            lines = as_source(name, path, folder).path
             with lines.open("rb") as file:
                 yield without_bom(file.read(_CHUNK))
                 yield from iter(partial(file.read, _CHUNK), b"")
             yield b"\n"
-            for made in {plain, lines} - {path}:
-                made.unlink()
+            if lines != path:
+                lines.unlink()
 
     return _written(parts(), folder)
 
@@ -244,8 +234,6 @@ def _is_array(path: Path) -> bool:
 def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
     """Yield the rows; an unclosed quote, which would make the rest of the file one field, is an error.
 
-    In locales with a decimal comma, spreadsheets write semicolons.
-
     :param delimiters: the candidates; the first one that splits the header into the most fields is the delimiter.
     """
     csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
@@ -285,47 +273,28 @@ def _lines(text: IO[str]) -> Iterator[dict[str, Any]]:
             yield {"text": line.rstrip("\r\n")}
 
 
-def _array(text: IO[str]) -> Iterator[Any]:
+def _elements(text: IO[str]) -> Iterator[str]:
     """Yield the elements of a JSON array, one after the other."""
-    rest, size, begun = "", _CHUNK, False
-    while chunk := text.read(size):
-        rest += chunk
-        if not begun:
-            rest, begun = rest.lstrip()[1:], bool(rest.strip())
-        elements = _elements(rest, final=False)
-        rest = yield from elements
-        size = max(_CHUNK, len(rest))  # doubling, so that a long element is not parsed again and again
-    rest = yield from _elements(rest, final=True)
-    if rest.strip() != "]":
-        raise DatasetError(_BROKEN)
-
-
-def _is_broken(error: Exception, length: int) -> bool:
-    """Whether more text cannot complete it. Text that is cut off has its error at its beginning."""
-    if not isinstance(error, json.JSONDecodeError):
-        return True  # nested too deeply, or a number with thousands of digits
-    return not error.msg.startswith("Unterminated string") and error.pos < length - _LONGEST_TOKEN
-
-
-def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
-    """Yield the complete elements, and return the rest of the text."""
-    decode, place = json.JSONDecoder().raw_decode, 0
+    decode = json.JSONDecoder().raw_decode
+    rest, place = text.read(_CHUNK).lstrip()[1:], 0
     while True:
-        begin = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # it matches even nothing
+        begin = _BETWEEN.match(rest, place).end()  # type: ignore[union-attr]  # it matches even nothing
         try:
-            value, end = decode(text, begin)
-        except (ValueError, RecursionError) as error:
-            if begin < len(text) and text[begin] != "]" and _is_broken(error, len(text)):
-                raise DatasetError(_BROKEN) from None
-            return text[place:]
-        if end == len(text) and not final:
-            return text[place:]  # a number may continue
-        yield value
-        place = end
+            _, end = decode(rest, begin)
+        except (ValueError, RecursionError):
+            end = len(rest)
+        if end < len(rest):  # otherwise it may go on
+            yield rest[begin:end]
+            place = end
+        elif more := text.read(max(_CHUNK, len(rest) - place)):  # doubling, so that none is parsed again and again
+            rest, place = rest[place:] + more, 0
+        elif rest[place:].strip() == "]":
+            return
+        else:
+            raise DatasetError("the JSON array is broken")
 
 
 _READERS: dict[str, Callable[[IO[str]], Iterator[Any]]] = {
-    "json": _array,
     "csv": _csv,
     "tsv": partial(_csv, delimiters="\t"),
     "txt": _lines,
