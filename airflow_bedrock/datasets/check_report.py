@@ -19,10 +19,7 @@ def markdown(report: CheckReport) -> str:
 
 def text(report: CheckReport) -> str:
     """Return the report as tables and a histogram, for a terminal."""
-    tables = [
-        f"{title}\n{''.join(map(_listed, rows)) if columns is _FINDINGS else _aligned(columns, rows)}"
-        for title, columns, rows in _tables(report)
-    ]
+    tables = [f"{title}\n{_aligned(columns, rows)}" for title, columns, rows in _tables(report)]
     lines = (*report.dataset_problems, verdict(report), *_advice(report))
     return "\n".join([*tables, "".join(f"{_printable(line)}\n" for line in lines)])
 
@@ -56,8 +53,6 @@ def _counted(number: int, noun: str) -> str:
 
 Rows = Sequence[Sequence[object]]
 
-_FINDINGS = ("line", "where", "rule", "problem", "text")
-
 
 def _tables(report: CheckReport) -> Iterator[tuple[str, Sequence[str], Rows]]:
     """Yield the title, the columns and the rows of each table that has rows."""
@@ -65,7 +60,7 @@ def _tables(report: CheckReport) -> Iterator[tuple[str, Sequence[str], Rows]]:
     tables: list[tuple[str, Sequence[str], Rows]] = [
         (f"{report.model}, {report.format}", ("part", "file", "records", "with a problem", "bytes"), _files(report)),
         ("Problems by rule", ("rule", "problems"), by_rule),
-        ("Problems", _FINDINGS, _findings(report)),
+        ("Problems", ("line", "where", "rule", "problem", "text"), _findings(report)),
         ("Estimated tokens of the training data", ("script", "characters", "tokens from", "to"), _tokens(report)),
         ("Records by tokens", ("up to", "records", ""), _lengths(report)),
         ("Repeated questions", ("", "records", "examples"), _repeats(report)),
@@ -75,11 +70,6 @@ def _tables(report: CheckReport) -> Iterator[tuple[str, Sequence[str], Rows]]:
 
 def _aligned(columns: Sequence[str], rows: Rows) -> str:
     return table([name.upper() for name in columns], [[_printable(cell) for cell in row] for row in rows])
-
-
-def _listed(finding: Sequence[object]) -> str:
-    *fields, text = map(_printable, finding)
-    return "  ".join(fields).rstrip() + (f"\n    {text}\n" if text else "\n")
 
 
 def _files(report: CheckReport) -> Rows:
