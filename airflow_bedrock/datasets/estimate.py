@@ -254,44 +254,22 @@ class _Estimating:
 
 def as_dict(made: Estimate) -> dict[str, Any]:
     """Return an estimate as JSON types: costs in US dollars as text, each price with its date and source."""
-    cost = made.cost
-    return {
-        "model": made.model,
-        "method": made.method,
-        "region": made.region,
-        "records": made.records,
-        "tokens": list(made.tokens),
-        "epochs": list(made.epochs) if made.epochs else None,
-        "cost_usd": _usd(cost),
+    found = {
+        **msgspec.structs.asdict(made),
+        "cost_usd": made.cost,
         "unknown": made.unknown,
         "job": [_item_dict(item) for item in made.job],
         "storage": _item_dict(made.storage),
         "evaluation": [_item_dict(item) for item in made.evaluation],
-        "evaluation_cost_usd": _usd(total(made.evaluation)) if made.evaluation else None,
-        "notes": made.notes,
+        "evaluation_cost_usd": total(made.evaluation) if made.evaluation else None,
     }
+    shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return shown
 
 
 def _item_dict(item: Item) -> dict[str, Any]:
-    price = item.price
-    return {
-        "what": item.what,
-        "quantity": list(item.quantity) if item.quantity else None,
-        "cost_usd": _usd(item.cost),
-        "unknown": item.unknown,
-        "price": price
-        and {
-            "usd": f"{price.usd:f}",
-            "per": price.unit,
-            "date": price.date.isoformat(),
-            "source": price.source,
-            "url": price.url,
-        },
-    }
-
-
-def _usd(cost: tuple[Decimal, Decimal] | None) -> list[str] | None:
-    return [f"{one:f}" for one in cost] if cost else None
+    price = item.price and {**msgspec.structs.asdict(item.price), "per": item.price.unit}
+    return {**msgspec.structs.asdict(item), "price": price, "cost_usd": item.cost}
 
 
 COLUMNS = ("what", "quantity", "USD per unit", "USD", "as of", "source")
