@@ -9,10 +9,10 @@ the lines are copied to their splits in the order of the source. Memory has one 
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -470,25 +470,17 @@ def moment(value: object, name: str) -> float:
     :param name: the name of the field or the parameter, for the error.
     :raises DatasetError: it is not a time.
     """
-    try:
-        if isinstance(value, str):
-            found = _from_text(value)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            found = float(value)
-        else:
-            found = math.nan
-    except (ValueError, OverflowError):
-        found = math.nan
-    if not abs(found) < _MILLISECONDS:
-        raise DatasetError(f"{name}: not a time (ISO 8601, or seconds since 1970)")
-    return found
+    with suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, bool) and abs(found := _seconds(value)) < _MILLISECONDS:
+            return found
+    raise DatasetError(f"{name}: not a time (ISO 8601, or seconds since 1970)")
 
 
-def _from_text(text: str) -> float:
+def _seconds(value: Any) -> float:
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return float(text)  # in tables, all values are texts
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return float(value)  # in tables, all values are texts
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
