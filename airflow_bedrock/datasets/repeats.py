@@ -63,7 +63,7 @@ class BlockEntries:
 
 
 class Parts:
-    """The entries of all blocks, by part; written to a folder when there are many.
+    """The entries of all blocks, by part, in files.
 
     :param folder: a new folder with 32 bytes of free space per record.
     """
@@ -72,7 +72,7 @@ class Parts:
         folder.mkdir()
         self._folder = folder
         self._waiting: dict[int, list[bytes]] = {}
-        self._bytes, self._on_disk = 0, False
+        self._bytes = 0
 
     def add(self, parts: dict[int, bytes]) -> None:
         """Add the entries of a block; blocks come in order."""
@@ -83,21 +83,14 @@ class Parts:
             self._write()
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._on_disk:
-            self._write()
-        return map(self._read, range(PARTS) if self._on_disk else sorted(self._waiting))
+        self._write()
+        return (file.read_bytes() for file in sorted(self._folder.iterdir()))
 
     def _write(self) -> None:
         for part, entries in self._waiting.items():
             with (self._folder / f"{part:03}").open("ab") as file:
                 file.writelines(entries)
-        self._waiting, self._bytes, self._on_disk = {}, 0, True
-
-    def _read(self, part: int) -> bytes:
-        if part in self._waiting:
-            return b"".join(self._waiting[part])
-        file = self._folder / f"{part:03}"
-        return file.read_bytes() if file.exists() else b""
+        self._waiting, self._bytes = {}, 0
 
 
 def groups(parts: Parts) -> Iterator[list[Entry]]:
