@@ -138,7 +138,7 @@ class Storage:
 
     def folder(self, uri: str) -> Folder:
         """Return a folder of small files, by their names in it."""
-        return Folder(self, self._s3, uri, self._encryption)
+        return Folder(self, self._s3, uri)
 
     def etag(self, uri: str) -> str:
         """Return what identifies a file's content: on S3 its ETag, on disk its digest.
@@ -208,11 +208,10 @@ class Folder:
     Errors are those of :class:`Storage`.
     """
 
-    def __init__(self, storage: Storage, s3: Callable[[], S3Client], uri: str, encryption: dict[str, Any]) -> None:
+    def __init__(self, storage: Storage, s3: Callable[[], S3Client], uri: str) -> None:
         self._storage = storage
         self._s3 = s3
         self._uri = uri.rstrip("/")
-        self._encryption = encryption
 
     def names(self, prefix: str) -> Iterator[str]:
         """List the files whose names have the prefix; none if the folder does not exist."""
@@ -235,16 +234,10 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file atomically."""
-        uri = f"{self._uri}/{name}"
-        with _explained("write", uri):
-            if is_s3(uri):
-                bucket, key = bucket_and_key(uri)
-                self._s3().put_object(Bucket=bucket, Key=key, Body=content, **self._encryption)
-                return
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(content)
-                file.flush()
-                _write_local(Path(file.name), local_path(uri))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            self._storage.write(Path(file.name), f"{self._uri}/{name}")
 
     def delete(self, name: str) -> bool:
         """Delete a file; return False if that is not allowed."""
