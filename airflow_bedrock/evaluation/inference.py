@@ -8,13 +8,12 @@ flight.
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -116,9 +115,6 @@ class _InFlight:
     reserved: float
 
 
-_Result = tuple[_InFlight, Answer | BaseException]
-
-
 class Inference:
     """One model and its answers.
 
@@ -153,8 +149,7 @@ class Inference:
         self._clock = clock
         self._pace = Pace(most, lambda: random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
         self._stopped = threading.Event()
-        self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
-        self._in_flight: dict[str, _InFlight] = {}
+        self._in_flight: dict[Future[Answer], _InFlight] = {}
         self._again: deque[Question] = deque()
         self._unkept: list[Entry] = []
         self._served: ServedModel | None = None
@@ -229,8 +224,8 @@ class Inference:
                     self._collect()
                     self._keep_in_time()
             finally:
-                while self._in_flight:
-                    self._finish(self._results.get(), raises=False)
+                for future in as_completed([*self._in_flight]):
+                    self._finish(future, raises=False)
                 try:
                     self._keep()
                 except Exception:
@@ -247,23 +242,16 @@ class Inference:
             if question is None:
                 return False
             key = self.key(question)
-            if key in self._in_flight:
+            if any(one.key == key for one in self._in_flight.values()):
                 continue  # the same question twice
             if self._answers.get(key) is not None:
                 self.progress.kept += 1
                 continue
             most = self.most(question)
             self._bill.reserve(most)
-            self._in_flight[key] = pending = _InFlight(question, key, self._clock(), most)
-            pool.submit(self._ask, pending)
+            future = pool.submit(self.model.ask, question.request, key)  # all else runs in the thread of run
+            self._in_flight[future] = _InFlight(question, key, self._clock(), most)
         return True
-
-    def _ask(self, pending: _InFlight) -> None:
-        """Runs in a thread of the pool; everything else runs in the thread of :meth:`run`."""
-        try:
-            self._results.put((pending, self.model.ask(pending.question.request, pending.key)))
-        except BaseException as error:  # raised where the results are read
-            self._results.put((pending, error))
 
     def _collect(self) -> None:
         """Collect all results; wait for one, but no longer than until another question may start."""
@@ -271,20 +259,16 @@ class Inference:
         if not self._in_flight:
             self._stopped.wait(pause if self._again else 0)
             return
-        try:
-            self._finish(self._results.get(timeout=pause))
-            while True:
-                self._finish(self._results.get_nowait())
-        except queue.Empty:
-            return
+        for future in wait(self._in_flight, pause, FIRST_COMPLETED).done:
+            self._finish(future)
 
-    def _finish(self, result: _Result, *, raises: bool = True) -> None:
-        pending, answer = result
-        del self._in_flight[pending.key]
-        now, cost = self._clock(), self.cost(answer) if isinstance(answer, Answer) else 0.0
+    def _finish(self, future: Future[Answer], *, raises: bool = True) -> None:
+        pending, error = self._in_flight.pop(future), future.exception()
+        answer = None if error else future.result()
+        now, cost = self._clock(), self.cost(answer) if answer else 0.0
         self._bill.settle(pending.reserved, cost)
         self._spent += cost
-        if isinstance(answer, Answer):
+        if answer is not None:
             self._pace.answered()
             self._timeout.answered()
             self.progress.answered += 1
@@ -296,12 +280,13 @@ class Inference:
             return
         if not raises:
             return
-        if not isinstance(answer, Later):
-            answer.args = (f"Record {pending.question.number}: {answer}",)
-            raise answer
+        if not isinstance(error, Later):
+            assert error is not None  # noqa: S101 - there is no answer
+            error.args = (f"Record {pending.question.number}: {error}",)
+            raise error
         self._again.append(pending.question)
         self._pace.refused(now, pending.began)
-        self._check_timeout(answer, now)
+        self._check_timeout(error, now)
 
     def _check_timeout(self, later: Later, now: float) -> None:
         if self._timeout.gives_up(now, f"from model {self.model.model_id}", later, log.info) is not None:
