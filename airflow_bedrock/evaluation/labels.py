@@ -30,12 +30,9 @@ class MacroF1(Metric):
         :raises ValueError: there are more than :data:`MOST_LABELS`, so these are not labels.
         """
         self._numbers.setdefault(normalised(reference), len(self._numbers))
+        self.columns = 3 * len(self._numbers)  # of each label: right, answered, wanted
         if len(self._numbers) > MOST_LABELS:
             raise ValueError(f"macro_f1 is for labels, and the reference answers have more than {MOST_LABELS}")
-
-    def ready(self) -> None:
-        """Assign each label its three columns: right, answered, wanted."""
-        self.columns = 3 * len(self._numbers)
 
     def label(self, text: str) -> str:
         """Return the label of an answer."""

@@ -52,9 +52,6 @@ class Metric:
         :raises ValueError: the metric cannot use this reference, or there are too many different ones.
         """
 
-    def ready(self) -> None:
-        """Prepare, after the last reference answer."""
-
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
         """Return the contribution of an answer to the sums for the value."""
         return (score,)

@@ -79,8 +79,6 @@ class Evaluation:
                 "%d of %d records lack the field %s: they are slice %s",
                 *(without, has_field.total(), self._slice_by, _NO_SLICE),
             )
-        for metric in self._metrics:
-            metric.ready()
 
     def _learn(self, record: Record) -> None:
         for metric in self._metrics:
@@ -295,9 +293,8 @@ def histogram(values: Counter[int], bins: int = 24) -> list[tuple[float, float, 
     """Return the limits and the count of each bin; the last bin has all greater values."""
     if not values:
         return []
+    import numpy as np  # here, since a DAG file does not need it
+
     low, high = min(values), percentiles(values, (0.99,))[0] + 1
-    width = (high - low) / bins
-    counts: Counter[int] = Counter()
-    for value, count in values.items():
-        counts[min(bins - 1, int((value - low) / width))] += count
-    return [(low + place * width, low + (place + 1) * width, counts[place]) for place in range(bins)]
+    counts, limits = np.histogram(np.minimum(list(values), high), bins, (low, high), weights=list(values.values()))
+    return list(zip(limits.tolist(), limits[1:].tolist(), map(int, counts), strict=False))

@@ -40,7 +40,6 @@ def texts() -> list[tuple[str, str]]:
 def value(one: Metric, texts: list[tuple[str, str]]) -> float:
     for _, reference in texts:
         one.learn(reference)
-    one.ready()
     rows = [one.statistics(answer, reference, one.score(answer, reference)) for answer, reference in texts]
     return float(one.value(np.array([*np.sum(rows, axis=0), len(rows)])))
 
@@ -78,7 +77,6 @@ def test_macro_f1_is_that_of_scikit_learn(texts: list[tuple[str, str]]) -> None:
     one = MacroF1()
     for reference in labels:
         one.learn(reference)
-    one.ready()
     sums = np.sum([one.statistics(answer, reference, 0) for answer, reference in texts], axis=0)
     columns = precision_recall_fscore_support(wanted, said, labels=labels, zero_division=0)
     names = ("precision", "recall", "f1", "support")

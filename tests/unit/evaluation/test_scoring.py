@@ -191,7 +191,6 @@ def test_three_models_and_every_metric_with_its_interval() -> None:
     for one in metrics:
         for reference in references:
             one.learn(reference)
-        one.ready()
     scoring = Scoring(roles, metrics, Rules(minimum_gain=0.1))
     for number, reference in enumerate(references, start=1):
         wrong = reference if number % 3 else references[number % 2]

@@ -32,7 +32,6 @@ def report() -> dict[str, Any]:
     exact = metric("exact_match")
     scoring, tally = Scoring(["candidate", "baseline"], [exact], Rules()), _Tally()
     exact.learn("ec2")
-    exact.ready()
     for number in range(1, 201):
         texts = {"candidate": "ec2", "baseline": "s3" if number % 2 else "ec2"}
         scoring.add(number, "ec2", texts, slice_name="even" if number % 2 == 0 else "odd")
