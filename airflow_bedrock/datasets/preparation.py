@@ -32,8 +32,7 @@ from airflow_bedrock.datasets.reading import Conversation, Reader, Turn, reader
 from airflow_bedrock.datasets.records import normalised, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import BlockEntries, Parts, Place, groups
 from airflow_bedrock.datasets.rules import Rules
-from airflow_bedrock.datasets.selection import chosen, left_out, sample_key
-from airflow_bedrock.datasets.split import split_of
+from airflow_bedrock.datasets.selection import chosen, left_out, sample_key, split_of
 from airflow_bedrock.decoding import decoder
 
 CONFLICT = "another answer to the same question"
@@ -57,7 +56,7 @@ class Settings:
         :func:`~airflow_bedrock.datasets.reading.reader`.
     :param system_prompt: the system prompt for records without one; None for none.
     :param group_field: records with the same value in this field stay in one split; None for the prompt itself.
-    :param validation_fraction, test_fraction, seed: as for :func:`~airflow_bedrock.datasets.split.split_of`.
+    :param validation_fraction, test_fraction, seed: as for :func:`~airflow_bedrock.datasets.selection.split_of`.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
     :param test_after: records of this time or later are for testing, earlier ones are not.
     :param on_conflict: which record to keep of those with the same question and different answers.

@@ -1,19 +1,20 @@
-"""Select the records to write: one for each question, up to the requested number.
+"""Select the records to write: one for each question, up to the requested number; and assign them to splits.
 
 Records are compared by digest, one part at a time (:mod:`repeats`), and selected in the order of a hash of their
-question. So the same data gives the same records in any order, and a larger sample contains a smaller one.
+question. So the same data gives the same records in any order, and a larger sample contains a smaller one. A hash
+decides the split too, so that no change of other data can move a record.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from hashlib import blake2b
 from struct import Struct
 
-from airflow_bedrock.datasets.choices import OnConflict
+from airflow_bedrock.datasets.choices import OnConflict, Split
 from airflow_bedrock.datasets.repeats import Entry, Parts, Place
-from airflow_bedrock.datasets.split import hash_key
 
 
 def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
@@ -25,6 +26,31 @@ def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
         return None
     answer = group[-1].completion if on_conflict is OnConflict.LAST else votes.most_common(1)[0][0]
     return next(one for one in group if one.completion == answer)
+
+
+@cache
+def hash_key(seed: str) -> bytes:
+    """Return a key of the maximum length for blake2b."""
+    return blake2b(seed.encode()).digest()
+
+
+def split_of(key: bytes, validation: float, test: float, seed: str) -> Split:
+    """Return the split of the records with this key: by fractions; the rest is for training.
+
+    The same key gets the same split whatever the order and the rest of the data, in this run and the next one, so a
+    record that a model was trained on never becomes test data for a later one. Changing ``validation`` leaves the test
+    split unchanged. The fractions hold on average: a small dataset may deviate from them.
+
+    :param key: in its normalised form.
+    :param validation: fraction of the keys for validation, 0 to 1.
+    :param test: fraction of the keys for testing, 0 to 1.
+    :param seed: another seed gives another, independent assignment.
+    """
+    digest = blake2b(key, digest_size=8, key=hash_key(seed), person=b"dataset split").digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    if place < test:
+        return Split.TEST
+    return Split.VALIDATION if place < test + validation else Split.TRAIN
 
 
 KEY = Struct("<8s8s8sII")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import DatasetError, RecordFormat, Settings, Split
 from airflow_bedrock.datasets.records import normalised
-from airflow_bedrock.datasets.split import split_of
+from airflow_bedrock.datasets.selection import split_of
 
 FRACTION = st.floats(min_value=0, max_value=0.49)
 HOW = st.fixed_dictionaries({"validation": FRACTION, "test": FRACTION, "seed": st.text(max_size=5)})
