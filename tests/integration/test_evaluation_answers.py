@@ -25,7 +25,6 @@ from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import is_of_dag
 from airflow_bedrock.evaluation import inference, pace
 from airflow_bedrock.evaluation.answer_store import Answer
-from airflow_bedrock.evaluation.inference import Inference
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock
@@ -296,19 +295,19 @@ def test_a_model_that_changes_while_it_is_asked(
     one, other = models
     deployment = deployed(local, one)
     given = arguments(local, candidate_model_id=deployment, answers_uri=f"s3://{local.bucket}/changing")
-    ask, turns = Inference._ask, itertools.count(1)
+    ask, turns = ConverseModel.ask, itertools.count(1)
     late: set[str] = set()
 
-    def swapping(self: Inference, begun: Any) -> None:
-        if self.model.model_id == deployment:
+    def swapping(self: ConverseModel, request: Any, key: str = "") -> Answer:
+        if self.model_id == deployment:
             if next(turns) == 30:
                 bedrock.update_custom_model_deployment(customModelDeploymentIdentifier=deployment, modelArn=other)
                 changed.set()
             if changed.is_set():
-                late.add(begun.key)
-        ask(self, begun)
+                late.add(key)
+        return ask(self, request, key)
 
-    monkeypatch.setattr(Inference, "_ask", swapping)
+    monkeypatch.setattr(ConverseModel, "ask", swapping)
     bedrock, changed = local.client("bedrock"), threading.Event()
     with pytest.raises(BedrockError, match=r"The model behind .* (was|is being) replaced") as caught:
         BedrockModelEvaluationOperator(**given).execute({})
