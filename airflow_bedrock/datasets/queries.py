@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
 
 _ROWS = 1000  # at a time
 _RESULT = "_result"
 _NO_QUERY = "the statement is not a query: it returns no rows"
-_FINITE = "CASE WHEN isfinite({0}) THEN {0} END"
-_AS_JSON = {
-    "json": "{0} ->> '$'",  # an object stays text: to_json makes one; a text gets no quotes
-    "blob": "try(decode({0}))",  # many tables hold their texts as binary
-    "decimal": "{0}::VARCHAR",  # 1.50 is not 1.5
-    "float": _FINITE,
-    "double": _FINITE,  # NaN is not JSON
-}
-"""How a column is written whose type DuckDB would write as something else, by its type."""
 
 
 def rows(cursor: Any) -> Iterator[dict[str, Any]]:
@@ -40,10 +32,10 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
         found = cursor.fetchmany(_ROWS)
 
 
-def write_result(sql: str, folder: Path, source: str = "") -> Path:
-    """Write the rows of a DuckDB query as JSON Lines, and return the file.
+def select(sql: str, folder: Path, source: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the rows of a DuckDB query.
 
-    :param folder: for the file, and for what does not fit into the memory.
+    :param folder: for what does not fit into the memory.
     :param source: the query that the table ``source`` stands for; empty for none.
     :raises DatasetError: DuckDB is not installed, or refuses the query.
     """
@@ -51,8 +43,6 @@ def write_result(sql: str, folder: Path, source: str = "") -> Path:
         import duckdb
     except ImportError as error:
         raise DatasetError("Parquet and SQL need DuckDB. Install 'airflow-bedrock[prep]'") from error
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".jsonl", delete=False) as file:
-        path = Path(file.name)
     try:
         with duckdb.connect(config={"threads": 2, "memory_limit": "300MB", "temp_directory": str(folder)}) as database:
             if source:
@@ -60,23 +50,29 @@ def write_result(sql: str, folder: Path, source: str = "") -> Path:
             if (relation := database.sql(sql)) is None:
                 raise DatasetError(_NO_QUERY)
             check_different(relation.columns, "the query")
-            columns = ", ".join(map(_column, relation.columns, relation.types))
-            relation.create_view(_RESULT)
-            database.execute(f"COPY (SELECT {columns} FROM {_RESULT}) TO {quoted(path)} (FORMAT json)")  # noqa: S608 - quoted
+            kinds = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+            relation.create_view(_RESULT)  # only a cursor fetches some rows at a time
+            selected = f"SELECT {', '.join(map(_column, kinds, kinds.values()))} FROM {_RESULT}"  # noqa: S608 - quoted
+            has_json = [name for name, kind in kinds.items() if kind != "JSON" and "JSON" in kind]
+            for row in rows(database.execute(selected)):
+                yield row | {name: msgspec.Raw((row[name] or "null").encode()) for name in has_json}
     except duckdb.Error as error:
         of_the_query = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
         if isinstance(error, of_the_query):
             raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
         # The message may quote the data, and so may a traceback.
         raise DatasetError(f"DuckDB: {type(error).__name__}; run the query in DuckDB to see the message") from None
-    return path
 
 
-def _column(name: str, kind: Any) -> str:
-    """Return the SQL of a column as it is written."""
-    identifier = '"' + name.replace('"', '""') + '"'
-    value = _AS_JSON.get("json" if str(kind) == "JSON" else kind.id, "{0}").format(identifier)
-    return f"{value} AS {identifier}"
+def _column(name: str, kind: str) -> str:
+    """Return the SQL of a column.
+
+    DuckDB reads what is now a text and now a list as JSON, and returns JSON as text: a text would get quotes. A column
+    that is an object stays text, since to_json makes one; a list or an object that has JSON in it becomes JSON.
+    """
+    column = '"' + name.replace('"', '""') + '"'
+    value = f"{column} ->> '$'" if kind == "JSON" else f"to_json({column})" if "JSON" in kind else column
+    return f"{value} AS {column}"
 
 
 def quoted(path: Path) -> str:

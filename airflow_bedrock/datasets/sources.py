@@ -25,7 +25,7 @@ import msgspec
 from airflow_bedrock.datasets.blocks import packing_of, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
-from airflow_bedrock.datasets.queries import check_different, quoted, write_result
+from airflow_bedrock.datasets.queries import check_different, quoted, select
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
 
 _KINDS = {
@@ -87,7 +87,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
         if kind == "json" and not _is_array(plain):
             return Source(name, plain)
         if kind == "parquet":
-            lines = write_result(f"SELECT * FROM read_parquet({quoted(plain)})", folder)  # noqa: S608 - a path
+            lines = write_records(select(f"SELECT * FROM read_parquet({quoted(plain)})", folder), folder)  # noqa: S608 - a path
         else:
             lines = _converted(plain, kind, folder)
     if plain != path:
@@ -149,7 +149,7 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
     :raises DatasetError: DuckDB is not installed, or refuses the query.
     """
     tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder))  # noqa: S608 - paths, quoted
-    return write_result(sql, folder, tables)
+    return write_records(select(sql, folder, tables), folder)
 
 
 def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:

@@ -141,6 +141,15 @@ def test_a_query_of_several_statements_runs_each_once(tmp_path: Path) -> None:
             query(sql, files, tmp_path)
 
 
+def test_a_query_may_return_more_than_fits_into_the_memory(tmp_path: Path) -> None:
+    """Its rows are written as they come, and in order."""
+    pytest.importorskip("duckdb")
+    text = "x" * 20_000
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"n":{number},"prompt":"{text}"}}\n' for number in range(5_000)))
+    with query("SELECT * FROM source", [("a.jsonl", tmp_path / "a.jsonl")], tmp_path).open() as lines:
+        assert all(line.startswith(f'{{"n":{number},') for number, line in enumerate(lines))
+
+
 def test_a_query_names_the_file_that_is_not_in_utf_8(tmp_path: Path) -> None:
     """A query converts arrays as a preparation without a query does."""
     (tmp_path / "a.json").write_bytes('[{"a": "ü"}]'.encode("latin-1"))
@@ -188,7 +197,7 @@ def test_a_query_returns_texts_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_query_returns_numbers_as_json_has_them(tmp_path: Path) -> None:
-    """JSON has no NaN, and 1.50 is not 1.5; bytes that are no text are null."""
+    """JSON has no NaN, and 1.50 is not 1.5; bytes that are no text are in Base64."""
     pytest.importorskip("duckdb")
     (tmp_path / "a.csv").write_text("prompt\nWhere?\n")
     sql = r"SELECT 'nan'::DOUBLE AS n, 2.5::FLOAT AS f, 1.50::DECIMAL(5, 2) AS price, '\xFF\x00'::BLOB AS image"
@@ -196,7 +205,7 @@ def test_a_query_returns_numbers_as_json_has_them(tmp_path: Path) -> None:
         "n": None,
         "f": 2.5,
         "price": "1.50",
-        "image": None,
+        "image": "/wA=",
         'a"b': 1,
     }
 
