@@ -26,9 +26,6 @@ Lines = Callable[[], Iterator[bytes]]
 
 _PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
 
-REFERENCE = "reference"
-"""The field that stands for the reference answer in ``slice_by``, unless the record has a field of this name."""
-
 
 class RecordError(ValueError):
     """A line is not a valid record. The message has no text of the record."""
@@ -65,8 +62,6 @@ class Record:
     def value(self, path: str) -> str | None:
         """Return a field as text, by its path with dots; None if it does not exist."""
         found = value_of(self.fields, path)
-        if found is None and path == REFERENCE:
-            return self.reference
         return None if found is None else found if isinstance(found, str) else _json(found)
 
 

@@ -105,7 +105,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
     :param alpha: significance level of the verdict, between 0 and 1.
     :param minimum_gain: the minimum gain of the candidate in the first metric.
     :param slice_by: the field whose values divide the records into slices, e.g. ``language``; a dot reads a nested
-        field; ``reference`` is the reference answer.
+        field.
     :param max_slice_loss: the maximum loss of the candidate in the first metric on any slice.
     :param losses_by_epoch: the losses of the training job, for the report: ``losses_by_epoch`` of the customization's
         result.
