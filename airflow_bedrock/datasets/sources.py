@@ -43,6 +43,8 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field
+_SAMPLE = 20_480
+"""DuckDB's own number of rows of a CSV file by which it chooses the types of the columns; -1 is all."""
 _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR"]
 """The types that DuckDB may give to a column of a CSV file. A boolean would have true for the label ``yes``."""
 
@@ -148,11 +150,20 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
     :param sources: the files, with the names that decide their kinds.
     :raises DatasetError: DuckDB is not installed, or refuses the query.
     """
-    tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder))  # noqa: S608 - paths, quoted
-    return write_records(select(sql, folder, tables), folder)
+    try:
+        return write_records(select(sql, folder, _source(sources, folder, _SAMPLE)), folder)
+    except DatasetError as error:
+        if "ConversionException" not in str(error):
+            raise
+    # A column of numbers may have a text after the sample. Types of all rows take several times as long.
+    return write_records(select(sql, folder, _source(sources, folder, -1)), folder)
 
 
-def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
+def _source(sources: Sequence[tuple[str, Path]], folder: Path, sample: int) -> str:
+    return " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in _tables(sources, folder, sample))  # noqa: S608 - paths, quoted
+
+
+def _tables(sources: Sequence[tuple[str, Path]], folder: Path, sample: int) -> Iterator[str]:
     """Yield the DuckDB expressions for files, in their order.
 
     Files of a kind that follow each other are one table, so that DuckDB finds types that suit all of them, and needs
@@ -168,9 +179,9 @@ def _tables(sources: Sequence[tuple[str, Path]], folder: Path) -> Iterator[str]:
         if kind == "parquet":
             yield f"read_parquet({where}{several})"
         elif kind in ("csv", "tsv"):
-            # Without these, a header that does not name pandas' index is a row, and a text after 20,480 numbers fails.
-            whole = f"header = true, sample_size = -1, auto_type_candidates = {_CSV_TYPES}"
-            yield f"read_csv_auto({where}{several}, {whole})"
+            # Without header = true, a header that does not name pandas' index is a row.
+            types = f"sample_size = {sample}, auto_type_candidates = {_CSV_TYPES}"
+            yield f"read_csv_auto({where}{several}, header = true, {types})"
         else:
             raise DatasetError(f"{files[0][0]} is not a table that DuckDB can read")
 
