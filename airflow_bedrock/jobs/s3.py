@@ -20,7 +20,7 @@ from airflow_bedrock.customization.metrics import (
     losses_by_epoch,
     losses_by_step,
 )
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,8 +38,11 @@ _DENIED = ("403", "AccessDenied")
 _METRICS_LIMIT = 64 * 1024 * 1024  # bytes: about a million steps
 
 
-class LocationError(Exception):
-    """A location that the job reads from or writes to does not exist, or is in another region."""
+class LocationError(BedrockFatalError):
+    """A location that the job reads from or writes to does not exist, or is in another region; nothing was made."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}. This try made nothing and spent nothing.")
 
 
 def describe_data(s3: S3Hook, uris: Iterable[str], folders: Collection[str] = ()) -> list[dict[str, Any]]:

@@ -54,11 +54,8 @@ class _FromFilesOperator(StoredModelOperator):
         if self.content == "ignore":
             return []
         folder = self.model_data_uri
-        try:
-            with nothing_spent(f"Reading {folder}"):
-                return jobs.s3.describe_data(self._s3, [folder], folders=[folder])
-        except jobs.s3.LocationError as error:
-            raise BedrockFatalError(f"{error}. This try made nothing and spent nothing.") from error
+        with nothing_spent(f"Reading {folder}"):
+            return jobs.s3.describe_data(self._s3, [folder], folders=[folder])
 
 
 class BedrockModelImportOperator(_FromFilesOperator):

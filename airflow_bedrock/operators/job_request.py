@@ -191,12 +191,9 @@ def _content(args: Arguments, request: Mapping[str, Any], s3: S3Hook) -> list[di
     uris, ignored = data_uris(request), args.content == "ignore"
     if ignored and not args.preflight:
         return []
-    try:
-        with nothing_spent("Reading the data and the buckets in S3"):
-            jobs.s3.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
-            return [] if ignored else jobs.s3.describe_data(s3, uris, folders=log_uris(request))
-    except jobs.s3.LocationError as error:
-        raise BedrockFatalError(f"{error}. {_NOTHING_SPENT}") from error
+    with nothing_spent("Reading the data and the buckets in S3"):
+        jobs.s3.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
+        return [] if ignored else jobs.s3.describe_data(s3, uris, folders=log_uris(request))
 
 
 def task_key_of(context: Context) -> TaskKey:
