@@ -24,17 +24,10 @@ from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import normalised
 from airflow_bedrock.datasets.repeats import BlockEntries, Entry, Parts, Place, groups
-from airflow_bedrock.datasets.rules import (
-    LogRules,
-    Media,
-    Problem,
-    Record,
-    Rules,
-    kinds_problem,
-    object_problem,
-    rules_for,
-)
+from airflow_bedrock.datasets.rules import LogRules, Rules, rules_for
+from airflow_bedrock.datasets.rules.limits import kinds_problem, object_problem
 from airflow_bedrock.datasets.rules.logs import is_log
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record
 from airflow_bedrock.uris import bucket_of, is_s3
 
 LISTED = 100

@@ -137,7 +137,7 @@ def check(source: Path, out: Path) -> int:
 
 def decode(source: Path, out: Path) -> int:
     """Decode every line to its type, and nothing else."""
-    from airflow_bedrock.datasets.rules import FORMS
+    from airflow_bedrock.datasets.rules.forms import FORMS
 
     read, count = FORMS["nova"].decoder.decode, 0
     with source.open("rb") as file:

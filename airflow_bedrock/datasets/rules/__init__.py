@@ -15,25 +15,10 @@ import msgspec
 from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model, base_models
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules.forms import FORMS
-from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, object_problem, unreadable_problem
+from airflow_bedrock.datasets.rules.limits import limit_problems
 from airflow_bedrock.datasets.rules.logs import read_log
-from airflow_bedrock.datasets.rules.record import Media, Plain, Problem, Record, Text
+from airflow_bedrock.datasets.rules.record import Plain, Problem, Record
 from airflow_bedrock.datasets.rules.shape import decoded
-
-__all__ = [
-    "FORMS",
-    "LogRules",
-    "Media",
-    "Problem",
-    "Record",
-    "Rules",
-    "Text",
-    "kinds_problem",
-    "method_of",
-    "object_problem",
-    "rules_for",
-    "unreadable_problem",
-]
 
 
 class Rules:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 
-from airflow_bedrock.datasets.rules import Record
+from airflow_bedrock.datasets.rules.record import Record
 from airflow_bedrock.local.catalog import known, schedule
 from airflow_bedrock.local.faults import Phase
 from airflow_bedrock.local.learning.model import LanguageModel

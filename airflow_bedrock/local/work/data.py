@@ -9,15 +9,9 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.base_models import Method
-from airflow_bedrock.datasets.rules import (
-    Media,
-    Problem,
-    Record,
-    Rules,
-    kinds_problem,
-    object_problem,
-    unreadable_problem,
-)
+from airflow_bedrock.datasets.rules import Rules
+from airflow_bedrock.datasets.rules.limits import kinds_problem, object_problem, unreadable_problem
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record
 from airflow_bedrock.local.catalog import known
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job

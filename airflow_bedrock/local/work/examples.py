@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.base_models import foundation_model_id
-from airflow_bedrock.datasets.rules import Record
+from airflow_bedrock.datasets.rules.record import Record
 from airflow_bedrock.local.learning.model import generator, untrained_answer
 from airflow_bedrock.local.learning.training import Example
 from airflow_bedrock.local.state.bedrock import Bedrock

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.datasets.rules import Problem, Record, Rules
+from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.rules.logs import read_log
+from airflow_bedrock.datasets.rules.record import Problem, Record
 from airflow_bedrock.uris import bucket_and_key
 
 _OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})

@@ -14,7 +14,8 @@ import pytest
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.datasets.checking import check
-from airflow_bedrock.datasets.rules import FORMS, Rules
+from airflow_bedrock.datasets.rules import Rules
+from airflow_bedrock.datasets.rules.forms import FORMS
 from airflow_bedrock.local.work.data import MediaCheck
 from airflow_bedrock.local.work.records import DataError, read_records
 

@@ -17,7 +17,8 @@ from airflow_bedrock.datasets import RecordFormat
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.formats import write
 from airflow_bedrock.datasets.reading import Attachment, Conversation, Turn
-from airflow_bedrock.datasets.rules import Rules, object_problem
+from airflow_bedrock.datasets.rules import Rules
+from airflow_bedrock.datasets.rules.limits import object_problem
 from airflow_bedrock.datasets.rules.record import Media
 
 METHODS = {

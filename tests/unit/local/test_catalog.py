@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_bedrock.base_models import base_model, base_models
-from airflow_bedrock.datasets.rules import FORMS
+from airflow_bedrock.datasets.rules.forms import FORMS
 from airflow_bedrock.local.catalog import invocable, schedule
 from airflow_bedrock.local.errors import ServiceError
 

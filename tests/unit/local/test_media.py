@@ -8,8 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.base_models import Method, base_model
-from airflow_bedrock.datasets.rules import Media, Problem, Record, Text
 from airflow_bedrock.datasets.rules.limits import limit_problems
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text
 from airflow_bedrock.local.work.data import MediaCheck
 
 NOVA = "amazon.nova-lite-v1:0"

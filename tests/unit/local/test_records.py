@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.base_models import Method
-from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules
+from airflow_bedrock.datasets.rules import Rules
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record
 from airflow_bedrock.local.work.records import DataError, read_records
 
 FILE = "s3://bucket/train.jsonl"

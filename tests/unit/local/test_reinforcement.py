@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from airflow_bedrock.datasets.rules import Record
+from airflow_bedrock.datasets.rules.record import Record
 from airflow_bedrock.local.work.examples import best_answers
 
 if TYPE_CHECKING:
