@@ -50,24 +50,13 @@ _NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
 class Settings:
     """How to prepare the source records.
 
+    The other fields are the parameters of :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`, which
+    describes them.
+
     :param record_format: the format to write.
     :param rules: the rules of the base model; None checks nothing.
-    :param prompt_field, completion_field: the fields that hold a record's parts, as for
-        :func:`~airflow_bedrock.datasets.reading.reader`.
-    :param system_prompt: the system prompt for records without one; None for none.
-    :param group_field: records with the same value in this field stay in one split; None for the prompt itself.
-    :param validation_fraction, test_fraction, seed: as for :func:`~airflow_bedrock.datasets.selection.split_of`.
-    :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
-    :param test_after: records of this time or later are for testing, earlier ones are not.
-    :param on_conflict: which record to keep of those with the same question and different answers.
-    :param max_records, max_records_per_class, max_records_per_group, balance_classes: the maximum numbers of records,
-        as for :func:`~airflow_bedrock.datasets.selection.left_out`.
-    :param near_duplicate_threshold: keep only the first of two questions at least this similar, 0 to 1; None keeps all.
-    :param min_characters, max_characters: limits of the length of prompt and completion together.
     :param redact: a function that receives each text and returns the text to write. If other processes can import it,
         it runs in one process per CPU.
-    :param part: whether this is a part of a dataset that is combined later: then a split may be empty, and the number
-        of records is not checked.
     :raises DatasetError: a template or a fraction is invalid, or ``test_after`` is not a time.
     """
 
