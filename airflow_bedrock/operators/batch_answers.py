@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from airflow.sdk import Context
 
-from airflow_bedrock import __version__, configuration, customization, hooks, jobs, spend
+from airflow_bedrock import __version__, customization, hooks, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import PaidResourceLink
@@ -344,10 +344,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             runtime = hooks.BedrockRuntimeHook(**self._hook_parameters).conn
-            timeout = configuration.no_response_timeout()
-            inference = self._inferences(
-                arguments, storage, folder, stack, bill=Bill(), most=1, no_response_timeout=timeout
-            )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
+            inference = self._inferences(arguments, storage, folder, stack, bill=Bill(), most=1)(
+                "answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"])
+            )
             with self._explained(_KEPT):
                 held_out = self._held_out(arguments, storage, folder / "test")
                 held_out.check()

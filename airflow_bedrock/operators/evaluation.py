@@ -20,7 +20,7 @@ from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
-from airflow_bedrock.operators.arguments import SECONDS, Rule, flag, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.questions import QuestionsOperator, model
 from airflow_bedrock.operators.spending import explained
@@ -111,8 +111,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         result.
     :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
         most.
-    :param no_response_timeout: seconds without a response from a model, even one that is not ready yet, after which to
-        give up; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param multiple_outputs: also push each value of the mapping as its own XCom, so that
         ``task.output["verdict"]`` works. (default: True)
     """
@@ -132,7 +130,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         "max_slice_loss": optional(rendered(real(0))),
         "losses_by_epoch": optional(_losses),
         "show_texts": flag,
-        "no_response_timeout": optional(rendered(SECONDS)),
     }
     template_fields: Sequence[str] = (
         *QuestionsOperator.template_fields,
@@ -155,7 +152,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         max_slice_loss: float | str | None = None,
         losses_by_epoch: Sequence[Mapping[str, Any]] | None = None,
         show_texts: bool = False,
-        no_response_timeout: float | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -173,7 +169,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
         self.max_slice_loss = max_slice_loss
         self.losses_by_epoch = losses_by_epoch
         self.show_texts = show_texts
-        self.no_response_timeout = no_response_timeout
         self._check_literals()
 
     def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
@@ -246,7 +241,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
 
         runtime = stack.enter_context(closing(self._client(arguments["concurrency"] * len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(hooks.BedrockHook(**self._hook_parameters).conn))
-        timeout = arguments["no_response_timeout"]
         inference = self._inferences(
             arguments,
             storage,
@@ -254,7 +248,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator):
             stack,
             bill=Bill(arguments["max_cost"]),
             most=arguments["concurrency"],
-            no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
         )
         by_id = {
             model_id: inference(role, ConverseModel(runtime, bedrock, model_id))

@@ -136,6 +136,7 @@ class QuestionsOperator(SpendingOperator):
         storage.check_folder(answers_uri)  # otherwise the first answers would be paid for and lost
         kept = storage.folder(answers_uri)
         store = Store(kept, configuration.environment(), arguments["answers_days"])
+        timeout = configuration.no_response_timeout()
         etag = lru_cache(maxsize=100_000)(storage.etag)
 
         def keys(model_arn: str, request: Mapping[str, Any]) -> str:
@@ -143,7 +144,7 @@ class QuestionsOperator(SpendingOperator):
 
         def inference(name: str, model: Model) -> Inference:
             answers, rate = stack.enter_context(closing(Answers(folder / name))), partial(self._rate, model)
-            return Inference(model, answers, store, keys=keys, rate=rate, **limits)
+            return Inference(model, answers, store, keys=keys, rate=rate, no_response_timeout=timeout, **limits)
 
         return inference
 

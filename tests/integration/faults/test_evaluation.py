@@ -58,11 +58,14 @@ def test_a_model_that_is_not_ready_is_waited_for(service: Any, refused: Any, tmp
     assert len(service.requests) == 43
 
 
-def test_the_wait_for_a_model_is_bounded(service: Any, refused: Any, tmp_path: Path) -> None:
+def test_the_wait_for_a_model_is_bounded(
+    service: Any, refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A model that never gets ready fails the task, which may be tried again."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__NO_RESPONSE_TIMEOUT", "0.2")
     service.answers(refused(429, "ModelNotReadyException"))
     with pytest.raises(BedrockError, match="ModelNotReadyException") as caught:
-        evaluate(tmp_path, no_response_timeout=0.2)
+        evaluate(tmp_path)
     assert not isinstance(caught.value, BedrockFatalError)
 
 
@@ -97,12 +100,19 @@ def test_a_refused_record_is_named_by_its_number(
     ],
 )
 def test_only_what_may_pass_is_tried_again(
-    service: Any, refused: Any, tmp_path: Path, status: int, code: str, fatal: bool
+    service: Any,
+    refused: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+    fatal: bool,
 ) -> None:
     """The type of the error says whether another try can help."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__NO_RESPONSE_TIMEOUT", "0.2")
     service.answers(refused(status, code))
     with pytest.raises(BedrockError, match=code) as caught:
-        evaluate(tmp_path, no_response_timeout=0.2)
+        evaluate(tmp_path)
     assert isinstance(caught.value, BedrockFatalError) is fatal
 
 
