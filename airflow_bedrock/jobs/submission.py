@@ -514,11 +514,11 @@ class Submission(EarlierJobs):
             self.in_flight = None  # it was refused
             self.note.clear()
         if remedy is Remedy.NAME_IN_USE:
-            return self._made_by_another_try(name, str(error))
+            return self._made_by_another_try(name, str(error).rstrip("."))
         # A derived name is in use only if a job of the same ask is not shown yet.
         fatal = remedy is Remedy.NONE or (remedy is Remedy.MODEL_NAME_IN_USE and self.identity.exact)
         kind = BedrockFatalError if fatal else NoSlotError if remedy is Remedy.WAIT_FOR_SLOT else BedrockError
-        raise kind(_REFUSALS[remedy].format(job=job, noun=self._noun, error=error)) from error
+        raise kind(_REFUSALS[remedy].format(job=job, noun=self._noun, error=str(error).rstrip("."))) from error
 
     def _made_by_another_try(self, name: str, why: str) -> Seen:
         """Return the job with the name, if it is ours; the service may take a while to show a new job."""
