@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -417,9 +417,8 @@ class Submission(EarlierJobs):
             return None
         self._waited = True
         log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._noun)
-        for poll in range(_POLLS_UNTIL_MISSING):
+        for poll in _polls_until_missing():
             if poll:
-                time.sleep(SECONDS_UNTIL_MISSING / (_POLLS_UNTIL_MISSING - 1))
                 vars(self).pop("_listed", None)
             if before and (found := self._find(before)) and self._is_of_ask(found):
                 decision = self._decide(found)
@@ -522,12 +521,14 @@ class Submission(EarlierJobs):
 
     def _made_by_another_try(self, name: str, why: str) -> Seen:
         """Return the job with the name, if it is ours; the service may take a while to show a new job."""
-        found = shown(self.service, name)
-        if found is None:
-            raise BedrockError(
-                f"Bedrock says that {self._noun} {name} exists, but does not show it yet: {why}. The next try of this "
-                "task reads it again and does not pay again."
-            )
+        for poll in _polls_until_missing():
+            if (found := shown(self.service, name)) is not None:
+                break
+            hidden = f"Bedrock says that {self._noun} {name} exists, but does not show it yet: {why}."
+            if not poll:
+                log.info("%s Waiting up to 2 minutes", hidden)
+        else:
+            raise BedrockError(f"{hidden} A retry or a Clear of this task reads it again and does not pay again.")
         decision = self._decide(found)
         if decision in (Decision.ADOPT, Decision.REUSE):
             log.info("%s %s was created by another try at the same moment", *self._described(found)[:2])
@@ -566,3 +567,11 @@ class Submission(EarlierJobs):
             f"The {self._noun} name {found.name} is used up: {self._noun} {found.arn} is {found.status}, and {whose}. "
             f"{bill} {remedy}"
         )
+
+
+def _polls_until_missing() -> Iterator[int]:
+    """Yield the number of each poll, with pauses, until what is not shown counts as missing."""
+    for poll in range(_POLLS_UNTIL_MISSING):
+        if poll:
+            time.sleep(SECONDS_UNTIL_MISSING / (_POLLS_UNTIL_MISSING - 1))
+        yield poll

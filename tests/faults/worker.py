@@ -160,6 +160,10 @@ def _pulled(this: Try, key: str, map_indexes: int | None = None, default: Any = 
 def _context(this: Try) -> Any:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+    from airflow_bedrock.jobs import submission
+
+    submission.SECONDS_UNTIL_MISSING = 2.0  # as long as the clock stands still, what is hidden stays hidden
+
     def states(*, run_ids: list[str], task_ids: list[str], map_index: int, **_: object) -> dict[str, dict[str, str]]:
         state = replace(this, run=run_ids[0], index=map_index).state
         return {run_ids[0]: {task_ids[0]: state.read_text() if state.exists() else "running"}}

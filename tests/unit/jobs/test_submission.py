@@ -13,7 +13,7 @@ from airflow_bedrock.customization.identity import TaskKey, identify
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs import own_jobs
+from airflow_bedrock.jobs import own_jobs, submission
 from airflow_bedrock.jobs.request_note import RequestNote
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
@@ -138,9 +138,10 @@ def test_a_retry_takes_up_what_it_has_adopted_and_what_has_ended_since(
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_a_create_that_names_no_job_costs_one(account: Account, shown: bool) -> None:
+def test_a_create_that_names_no_job_costs_one(account: Account, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service answers to a token that it has seen is not said; the job is there, or the next try finds it."""
-    account.jobs.looks_until_shown = 0 if shown else 2
+    monkeypatch.setattr(submission, "SECONDS_UNTIL_MISSING", 0.0)
+    account.jobs.looks_until_shown = 4 if shown else 6
 
     def unnamed(operation: str, work: Any) -> Any:
         return {"status": work()["jobArn"]} if operation == PAYS else work()
