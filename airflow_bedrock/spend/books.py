@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.json_store import ConflictError, JsonStore
-from airflow_bedrock.spend.ledger import Ledger, closed, of_month
+from airflow_bedrock.spend.ledger import Ledger, closed, dropped, of_month
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,8 +80,9 @@ class Books:
 
         :param ledger: as last read or written; if nothing in it is old, nothing is read or written.
         """
-        _, archives = closed(ledger, datetime.now(UTC))
-        for month, old in archives.items():
-            self.change(lambda ledger, old=old: Ledger({**ledger.entries, **old.entries}), month)  # type: ignore[misc]  # old is bound
-        if archives:
-            self.change(lambda ledger: closed(ledger, datetime.now(UTC))[0])
+        old = closed(ledger, datetime.now(UTC))
+        for month in sorted({one.month for one in old}):
+            moved = {one.key: one for one in old if one.month == month}
+            self.change(lambda archive, moved=moved: Ledger({**archive.entries, **moved}), month)  # type: ignore[misc]  # moved is bound
+        if old:
+            self.change(partial(dropped, entries=old))

@@ -16,8 +16,8 @@ import msgspec
 
 from airflow_bedrock.prices import dollars
 
-KEPT_MONTHS = 2
-"""Number of months before the current one that stay in the ledger; older settled entries move to an archive."""
+KEPT = timedelta(days=62)
+"""Time for which settled entries stay in the ledger, by whole months; older ones move to an archive."""
 
 
 EVALUATION = "evaluation"
@@ -228,22 +228,15 @@ def released(ledger: Ledger, key: str, holder: str) -> Ledger:
     return _with(ledger, msgspec.structs.replace(known, holders=holders)) if holders else _without(ledger, {key})
 
 
-def abandoned(ledger: Ledger, entry: Entry) -> Ledger:
-    """Drop a reservation whose resource does not exist, unless a try has taken it over since the check."""
-    return _without(ledger, {entry.key}) if ledger.entries.get(entry.key) == entry else ledger
+def dropped(ledger: Ledger, entries: Iterable[Entry]) -> Ledger:
+    """Return the ledger without these entries; one that has changed since, as by a try that took it over, stays."""
+    return _without(ledger, {one.key for one in entries if ledger.entries.get(one.key) == one})
 
 
-def closed(ledger: Ledger, now: datetime) -> tuple[Ledger, dict[str, Ledger]]:
-    """Return the ledger without the entries settled long ago, and those entries by month."""
-    oldest = now.astimezone(UTC).replace(day=1)
-    for _ in range(KEPT_MONTHS):
-        oldest = (oldest - timedelta(days=1)).replace(day=1)
-    archive: dict[str, dict[str, Entry]] = {}
-    for key, entry in ledger.entries.items():
-        if entry.settled is not None and entry.month < month_of(oldest):
-            archive.setdefault(entry.month, {})[key] = entry
-    gone = {key for entries in archive.values() for key in entries}
-    return _without(ledger, gone), {month: Ledger(entries) for month, entries in archive.items()}
+def closed(ledger: Ledger, now: datetime) -> list[Entry]:
+    """Return the settled entries of months that ended long ago."""
+    oldest = month_of(now - KEPT)
+    return [one for one in ledger.entries.values() if one.settled is not None and one.month < oldest]
 
 
 def _with(ledger: Ledger, entry: Entry) -> Ledger:

@@ -156,7 +156,7 @@ def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Ca
         usd = entry.reserved
         return partial(ledgers.settled, key=entry.key, usd=usd, basis="its storage"), f"deleted; {dollars(usd)} USD"
     elif entry.arn is None:
-        return partial(ledgers.abandoned, entry=entry), "released, since it was never made"
+        return partial(ledgers.dropped, entries=[entry]), "released, since it was never made"
     return None, ""
 
 
