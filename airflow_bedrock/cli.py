@@ -176,15 +176,11 @@ def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
     parser.add_argument("--region", help=f"AWS region of {region_of} (default: the connection's, or boto3's)")
 
 
-def delay(text: str) -> float:
-    """Return the seconds between two polls."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, more than 0; got {text!r}")
-    return seconds
+def seconds(text: str) -> float:
+    """Return a time in seconds, more than 0. Of another one argparse says that it is an invalid seconds value."""
+    if not 0 < (found := float(text)) < math.inf:
+        raise ValueError
+    return found
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:

@@ -63,11 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the skeleton, and return the exit code."""
-    request = skeleton(arguments.type, arguments.base_model)
-    if arguments.format == "json":
-        results().write(json.dumps(request, indent=2) + "\n")
-        return 0
     import yaml
 
-    results().write(yaml.safe_dump(request, sort_keys=False))
+    request = skeleton(arguments.type, arguments.base_model)
+    as_json = arguments.format == "json"
+    results().write(f"{json.dumps(request, indent=2)}\n" if as_json else yaml.safe_dump(request, sort_keys=False))
     return 0

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--near-overlaps",
-        type=_fraction,
+        type=fraction,
         metavar="X",
         help="count validation and test questions that are at least this similar, 0 to 1, to a training question; "
         "start with 0.8",
@@ -87,14 +87,11 @@ def _config(text: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError("must be a JSON object") from None
 
 
-def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
-    return number
+def fraction(text: str) -> float:
+    """Return a number from 0 to 1. Of another one argparse says that it is an invalid fraction value."""
+    if not 0 <= (found := float(text)) <= 1:
+        raise ValueError
+    return found
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from airflow_bedrock.cli import add_connection, add_format, delay, results
+from airflow_bedrock.cli import add_connection, add_format, results, seconds
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -27,7 +27,7 @@ _NO_RESPONSE_TIMEOUT = 3600.0  # seconds
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("job", help="the job's ARN or its name")
-    parser.add_argument("--delay", type=delay, default=30, help="seconds between two polls (default: %(default)s)")
+    parser.add_argument("--delay", type=seconds, default=30, help="seconds between two polls (default: %(default)s)")
     add_format(parser)
     add_connection(parser, "the job")
 

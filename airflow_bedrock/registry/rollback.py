@@ -6,7 +6,7 @@ import argparse
 import getpass
 import os
 
-from airflow_bedrock.cli import delay, results
+from airflow_bedrock.cli import results, seconds
 from airflow_bedrock.registry.models import add_registry, connect
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", metavar="MODEL_ARN", help="ARN of the model to put back (default: the latest one that was not rejected)"
     )
     parser.add_argument("--by", default=_user(), help="user to record in the registry (default: %(default)s)")
-    parser.add_argument("--delay", type=delay, default=10, help="seconds between two polls (default: %(default)s)")
+    parser.add_argument("--delay", type=seconds, default=10, help="seconds between two polls (default: %(default)s)")
     add_registry(parser)
 
 

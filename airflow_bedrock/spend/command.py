@@ -33,7 +33,7 @@ _BY: dict[str, Callable[[Entry], str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--month", type=_month, help="month in UTC, e.g. 2026-11 (default: the current month)")
+    parser.add_argument("--month", type=month, help="month in UTC, e.g. 2026-11 (default: the current month)")
     parser.add_argument("--by", choices=_BY, default="dag", help="group by (default: %(default)s)")
     add_format(parser)
     parser.add_argument(
@@ -45,18 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_connection(parser, "what is settled")
 
 
-def _month(text: str) -> str:
-    try:
-        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a month, e.g. 2026-11; got {text!r}") from None
+def month(text: str) -> str:
+    """Return a month as the ledger has it. Of another text argparse says that it is an invalid month value."""
+    return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, and return the exit code."""
-    month = arguments.month or month_of(datetime.now(UTC))
-    entries = _books(arguments).month(month).entries.values()
-    found = described(month, arguments.by, entries, configuration.monthly_budget())
+    of = arguments.month or month_of(datetime.now(UTC))
+    entries = _books(arguments).month(of).entries.values()
+    found = described(of, arguments.by, entries, configuration.monthly_budget())
     results().write(f"{json.dumps(found, indent=2)}\n" if arguments.format == "json" else _text(found))
     return 0
 

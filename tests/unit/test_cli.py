@@ -179,7 +179,7 @@ def test_an_empty_name_and_a_delay_of_no_time_are_refused(
     """As where a variable of the shell is not set: Bedrock would answer the Get of no name with a List."""
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert "must " in capsys.readouterr().err
+    assert re.search("must not be empty|invalid seconds value", capsys.readouterr().err)
 
 
 def test_an_unknown_connection_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
