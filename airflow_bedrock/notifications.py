@@ -11,6 +11,7 @@ from airflow.sdk import BaseNotifier, Context
 
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.model_rules import life_warning
+from airflow_bedrock.jobs.resources import NEW
 from airflow_bedrock.prices import dollars
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
@@ -94,8 +95,9 @@ def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, lis
         if isinstance(known := _pushed(ti, key), Mapping):
             subject, *lines = describe(known)
             return subject, lines
-    if getattr(context.get("task"), "task_type", None) == _GATE and _pushed(ti, "return_value") is None:
-        gate = context["task"]
+    gate = context.get("task")
+    asks = getattr(gate, "task_type", None) == _GATE and gate.report and state != "skipped"
+    if asks and _pushed(ti, "return_value") is None:
         return f"{where} waits for a person's approval", [
             *_reason_and_bill({**gate.report, "report_uri": gate.report_uri}),
             *_answer(ti),
@@ -141,7 +143,8 @@ def _reason_and_bill(known: Mapping[str, Any]) -> Iterator[str]:
 
 def _ended(known: Mapping[str, Any]) -> Iterator[str]:
     job, model = known["job_arn"], known.get("custom_model_arn")
-    yield f"Customization job {known.get('job_name') or _name(job)}: {known['status']}"
+    status = "requested" if known["status"] == NEW else known["status"]  # its task does not wait for it
+    yield f"Customization job {known.get('job_name') or _name(job)}: {status}"
     if why := known.get("failure_message"):
         yield f"Why: {why}"
     losses = [(name, known.get(f"{name}_loss")) for name in ("training", "validation")]

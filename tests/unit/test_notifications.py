@@ -16,6 +16,7 @@ from airflow_bedrock.base_models import base_model
 from airflow_bedrock.customization import model_rules
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.jobs.resources import NEW
 from airflow_bedrock.jobs.resources.customization_job import failure_message
 from airflow_bedrock.notifications import BedrockNotifier, message
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, job_shown, rollback_shown
@@ -81,6 +82,12 @@ def test_a_job_that_has_ended() -> None:
     local = message(context({JOB: job_shown(COMPLETED, "http://127.0.0.1:4566")})).text
     assert "http://127.0.0.1:4566" in local
     assert "console" not in local
+
+
+def test_a_job_that_is_not_waited_for() -> None:
+    """The message of its task said «(new)»."""
+    known = job_shown(msgspec.structs.replace(COMPLETED, status=NEW, model_arn=None, training_loss=None), AWS)
+    assert message(context({JOB: known})).subject == "Customization job router-1: requested"
 
 
 def test_a_task_that_failed_says_its_error() -> None:
@@ -184,6 +191,21 @@ def test_a_gate_that_waits() -> None:
     assert (
         message(context({"return_value": {"approved_by": "Ada"}}, task=gate)).subject == "retrain.customize has ended"
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "report", "subject"),
+    [
+        (TaskInstanceState.RUNNING, {}, "retrain.customize has started"),
+        (TaskInstanceState.SKIPPED, REPORT, "retrain.customize was skipped"),
+        (TaskInstanceState.SKIPPED, {}, "retrain.customize was skipped"),
+    ],
+)
+def test_a_gate_that_asks_nobody(state: str, report: dict[str, Any], subject: str) -> None:
+    """Not yet, or not any more, as after a rejection: it was said to wait for a person."""
+    given = context(task=SimpleNamespace(task_type="BedrockPromotionGate", report=report, report_uri="s3://b/r.json"))
+    given["ti"].state = state
+    assert message(given).subject == subject
 
 
 def test_where_nothing_can_be_read_nothing_is_claimed() -> None:
