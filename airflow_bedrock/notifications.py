@@ -95,7 +95,7 @@ def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, lis
         if isinstance(known := _pushed(ti, key), Mapping):
             subject, *lines = describe(known)
             return subject, lines
-    gate = context.get("task")
+    gate: Any = context.get("task")
     asks = getattr(gate, "task_type", None) == _GATE and gate.report and state != "skipped"
     if asks and _pushed(ti, "return_value") is None:
         return f"{where} waits for a person's approval", [
