@@ -334,6 +334,20 @@ def test_only_what_is_missing_is_asked_and_what_fails_is_named(airflow: Airflow)
     assert airflow.asked() == sorted([*range(1, 121), 5, 6, 7, *range(121, 301)])
 
 
+def test_a_large_set_is_answered_in_parts_by_mapped_tasks(airflow: Airflow) -> None:
+    """A job for each part, and none for the whole, whose answers are there: it takes no more than AWS's quota."""
+    airflow.put(240)
+    lines = airflow.read(f"{airflow.name}/test.jsonl").splitlines()
+    for index, part in enumerate((lines[:120], lines[120:])):
+        key, context = f"{airflow.name}/part-{index}.jsonl", airflow.context()
+        airflow.s3.put_object(Bucket=airflow.local.bucket, Key=key, Body=b"\n".join(part))
+        context["ti"].map_index = index
+        result = airflow.task(test_data_uri=f"s3://{airflow.local.bucket}/{key}").execute(context)
+        assert (result["answered"], len(result["job_arns"])) == (120, 1)
+    result = airflow.task(task_id="whole").execute(airflow.context())
+    assert (result["answered"], result["job_arns"], len(airflow.jobs())) == (240, [], 2)
+
+
 def test_a_question_of_many_records_is_asked_once(airflow: Airflow) -> None:
     """Its answer is that of all of them: nothing is paid for twice, and each record counts."""
     lines = (json.dumps({"prompt": f"{airflow.name} question {n % 110}", "completion": "yes"}) for n in range(250))
