@@ -127,6 +127,7 @@ class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param methods: how it can be customized, by customizationType; empty if it cannot.
     :param context: the context length that is added to the id for customization, such as ``128k``.
     :param on_demand: whether a custom model of it can be deployed on demand.
+    :param profile_only: whether it is called by an inference profile only, not by its own id.
     :param input: its input: TEXT, IMAGE, VIDEO.
     :param output: its output: TEXT, IMAGE, EMBEDDING.
     :param legacy: the day from which it is Legacy; None if unknown.
@@ -139,6 +140,7 @@ class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     methods: dict[str, Method]
     context: str | None = None
     on_demand: bool = False
+    profile_only: bool = False
     input: tuple[str, ...] = ("TEXT",)
     output: tuple[str, ...] = ("TEXT",)
     legacy: date | None = None

@@ -47,6 +47,20 @@ def invocable(region: str, identifier: str, provisioned: bool = False) -> str:
     return model_id
 
 
+def check_profile(identifier: str) -> None:
+    """Check that a base model which is called by inference profiles only is not called by its own id or ARN.
+
+    :raises ServiceError: ValidationException.
+    """
+    model = base_model(identifier)
+    if model and model.profile_only and identifier.rpartition("/")[2] == model.id:
+        # Recorded from Converse: https://github.com/langchain-ai/langchain-aws/issues/1019 and 258
+        raise invalid(
+            f"Invocation of model ID {model.id} with on-demand throughput isn\u2019t supported. Retry your request "
+            "with the ID or ARN of an inference profile that contains this model."
+        )
+
+
 def check_alive(identifier: str, today: date) -> None:
     """Check that a base model has not reached its end of life: after it, neither the model nor its custom models work.
 

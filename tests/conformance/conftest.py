@@ -28,8 +28,8 @@ from scripts.until import until
 
 ON_AWS = os.environ.get("AIRFLOW_BEDROCK_CONFORMANCE") == "aws"
 AMPLE = Quotas(*[100_000] * 8)
-# Recorded otherwise than the service model declares them: absent without validation data, and empty.
-RECORDED = ("validationDataConfig", "baseModelName")
+# Recorded otherwise than the service model declares them: absent without validation data, empty, and INFERENCE_PROFILE.
+RECORDED = ("validationDataConfig", "baseModelName", "inferenceTypesSupported.1.member")
 # Requests that no SDK would send are part of the suite, and each is one call.
 ASK = Config(parameter_validation=False, retries={"total_max_attempts": 1})
 

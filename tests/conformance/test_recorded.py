@@ -84,6 +84,33 @@ def test_model_for_provisioned_throughput_is_not_asked_on_demand(account: Accoun
     assert refused(account, "Converse", modelId="amazon.nova-2-lite-v1:0:256k", messages=[USER]) == expected
 
 
+# https://github.com/langchain-ai/langchain-aws/issues/1019 and 258; GitLab's documentation of its AI gateway
+PROFILE_ONLY = ["amazon.nova-2-lite-v1:0", "meta.llama3-2-3b-instruct-v1:0", "meta.llama3-3-70b-instruct-v1:0"]
+
+
+@pytest.mark.parametrize("model_id", PROFILE_ONLY)
+def test_model_without_on_demand_throughput_is_asked_by_an_inference_profile(account: Account, model_id: str) -> None:
+    """Its own id and its ARN are refused; Nova's first models answer by theirs."""
+    expected = (
+        f"Invocation of model ID {model_id} with on-demand throughput isn\u2019t supported. Retry your request "
+        "with the ID or ARN of an inference profile that contains this model."
+    )
+    for operation in ("Converse", "ConverseStream"):
+        for name in (model_id, f"arn:aws:bedrock:us-east-1::foundation-model/{model_id}"):
+            assert refused(account, operation, modelId=name, messages=[USER]) == expected
+
+
+@pytest.mark.parametrize("model_id", PROFILE_ONLY)
+def test_inference_profiles_answer(local: Account, model_id: str) -> None:
+    """https://github.com/earendil-works/pi/issues/7311; inferenceTypesSupported is recorded for such models in
+    https://github.com/aws-samples/artifacts-and-tools-for-bedrock/issues/13.
+    """
+    for name in (f"us.{model_id}", f"us.{NOVA}", NOVA):
+        assert local.call("Converse", modelId=name, messages=[USER])["stopReason"] == "end_turn"
+    found = local.call("GetFoundationModel", modelIdentifier=model_id)["modelDetails"]
+    assert found["inferenceTypesSupported"] == ["INFERENCE_PROFILE"]
+
+
 def test_provisioned_model_with_a_context_length_is_asked(local: Account) -> None:
     """Throughput that was provided for it answers."""
     asked = {"modelId": local.new_throughput(modelId="amazon.nova-micro-v1:0:128k"), "messages": [USER]}

@@ -76,7 +76,7 @@ def _all(bedrock: Bedrock) -> Iterator[dict[str, Any]]:
         ]
         if model.context:
             # As in the service: one id to call, and one to customize and provision.
-            yield _model(bedrock, model, model.id, [], ["ON_DEMAND"])
+            yield _model(bedrock, model, model.id, [], ["INFERENCE_PROFILE" if model.profile_only else "ON_DEMAND"])
             yield _model(bedrock, model, model.customizable_id, customizations, ["PROVISIONED"])
         else:
             yield _model(bedrock, model, model.id, customizations, ["ON_DEMAND", "PROVISIONED"])

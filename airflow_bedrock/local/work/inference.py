@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.datasets.rules.record import joined
-from airflow_bedrock.local.catalog import check_alive, invocable
+from airflow_bedrock.local.catalog import check_alive, check_profile, invocable
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.learning.model import Answer, LanguageModel, untrained_answer
 from airflow_bedrock.local.learning.tokens import tokenize
@@ -182,6 +182,8 @@ def _behind(bedrock: Bedrock, identifier: str) -> tuple[str, LanguageModel | str
             return custom.base_model, bedrock.world.weights.get(served) or custom.checkpoint or ""
     if served.startswith("arn:") and not any(kind in served for kind in _FOUNDATION):
         raise invalid(f"The provided model identifier {identifier} cannot be called: deploy the custom model first.")
+    if served == identifier:
+        check_profile(identifier)
     model_id = invocable(bedrock.region, served, provisioned=served != identifier)
     return model_id, model_id
 

@@ -23,8 +23,8 @@ ANSWERS = {
 }
 
 
-# Recorded otherwise than the service model declares them: absent without validation data, and empty.
-RECORDED = ("validationDataConfig", "baseModelName")
+# Recorded otherwise than the service model declares them: absent without validation data, empty, and INFERENCE_PROFILE.
+RECORDED = ("validationDataConfig", "baseModelName", "inferenceTypesSupported.1.member")
 
 
 @pytest.fixture(scope="module")
