@@ -96,8 +96,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
     :param output_uri: the folder on S3 for the questions and answers of the job.
     :param answers_uri: the folder in which answers are kept.
     :param job_name: the prefix of the job's name.
-    :param max_cost: US dollars: if the records without an answer may cost more, or no price is known, the task fails
-        before it makes a job.
     """
 
     kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"

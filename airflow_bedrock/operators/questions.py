@@ -53,8 +53,8 @@ class QuestionsOperator(SpendingOperator):
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
     :param inference_config: other members of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
     :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
-    :param max_cost: US dollars: if the questions without an answer may cost more, the task fails before it asks the
-        first one. Prices are those of the package and of ``[bedrock] prices``.
+    :param max_cost: US dollars: if the questions without an answer may cost more, or no price is known, the task fails
+        before it asks the first one. Prices are those of the package and of ``[bedrock] prices``.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
     """
 
