@@ -43,6 +43,7 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field
+_LONGEST_ELEMENT = 1 << 26  # characters; of a broken array no more is read
 _SAMPLE = 20_480
 """DuckDB's own number of rows of a CSV file by which it chooses the types of the columns; -1 is all."""
 _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR"]
@@ -297,7 +298,11 @@ def _elements(text: IO[str]) -> Iterator[str]:
         if end < len(rest):  # otherwise it may go on
             yield rest[begin:end]
             place = end
-        elif more := text.read(max(_CHUNK, len(rest) - place)):  # doubling, so that none is parsed again and again
+            continue
+        unread = len(rest) - place
+        # As much again, so that a long element is not parsed again and again.
+        more = text.read(max(_CHUNK, unread)) if unread <= _LONGEST_ELEMENT else ""
+        if more:
             rest, place = rest[place:] + more, 0
         elif rest[place:].strip() == "]":
             return

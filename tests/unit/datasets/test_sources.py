@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import sqlite3
 from collections.abc import Callable
@@ -288,6 +289,16 @@ def test_arrays_in_pieces(tmp_path_factory: pytest.TempPathFactory, records: lis
         array.write_bytes(content)
         with array.open(encoding="utf-8", newline="") as text:
             assert [*map(json.loads, sources_module._elements(text))] == records
+
+
+def test_a_broken_array_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays bounded: a missing quote in a large file makes the rest of it one element."""
+    monkeypatch.setattr(sources_module, "_CHUNK", 8)
+    monkeypatch.setattr(sources_module, "_LONGEST_ELEMENT", 64)
+    text = io.StringIO('[{"a": 1}, {"a: 2}' + ', {"a": x}' * 1000 + "]")
+    with pytest.raises(DatasetError, match="the JSON array is broken"):
+        list(sources_module._elements(text))
+    assert text.tell() < 300
 
 
 def test_rows_of_a_database(tmp_path: Path) -> None:
