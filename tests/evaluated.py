@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from airflow_bedrock.evaluation.answer_store import Answer, Answers, Store, key_
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, ServedModel
 from airflow_bedrock.evaluation.metrics import metric
-from airflow_bedrock.evaluation.records import HeldOutRecords, Lines
+from airflow_bedrock.evaluation.records import HeldOutRecords
 from airflow_bedrock.evaluation.run import Evaluation
 from airflow_bedrock.evaluation.scoring import Rules
+
+Lines = Callable[[], Iterator[bytes]]
 
 RIGHT = {"candidate": 9, "baseline": 5, "base": 0}
 """By role, how many of ten records are answered rightly."""
@@ -92,7 +94,10 @@ def evaluate(
     folder: Path, lines: Lines, *, wrong: str = "d", roles: tuple[str, ...] = tuple(RIGHT), **more: Any
 ) -> tuple[dict[str, Any], dict[int, dict[str, str]]]:
     """Check, price, ask and score; return the result, and the texts that a report may show."""
-    bill = Bill()
+    bill, file = Bill(), folder / "records.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as held_out:
+        held_out.writelines(line.rstrip(b"\n") + b"\n" for line in lines())
     with ExitStack() as stack:
         models = {
             role: Inference(
@@ -109,7 +114,7 @@ def evaluate(
         }
         parameters = {"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}}
         evaluation = Evaluation(
-            HeldOutRecords(lines, parameters, more.pop("max_records", None)),
+            HeldOutRecords(file, parameters, more.pop("max_records", None)),
             models,
             [metric(name) for name in more.pop("metrics", ("exact_match", "macro_f1", "chrf"))],
             Rules(max_slice_loss=0.1),

@@ -90,13 +90,11 @@ class Answers:
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, answer BLOB) WITHOUT ROWID")
 
-    def add(self, entries: Iterable[Entry]) -> int:
-        """Add answers that are not there yet; return how many are new."""
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add answers that are not there yet."""
         rows = ((entry.key, msgspec.json.encode(entry.answer)) for entry in entries)
         with self._lock:
-            before = self._database.total_changes
             self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
-            return self._database.total_changes - before
 
     def get(self, key: str) -> Answer | None:
         """Return an answer, if there is one."""
@@ -148,16 +146,16 @@ class Store:
         self._days = days
         self._may_delete = True
 
-    def fetch(self, model: str, answers: Answers) -> int:
-        """Read the answers of a model that any task has kept since the last call; return how many are new."""
+    def fetch(self, model: str, answers: Answers) -> None:
+        """Read the answers of a model that any task has kept since the last call."""
         new = [name for name in self._objects.names(self._folder(model)) if name not in answers.batches]
         answers.batches.update(new)
         gone = {name for name in new if _expires(name) < _today()}
         for name in gone:
             self._forget(name)
         with ThreadPoolExecutor(_READERS) as readers:
-            found = readers.map(self._read, (name for name in new if name not in gone))
-            return sum(answers.add(entries) for entries in found)
+            for entries in readers.map(self._read, (name for name in new if name not in gone)):
+                answers.add(entries)
 
     def keep(self, model: str, entries: Iterable[Entry], answers: Answers) -> None:
         """Keep a batch of a model's answers, which ``answers`` already has."""

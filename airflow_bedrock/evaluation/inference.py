@@ -196,13 +196,12 @@ class Inference:
         """Return the questions without an answer, each once, even if several records have it."""
         return distinct((one for one in questions if self.answer(one) is None), self.key)
 
-    def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
-        """Keep answers of this model from another source; return how many."""
+    def keep(self, found: Iterable[tuple[Question, Answer]]) -> None:
+        """Keep answers of this model from another source."""
         entries = [Entry(self.key(question), answer) for question, answer in found]
         self._answers.add(entries)
         if entries:
             self._store.keep(self.answered_by, entries, self._answers)
-        return len(entries)
 
     def stop(self) -> None:
         """Start no more questions."""

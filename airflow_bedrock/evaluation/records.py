@@ -14,15 +14,13 @@ import random
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from airflow_bedrock.datasets.records import not_json, text_digest, value_of
 from airflow_bedrock.evaluation.inference import Question
-
-Lines = Callable[[], Iterator[bytes]]
-"""Reads the file from its beginning."""
 
 _PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
 
@@ -68,17 +66,21 @@ class Record:
 class HeldOutRecords:
     """The records of a file to ask. The file is read several times, so that memory does not grow with it.
 
-    :param lines: the lines of the file.
     :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
     :param max_records: maximum number of records, chosen by their hash; None for all.
     """
 
-    def __init__(self, lines: Lines, parameters: Mapping[str, Any], max_records: int | None = None) -> None:
+    def __init__(self, path: Path, parameters: Mapping[str, Any], max_records: int | None = None) -> None:
         self.parameters = parameters
         self.count = 0
-        self.lines = lines
+        self._path = path
         self._max_records = max_records
         self._chosen: frozenset[int] | None = None
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the file."""
+        with self._path.open("rb") as file:
+            yield from file
 
     def check(self, visit: Callable[[Record], object] = lambda record: None) -> None:
         """Read the whole file, and choose the records to ask.

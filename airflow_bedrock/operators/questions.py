@@ -204,12 +204,7 @@ class QuestionsOperator(SpendingOperator):
         from airflow_bedrock.evaluation.records import HeldOutRecords
 
         path = storage.fetch(self.test_data_uri, copy)
-
-        def lines() -> Iterator[bytes]:
-            with path.open("rb") as file:
-                yield from file
-
-        return HeldOutRecords(lines, _parameters(arguments), arguments["max_records"])
+        return HeldOutRecords(path, _parameters(arguments), arguments["max_records"])
 
 
 def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
