@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 from unicodedata import normalize
 
@@ -14,7 +13,6 @@ from airflow_bedrock.datasets import blocks
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.decoding import decoder
 
-DIGEST_BYTES = 16  # 128 bits: the chance of a clash among a billion texts is 1 in 10^21
 _OBJECT = decoder(dict[str, Any])
 _PLACE = re.compile(r" \(byte \d+\)$| - at .*$", re.DOTALL)  # in the decoder's message
 
@@ -39,11 +37,6 @@ def not_json(line: bytes) -> str:
     except (msgspec.MsgspecError, RecursionError) as error:
         return f"not a JSON object ({_PLACE.sub('', str(error))})"
     return "not a JSON object"
-
-
-def text_digest(text: str) -> bytes:
-    """Return the 128-bit digest of the normalised text."""
-    return blake2b(normalised(text), digest_size=DIGEST_BYTES).digest()
 
 
 def normalised(text: str) -> bytes:

@@ -14,12 +14,13 @@ import random
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from airflow_bedrock.datasets.records import not_json, text_digest, value_of
+from airflow_bedrock.datasets.records import normalised, not_json, value_of
 from airflow_bedrock.evaluation.inference import Question
 
 _PARTS = 16  # of a file, read one after the other: skipping a line costs next to nothing
@@ -51,11 +52,6 @@ class Record:
         if len(turns) == 1:
             return text_of(turns[0]["content"])
         return "\n\n".join(f"{turn['role']}: {text_of(turn['content'])}" for turn in turns)
-
-    @property
-    def digest(self) -> bytes:
-        """The digest of the normalised question, which decides whether the record is in a sample."""
-        return text_digest(self.prompt)
 
     def value(self, path: str) -> str | None:
         """Return a field as text, by its path with dots; None if it does not exist."""
@@ -100,7 +96,8 @@ class HeldOutRecords:
                 pass
         else:
             # By their hash, since the first records of a file may all be of one kind.
-            chosen = heapq.nsmallest(self._max_records, ((one.digest, one.number) for one in visited()))
+            digests = ((blake2b(normalised(one.prompt), digest_size=16).digest(), one.number) for one in visited())
+            chosen = heapq.nsmallest(self._max_records, digests)
             self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
         if not self.count:
             raise ValueError("it has no records: there is nothing to evaluate")

@@ -113,12 +113,10 @@ class LogRules(Rules):
             )
         super().__init__(method, rules.takes, rules.bucket, rules.name)
         self.config = config
+        self._read_plain = None  # a log is not a record of the form
 
     def __reduce__(self) -> tuple[object, ...]:
         return LogRules, (Rules(self.method, self.takes, self.bucket, self.name), self.config)
-
-    def plain(self, line: bytes) -> None:
-        """Return None: a log is not a record of the form."""
 
     def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
         """Return the conversation in a log, and all its problems."""
