@@ -65,7 +65,8 @@ def near(bands: Parts, signatures: Path, threshold: float) -> Iterator[tuple[Pla
         kept: list[tuple[Place, array[int]]] = []
         for entry in group:
             signature = _signature(signatures, entry.place)
-            found = next((place for place, other in kept if _alike(signature, other) >= threshold), None)
+            agree = ((place, sum(map(eq, signature, other)) / _PERMUTATIONS) for place, other in kept)
+            found = next((place for place, share in agree if share >= threshold), None)
             if found is not None:
                 yield entry.place, found
             elif len(kept) < _MOST_COMPARED:
@@ -74,11 +75,6 @@ def near(bands: Parts, signatures: Path, threshold: float) -> Iterator[tuple[Pla
 
 def _file(folder: Path, block: int) -> Path:
     return folder / f"{block}.near"
-
-
-def _alike(one: array[int], other: array[int]) -> float:
-    agree: int = sum(map(eq, one, other))
-    return agree / _PERMUTATIONS
 
 
 def _signature(folder: Path, place: Place) -> array[int]:

@@ -250,7 +250,7 @@ def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
     """
     csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no limit for one reader
     header = text.readline()
-    delimiter = max(delimiters, key=partial(_fields, header))
+    delimiter = max(delimiters, key=lambda one: len(next(csv.reader([header], delimiter=one), ())))
     found = csv.DictReader(
         chain([header], text),
         restkey=MORE_FIELDS,
@@ -272,10 +272,6 @@ def _csv(text: IO[str], delimiters: str = ",;\t|") -> Iterator[dict[str, Any]]:
         raise DatasetError(
             f"near line {found.line_num}: {error}. Quote fields that contain quotes, and double the quotes in them"
         ) from error
-
-
-def _fields(header: str, delimiter: str) -> int:
-    return len(next(csv.reader([header], delimiter=delimiter), ()))
 
 
 def _lines(text: IO[str]) -> Iterator[dict[str, Any]]:

@@ -208,7 +208,8 @@ def _usage(result: Mapping[str, Any]) -> Section:
 
 def _parameters(result: Mapping[str, Any]) -> Section:
     rows = [[role, model["model"], model["answered_by"]] for role, model in result["models"].items()]
-    text = "Parameters: " + ", ".join(f"{name} {value}" for name, value in _flat(result["parameters"])) + "."
+    given = [f"{name} {value}" for member in result["parameters"].values() for name, value in member.items()]
+    text = f"Parameters: {', '.join(given)}."
     return Section("Models and parameters", text, [["", "model id", "answered by"], *rows])
 
 
@@ -216,10 +217,6 @@ def _losses(losses: Sequence[Mapping[str, Any]]) -> Section:
     names = list(dict.fromkeys(name for one in losses for name in one))
     rows = [[_number(one.get(name)) for name in names] for one in losses]
     return Section("Losses of the training job", table=[names, *rows], plot=plots.losses(losses))
-
-
-def _flat(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [pair for member in parameters.values() for pair in member.items()]
 
 
 def _interval(one: Mapping[str, float], *, sign: bool = True) -> str:
