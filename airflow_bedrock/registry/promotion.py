@@ -124,6 +124,9 @@ class Promoter:
     def _settle(self, register: Register) -> Register:
         """Serve the model that the register names, even if that changes; return it."""
         while (due := self.deployments.due(register)) and due != self.deployments.serving(register):
+            register, _ = self.store.read(register.name)
+            if due != self.deployments.due(register):
+                continue  # another promotion has changed it since it was read
             log.warning("%s should serve as %s: putting it behind the deployment", due, register.name)
             deployment_arn = self.deployments.put(register, due)
             register, etag = self.store.read(register.name)

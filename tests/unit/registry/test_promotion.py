@@ -45,6 +45,22 @@ def test_two_at_once_that_were_compared_with_the_same_champion(line: Line) -> No
     assert line.serving == "m3"
 
 
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_newer_model_that_is_promoted_while_an_older_one_is_refused_goes_on_serving(line: Line, number: int) -> None:
+    """The one that was refused put the former champion back for a moment, by a register that it had read before."""
+    line.promote("m2", 2)
+    served = []
+
+    def within() -> None:
+        line.promote("m3", 3, run="another")
+        line.world.changed = lambda: served.append(line.serving)
+
+    line.world.before[line.world.calls + number] = within
+    with suppress(NotPromotedError):
+        line.promote("m1", 1)
+    assert set(served) <= {"m3"}
+
+
 def test_a_comparison_with_what_a_kill_or_a_person_has_left_is_one(line: Line) -> None:
     """What serves in the middle of another promotion, or by hand, is what was asked: nobody stands in the way."""
     line.promote("m1", 1)
