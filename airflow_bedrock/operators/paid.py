@@ -247,8 +247,19 @@ class PaidOperator(SpendingOperator):
         """Note the job that the task has made or found, for the kill switch and for the time without a worker."""
         self._arn = found.arn
         self._aim(found.arn, kill, context)
-        if self.arn_key:
+        if not self.arn_key:
+            return
+        try:
             context["ti"].xcom_push(key=self.arn_key, value=found.arn)
+        except Exception as error:  # the API server of Airflow or its database does not respond
+            resource, said = self._resource, f"Airflow did not store the ARN of {self._resource.noun} {found.arn}"
+            # Without it, a task that runs out of execution_timeout in the triggerer would not know its job.
+            if self.deferrable and found.outcome is customization.job.Outcome.RUNNING:
+                raise BedrockError(
+                    f"{said}: {error}. The {resource.noun} was not stopped and {resource.billed}; a retry or a Clear "
+                    "of this task adopts it."
+                ) from error
+            self.log.warning("%s: %s", said, error)
 
     def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
         """Return the job when it has ended; if deferrable, defer to the triggerer instead.

@@ -537,6 +537,20 @@ def test_a_failing_read_of_the_model_makes_no_other_job(airflow: Airflow, code: 
     assert list(airflow.statuses()) == [arn]
 
 
+def test_an_arn_that_airflow_does_not_store_leaves_no_job_unsaid(airflow: Airflow) -> None:
+    """Its database is down for a moment: the task goes on, or its error names the job, since its job is paid for."""
+
+    def refused(key: str, value: object) -> None:
+        raise ConnectionError(f"no {key}")
+
+    context = airflow.context()
+    context["ti"].xcom_push = refused
+    arn = airflow.task().execute(context)
+    with pytest.raises(BedrockError, match=rf"the ARN of job {arn}: no job_arn\. The job was not stopped and is"):
+        airflow.task(deferrable=True, wait_for_completion=True).execute(context)
+    assert list(airflow.statuses()) == [arn]
+
+
 def test_list_denied_fails_before_paying(airflow: Airflow) -> None:
     """Where the rule needs it; the error says what to allow."""
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
