@@ -244,7 +244,7 @@ def test_bad_data_fails_with_the_services_message(account: Account, local: Local
 
 def test_missing_data_is_found_before_anything_is_paid(account: Account, local: LocalBedrock, name: str) -> None:
     """No object, no job."""
-    with pytest.raises(BedrockFatalError, match="This try made no job and spent nothing"):
+    with pytest.raises(BedrockFatalError, match="This try made nothing and spent nothing"):
         operator(account, local, f"{account.prefix}/nothing.jsonl", job_name=name).execute(context())
     assert account.jobs(name) == []
 
