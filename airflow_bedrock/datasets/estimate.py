@@ -143,9 +143,10 @@ def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evalua
         no record of the data can be read.
     """
     if not report.lengths:
-        first = next((f": {one.file}:{one.line} {one.where}: {one.message}" for one in report.findings), "")
+        empty = f"{report.files['training'].name} has none"
+        first = next((f"{one.file}:{one.line} {one.where}: {one.message}" for one in report.findings), empty)
         raise DatasetError(
-            f"No record of the training data can be read{first}. airflow-bedrock check lists every problem; "
+            f"No record of the training data can be read: {first}. airflow-bedrock check lists every problem; "
             "airflow-bedrock prepare makes training data from tables, arrays and other shapes"
         )
     return _Estimating(report, plan, prices, *method_of(plan.model, plan.method)).all(evaluation)
