@@ -57,6 +57,8 @@ class Guard:
             )
         if _is_foreign(environ) and not _only_shows(environ):
             return _refuse("A web page of another origin must not use Local Bedrock.", start_response)
+        if environ["PATH_INFO"].startswith("/moto-api/recorder"):  # a link from outside a browser is not foreign
+            return _refuse("moto's recorder, which writes requests to a file, is not available.", start_response)
         if "HTTP_SEC_FETCH_DEST" in environ and not environ["RAW_URI"].startswith(("/_local/", "/moto-api/")):
             # A page from a bucket must not have this origin when a person opens it.
             start_response = partial(_in_sandbox, start_response)

@@ -209,6 +209,16 @@ def test_its_own_pages_can_use_it(port: int) -> None:
     assert ask(port, "GET", "/moto-api/", own, host=f"localhost:{port}")[0] == 200
 
 
+@pytest.mark.parametrize("name", ["recorder", "%72ecorder"])
+@pytest.mark.parametrize(
+    "headers", [{}, {**CHROME, "Sec-Fetch-Site": "none"}], ids=["a program", "a link in an e-mail"]
+)
+def test_requests_are_not_recorded(port: int, name: str, headers: dict[str, str]) -> None:
+    """A GET starts moto's recorder: it would write each request, with its prompts, to the folder of the service."""
+    assert ask(port, "GET", f"/moto-api/{name}/start-recording", headers)[0] == 403
+    assert not Path("moto_recording").exists()
+
+
 @pytest.mark.parametrize(("host", "style"), [("127.0.0.1", "path"), ("localhost", "virtual"), ("localhost", "path")])
 def test_boto3(
     local: LocalBedrock, port: int, host: str, style: Literal["path", "virtual"], monkeypatch: pytest.MonkeyPatch
