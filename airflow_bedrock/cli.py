@@ -115,10 +115,10 @@ def _failures() -> tuple[type[Exception], ...]:
 
     A ValueError is botocore's for settings such as an endpoint, an OSError is of a file or a full disk.
     """
-    from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since they load botocore and Airflow
-    from airflow_bedrock.compat import AirflowException
+    from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since it loads botocore
 
-    return AirflowException, OSError, ValueError, *CALL_ERRORS
+    compat = sys.modules.get("airflow_bedrock.compat")  # unless a command has loaded Airflow, no error is of its kind
+    return *((compat.AirflowException,) if compat else ()), OSError, ValueError, *CALL_ERRORS
 
 
 def _is_known(conn_id: str) -> bool:

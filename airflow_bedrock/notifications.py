@@ -11,7 +11,6 @@ from airflow.sdk import BaseNotifier, Context
 
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.model_rules import life_warning
-from airflow_bedrock.jobs.resources import NEW
 from airflow_bedrock.prices import dollars
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
@@ -143,8 +142,7 @@ def _reason_and_bill(known: Mapping[str, Any]) -> Iterator[str]:
 
 def _ended(known: Mapping[str, Any]) -> Iterator[str]:
     job, model = known["job_arn"], known.get("custom_model_arn")
-    status = "requested" if known["status"] == NEW else known["status"]  # its task does not wait for it
-    yield f"Customization job {known.get('job_name') or _name(job)}: {status}"
+    yield f"Customization job {known.get('job_name') or _name(job)}: {known['status']}"
     if why := known.get("failure_message"):
         yield f"Why: {why}"
     losses = [(name, known.get(f"{name}_loss")) for name in ("training", "validation")]

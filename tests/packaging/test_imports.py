@@ -143,3 +143,14 @@ assert "InProgress" in page_of_a_job(ARN + "1")
     loaded = loaded_by(run, program, PYTHONPATH=str(checkout))
     assert "airflow_bedrock.plugin.live" in loaded
     assert not heavy_of(loaded)
+
+
+def test_a_failing_check_loads_no_airflow(run: Run, tmp_path: Path) -> None:
+    """Airflow takes seconds to load, and writes its configuration into the home directory."""
+    command = f"['check', {str(tmp_path / 'none.jsonl')!r}, '--model', 'amazon.nova-micro-v1:0:128k']"
+    ended = run(
+        sys.executable,
+        "-c",
+        f"import sys; from airflow_bedrock.cli import main; print(main({command}), 'airflow' in sys.modules)",
+    )
+    assert ended.stdout == "2 False\n"

@@ -85,9 +85,9 @@ def test_a_job_that_has_ended() -> None:
 
 
 def test_a_job_that_is_not_waited_for() -> None:
-    """The message of its task said «(new)»."""
+    """Its message has a word for the state of a job that was not polled yet."""
     known = job_shown(msgspec.structs.replace(COMPLETED, status=NEW, model_arn=None, training_loss=None), AWS)
-    assert message(context({JOB: known})).subject == "Customization job router-1: requested"
+    assert message(context({JOB: known})).subject == "Customization job router-1: Requested"
 
 
 def test_a_task_that_failed_says_its_error() -> None:

@@ -12,7 +12,7 @@ from airflow_bedrock.customization.job import NO_STATUS, Outcome
 from airflow_bedrock.customization.job import ResourceState as ResourceState
 from airflow_bedrock.customization.job import Seen as Seen
 
-NEW = "(new)"
+NEW = "Requested"
 """The status of a resource that was just created and not polled since."""
 
 Read = Callable[[Mapping[str, Any]], Seen]
