@@ -50,9 +50,12 @@ class BedrockModelRegistryHook(BedrockHook):
         """Return a line's register: champion, promotion in progress, and earlier models; empty for a new line."""
         return self._store.read(name)[0]
 
-    def serving(self, register: Register) -> str | None:
-        """Return the ARN of the model that the line's deployment serves now; None if the line has no deployment."""
-        return self._deployments(delay=0, max_polls=1).serving(register)
+    def serving(self, register: Register, *, delay: float = 10, max_polls: int = 60) -> str | None:
+        """Return the ARN of the model that the line's deployment serves; None if the line has no deployment.
+
+        While the deployment is being created or updated, as during a promotion, it waits.
+        """
+        return self._deployments(delay=delay, max_polls=max_polls).serving(register)
 
     def promote(
         self,

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 def described(registry: BedrockModelRegistryHook, name: str) -> dict[str, Any]:
     """Return a line as JSON types."""
     register = registry.get(name)
-    serving = registry.serving(register)
+    serving = registry.serving(register, delay=0, max_polls=1)
     return {
         "name": name,
         "deployment_arn": register.deployment_arn,

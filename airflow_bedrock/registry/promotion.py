@@ -116,8 +116,8 @@ class Promoter:
         except BedrockFatalError as error:
             raise BedrockFatalError(
                 f"{model_arn} was not promoted to {register.name}, but the champion {champion} cannot serve instead: "
-                f"{error} Delete the deployment, so that the next promotion makes it again, or roll back to an earlier "
-                "model."
+                f"{error} Roll back to an earlier model, or delete the deployment if it exists: the next promotion "
+                "makes it again."
             ) from error
         return f"The champion {champion} serves."
 

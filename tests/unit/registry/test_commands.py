@@ -49,7 +49,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Command:
 
 def test_a_line_of_models_as_json(command: Command) -> None:
     """By which deployment it serves, and each of its models with what became of it."""
-    code, said = command("models", "--format", "json", serving=lambda register: "model-3")
+    code, said = command("models", "--format", "json", serving=lambda register, **_: "model-3")
     roles = {"model-4": "promotion in progress", "model-3": "champion", "model-2": "rejected", "model-1": "before"}
     told = {"promoted_by": "retrain", "promoted_at": "2026-01-01T00:00:00Z"}
     versions = [{"role": role, "model_arn": arn, "period": f"2026-0{arn[-1]}", **told} for arn, role in roles.items()]
@@ -70,7 +70,7 @@ def test_a_row_says_where_neither_champion_nor_candidate_serves(
     command: Command, serving: str | None, row: str | None
 ) -> None:
     """Such as after a person has changed the deployment; otherwise each model has its row, and no more."""
-    code, said = command("models", serving=lambda register: serving)
+    code, said = command("models", serving=lambda register, **_: serving)
     header, *rows = (" ".join(line.split()) for line in said.splitlines())
     assert (code, header) == (0, "LINE STATE PERIOD SINCE PROMOTED BY APPROVED BY MODEL")
     assert rows[2] == "router rejected 2026-02 2026-01-01T00:00:00Z retrain model-2"

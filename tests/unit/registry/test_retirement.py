@@ -54,7 +54,7 @@ def test_the_champion_and_what_a_rollback_needs_stay(line: Line) -> None:
 def test_the_list_of_models_says_which_were_retired(line: Line) -> None:
     """airflow-bedrock models."""
     line.retire()
-    registry: Any = SimpleNamespace(get=lambda name: line.register, serving=lambda register: line.serving)
+    registry: Any = SimpleNamespace(get=lambda name: line.register, serving=lambda register, **_: line.serving)
     found = described(registry, NAME)
     assert [(one["model_arn"], one["role"]) for one in found["versions"]] == [
         ("m5", "champion"),
