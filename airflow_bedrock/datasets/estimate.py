@@ -257,20 +257,25 @@ def as_dict(made: Estimate) -> dict[str, Any]:
     """Return an estimate as JSON types: costs in US dollars as text, each price with its date and source."""
     found = {
         **msgspec.structs.asdict(made),
-        "cost_usd": made.cost,
+        "cost_usd": _usd(made.cost),
         "unknown": made.unknown,
         "job": [_item_dict(item) for item in made.job],
         "storage": _item_dict(made.storage),
         "evaluation": [_item_dict(item) for item in made.evaluation],
-        "evaluation_cost_usd": total(made.evaluation) if made.evaluation else None,
+        "evaluation_cost_usd": _usd(total(made.evaluation)) if made.evaluation else None,
     }
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
     return shown
 
 
 def _item_dict(item: Item) -> dict[str, Any]:
-    price = item.price and {**msgspec.structs.asdict(item.price), "per": item.price.unit}
-    return {**msgspec.structs.asdict(item), "price": price, "cost_usd": item.cost}
+    price = item.price and {**msgspec.structs.asdict(item.price), "usd": f"{item.price.usd:f}", "per": item.price.unit}
+    return {**msgspec.structs.asdict(item), "price": price, "cost_usd": _usd(item.cost)}
+
+
+def _usd(cost: tuple[Decimal, Decimal] | None) -> list[str] | None:
+    """Return a cost as texts without an exponent, which a Decimal of a small cost has."""
+    return [f"{one:f}" for one in cost] if cost else None
 
 
 COLUMNS = ("what", "quantity", "USD per unit", "USD", "as of", "source")

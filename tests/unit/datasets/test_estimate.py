@@ -91,6 +91,14 @@ def test_what_is_not_known_is_never_free(plan: dict[str, Any], said: str) -> Non
     assert as_dict(unknown)["cost_usd"] is None
 
 
+def test_costs_as_text_have_no_exponent() -> None:
+    """A Decimal of a small cost has one as text."""
+    shown = as_dict(made(report(1, (1, 1)), Evaluation(1, 1)))
+    costs = [usd for item in shown["evaluation"] for usd in item["cost_usd"]] + shown["evaluation_cost_usd"]
+    assert "0.000000035" in costs
+    assert all(re.fullmatch(r"\d+\.\d+", usd) for usd in (*costs, shown["evaluation"][0]["price"]["usd"]))
+
+
 def test_tokens_of_images_are_not_known() -> None:
     """Images and videos are billed as tokens that nobody can count before."""
     unknown = made(report(media=("image",)))
