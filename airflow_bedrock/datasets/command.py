@@ -136,7 +136,7 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
     :param s3: a client; None makes one if needed.
-    :raises DatasetError: there is no such object on S3, or the file is a pipe.
+    :raises DatasetError: there is no such object on S3, the URI names no object, or the file is a pipe.
     """
     from botocore.exceptions import ClientError  # here, since a local file does not need it
 
@@ -145,6 +145,8 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
             raise DatasetError(f"{uri} is a pipe, which can be read only once. Write the data to a file")
         return local_path(uri)
     bucket, key = bucket_and_key(uri)
+    if not key:
+        raise DatasetError(f"{uri} is a bucket. Name one object in it")
     try:
         (s3 or _s3()).download_file(bucket, key, str(copy))
     except ClientError as error:

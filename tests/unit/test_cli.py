@@ -259,3 +259,11 @@ def test_data_from_a_pipe_is_refused(
     finally:
         os.close(read)
     assert "is a pipe, which can be read only once. Write the data to a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "estimate"])
+def test_a_bucket_in_place_of_an_object_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error of botocore names neither."""
+    assert main([command, "s3://my-bucket", "--model", "amazon.nova-micro-v1:0"]) == 2
+    said = f"airflow-bedrock {command}: s3://my-bucket is a bucket. Name one object in it\n"
+    assert capsys.readouterr().err == said
