@@ -108,7 +108,7 @@ class Submission(EarlierJobs):
         created.
     :param before_paying: called right before Create; if it raises, nothing is created.
     :param budget: reserves what a job may cost, before another is stopped for it; None if no budget is set.
-    :param dry_run: change nothing: do not create, update, stop or tag.
+    :param dry_run: change nothing: do not create, stop or tag.
     :param unknown: why the request is unknown: then only the job of an earlier try is adopted, and none is created.
     """
 

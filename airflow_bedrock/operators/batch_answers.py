@@ -139,11 +139,11 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
             yield missing_in_botocore(f"{_CREATE}.modelInvocationType")
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **_: Any) -> Any:
-        """Resume with the trigger's event. (Version 0.2.0 deferred with further arguments.)"""
+        """Resume with the trigger's event. (Before 2026-11-23, tasks were deferred with further arguments.)"""
         return super().execute_complete(context, event)
 
     def execute_again(self, context: Context, event: Any = None, **_: Any) -> Any:
-        """Request the job again, after a wait. (Version 0.2.0 deferred with further arguments.)"""
+        """Request the job again, after a wait. (Before 2026-11-23, tasks were deferred with further arguments.)"""
         return super().execute_again(context, event)
 
     def _request_and_wait(self, context: Context, arguments: Mapping[str, Any], kill: KillSwitch) -> Any:
@@ -349,7 +349,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator, PaidOperator):
                 held_out = self._held_out(arguments, storage, folder / "test")
                 held_out.check()
                 inference.begin()
-                # 50,000 was the number of records of a job, by which version 0.2.0 made several.
+                # 50,000 was the number of records of a job when a task made several; the names of the jobs keep it.
                 shape = (held_out.parameters, arguments["max_records"], 50_000)
                 content = hashlib.sha256(arguments["model_id"].encode())
                 content.update(hashlib.sha256(msgspec.json.encode(shape, order="sorted")).digest())
@@ -371,5 +371,5 @@ def _output_of(job: GetModelInvocationJobResponseTypeDef) -> str:
 
 
 def _key_in_names(task_key: TaskKey) -> TaskKey:
-    """Return the key in the names and tags of the job. They stay as in version 0.2.0, which numbered its jobs."""
+    """Return the key in the names and tags of the job. The 0 is left from tasks that made several jobs."""
     return msgspec.structs.replace(task_key, task_id=f"{task_key.task_id} 0")

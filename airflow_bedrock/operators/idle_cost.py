@@ -26,7 +26,7 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     These are provisioned throughput, deployments and imported models without calls, and custom models without a
     deployment or throughput. The calls are Amazon CloudWatch's metric ``Invocations``. Resources younger than ``days``
-    are not checked. It also reports models in service whose base model is Legacy: from its end of life on neither can
+    are not checked. It also reports models in service whose base model is Legacy: after its end of life, neither can
     be called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,

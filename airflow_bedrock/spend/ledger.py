@@ -19,7 +19,6 @@ from airflow_bedrock.prices import dollars
 KEPT = timedelta(days=62)
 """Time for which settled entries stay in the ledger, by whole months; older ones move to an archive."""
 
-
 EVALUATION = "evaluation"
 """The kind of the reservation of an evaluation, which is not a resource of Bedrock."""
 

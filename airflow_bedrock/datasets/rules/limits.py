@@ -138,7 +138,7 @@ def _media_location(method: Method, media: Media, bucket: str | None) -> Iterato
         )
     formats = method.media_formats.get(kind)
     if formats and media.format is not None and media.format.lower() not in formats:
-        message = f"the {kind} {uri} is {media.format or 'of no format'}; it must be {', '.join(formats)}."
+        message = f"the {kind} {uri} is {media.format or 'without a format'}; it must be {', '.join(formats)}."
         yield Problem("media-format", media.where, message)
     if method.media_in_bucket and bucket is not None and bucket_of(uri) != bucket:
         message = f"the {kind} {uri} is not in the bucket {bucket}."
