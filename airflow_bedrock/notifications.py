@@ -99,14 +99,16 @@ def _subject_and_lines(context: Mapping[str, Any], where: str) -> tuple[str, lis
     if asks and _pushed(ti, "return_value") is None:
         return f"{where} waits for a person's approval", [
             *_reason_and_bill({**gate.report, "report_uri": gate.report_uri}),
-            *_answer(ti),
+            *_answer(gate, ti),
         ]
     return f"{where} {_NOT_FAILED.get(state, 'has ended')}", []  # if its worker was lost, nothing is known
 
 
-def _answer(ti: Any) -> Iterator[str]:
-    """Return the page to answer on: Airflow's page of the task, which also has its log."""
-    if log_url := getattr(ti, "log_url", None):
+def _answer(gate: Any, ti: Any) -> Iterator[str]:
+    """Return the command to answer with, or else the page: Airflow's page of the task, which also has its log."""
+    if gate.answer_by:
+        yield f"Answer: {gate.answer_by}"
+    elif log_url := getattr(ti, "log_url", None):
         yield f"Answer: {log_url.partition('?')[0]}/required_actions"
 
 

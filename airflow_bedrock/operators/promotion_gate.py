@@ -138,7 +138,9 @@ class BedrockPromotionGate(BedrockOperator):
         self.on_timeout = on_timeout
         self.notifiers = listed(notifiers)
         self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
-        self.report: Mapping[str, Any] = {}  # for the notifiers, while a person is asked
+        # For the notifiers, while a person is asked: the report, and how to answer if Airflow has no page for it.
+        self.report: Mapping[str, Any] = {}
+        self.answer_by = ""
         self._check_literals()
 
     def _conflicts(self, found: Mapping[str, Any]) -> Iterator[str]:
@@ -280,7 +282,8 @@ class BedrockPromotionGate(BedrockOperator):
         if (found := approvals.question(question.id)) is None:
             self._keep_candidate(given)
             found = approvals.ask(question)
-            self.log.info("Waiting until %s for: airflow-bedrock approve %s --registry %s", found.until, found.id, uri)
+            self.answer_by = f"airflow-bedrock approve {found.id} --registry {uri}"
+            self.log.info("Waiting until %s for: %s", found.until, self.answer_by)
             for notifier in self.notifiers:
                 notifier(context)
         # The approvers are those of the task, whatever the stored object says.

@@ -66,7 +66,7 @@ class Gate:
 
     def __init__(self, local: LocalBedrock, registry: str) -> None:
         self.local, self.registry = local, registry
-        self.told: list[Any] = []
+        self.told: list[str] = []
         self.key = f"{uuid.uuid4().hex}/report.json"
         self.put(self.key, REPORT)
 
@@ -79,12 +79,12 @@ class Gate:
         ids = {"dag_id": "retrain", "task_id": "gate", "run_id": "2026", "map_index": -1}
         ti = SimpleNamespace(**ids, try_number=1 + clear, max_tries=clear)
         context: Any = {"ti": ti, "dag_run": SimpleNamespace()}
-        task = BedrockPromotionGate(
+        task: BedrockPromotionGate = BedrockPromotionGate(
             task_id="gate",
             report_uri=f"s3://{self.local.bucket}/{self.key}",
             ask_approval=True,
             registry_uri=self.registry,
-            notifiers=[cast("Any", self.told.append)],
+            notifiers=[cast("Any", lambda _: self.told.append(task.answer_by))],
             **{"approvers": ["ann"], **given},
         )
         return task.look_again(context) if self.told else task.execute(context)
@@ -123,7 +123,7 @@ def test_an_approver_approves_and_is_named(gate: Gate, approve: Command) -> None
 
     assert approve("ann", question)[0] == 0
     assert gate.run()["approved_by"] == "arn:aws:iam::123456789012:user/ann"
-    assert len(gate.told) == 1
+    assert gate.told == [f"airflow-bedrock approve {question} --registry {gate.registry}"]
     code, said = approve("ann", question, "--reject")
     assert (code, "already has an answer" in said) == (1, True)
     assert "retrain.gate" not in approve("ann")[1]

@@ -183,11 +183,17 @@ def test_a_task_that_is_over_the_budget() -> None:
 def test_a_gate_that_waits() -> None:
     """Until it has passed; then it has ended."""
     report = {**REPORT, "cost": 1.5}
-    gate = SimpleNamespace(task_type="BedrockPromotionGate", report_uri="s3://b/report.json", report=report)
+    gate = SimpleNamespace(
+        task_type="BedrockPromotionGate", report_uri="s3://b/report.json", report=report, answer_by=""
+    )
     said = message(context(task=gate))
     assert said.subject == "retrain.customize waits for a person's approval"
     assert "It wins 9 of 10.\nBill: 1.50 USD.\nReport: s3://b/report.json\n" in said.text
     assert "Answer: http://af/airflow/dags/retrain/required_actions\n" in said.text
+    gate.answer_by = "airflow-bedrock approve 1a2b --registry s3://b/registry"  # Airflow before 3.1 has no page
+    text = message(context(task=gate)).text
+    assert "Answer: airflow-bedrock approve 1a2b --registry s3://b/registry\n" in text
+    assert "required_actions" not in text
     assert (
         message(context({"return_value": {"approved_by": "Ada"}}, task=gate)).subject == "retrain.customize has ended"
     )
