@@ -43,7 +43,7 @@ def explained(doing: str, remedy: str = "") -> Iterator[None]:
     """Convert the error of an AWS call to one of this package.
 
     :param doing: what could not be done.
-    :param remedy: what to do, unless the error is about credentials or the connection.
+    :param remedy: what to do, unless a retry helps or the error is about credentials or the connection.
     """
     from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, with_remedy
 
@@ -51,7 +51,8 @@ def explained(doing: str, remedy: str = "") -> Iterator[None]:
         yield
     except CALL_ERRORS as error:
         kind = BedrockError if error_code(error) == "ConflictException" else kind_of(error)
-        raise kind(f"Could not {doing}: {with_remedy(error, remedy)}") from error
+        otherwise = remedy if kind is BedrockFatalError else ""
+        raise kind(f"Could not {doing}: {with_remedy(error, otherwise)}") from error
 
 
 @contextmanager

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from airflow_bedrock.base_models import base_models
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.prices import prices
 from airflow_bedrock.spend.idle import report
 
@@ -55,3 +58,14 @@ def test_an_end_of_life_is_reported_from_the_legacy_day_on(days: int, reported: 
     now = datetime.combine(base.legacy + timedelta(days=days), time(), UTC)
     found = of_region(now, list_custom_model_deployments=[deployment])
     assert bool(found["ending"]) is reported
+
+
+@pytest.mark.parametrize(("code", "denied"), [("ThrottlingException", False), ("AccessDeniedException", True)])
+def test_only_a_denied_call_asks_for_a_permission(code: str, denied: bool) -> None:
+    """A throttled call is retried."""
+    error = ClientError({"Error": {"Code": code, "Message": "no"}}, "ListCustomModels")
+    hook: Any = SimpleNamespace(conn=Mock(get_paginator=Mock(side_effect=error)), conn_region_name="us-east-1")
+    with pytest.raises(BedrockError, match=r"^Could not check what is idle in us-east-1: .*ListCustomModels") as raised:
+        report([hook], prices(), NOW, days=14)
+    assert isinstance(raised.value, BedrockFatalError) is denied
+    assert ("Allow the task to list models" in str(raised.value)) is denied
