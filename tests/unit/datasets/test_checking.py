@@ -444,7 +444,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere.jsonl", "--model", NOVA], "No such file or directory: 'nowhere.jsonl'"),
-        (["s3://bucket", "--model", NOVA], "Invalid length for parameter Key"),
+        (["s3://bucket", "--model", NOVA], "is a bucket. Name one object in it"),
         ([".", "--model", NOVA], "Is a directory: '.'"),
         (["x", "--model", "nobody.knows"], "unknown base model nobody.knows. Check its id\n"),
         (["x", "--model", "Nova-Micro"], "Check its id; similar: amazon.nova-micro-v1:0\n"),
