@@ -473,6 +473,24 @@ def test_a_job_with_missing_answers_is_taken_up(airflow: Airflow, monkeypatch: p
     assert (result["answered"], result["job_arns"], airflow.jobs()[own]) == (150, [own], "Completed")
 
 
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_task_of_the_same_ids_in_another_airflow_keeps_its_job(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch, try_number: int
+) -> None:
+    """Neither a task that needs no job stops it, nor one that runs out of time."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", "theirs")
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context())
+    [theirs] = airflow.jobs()
+    monkeypatch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", "ours")
+    airflow.put(50)  # too few for a job
+    assert airflow.task().execute(airflow.context(try_number))["job_arns"] == []
+    monkeypatch.setattr(BedrockBatchAnswersOperator, "_held_out", too_long)
+    with pytest.raises(BedrockFatalError, match="took longer than execution_timeout"):
+        airflow.task().execute(airflow.context(try_number))
+    assert airflow.jobs() == {theirs: "Submitted"}
+
+
 def test_a_retry_that_fails_early_names_the_running_job(airflow: Airflow) -> None:
     """The file is broken by then; the job of the first try is billed all the same."""
     with pytest.raises(TaskDeferred):
