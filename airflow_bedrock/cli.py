@@ -177,7 +177,7 @@ def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
 
 
 def seconds(text: str) -> float:
-    """Return a time in seconds, more than 0. Of another one argparse says that it is an invalid seconds value."""
+    """Return a time in seconds, more than 0; argparse reports any other text as an invalid seconds value."""
     if not 0 < (found := float(text)) < math.inf:
         raise ValueError
     return found

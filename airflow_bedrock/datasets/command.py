@@ -88,7 +88,7 @@ def _config(text: str) -> dict[str, Any]:
 
 
 def fraction(text: str) -> float:
-    """Return a number from 0 to 1. Of another one argparse says that it is an invalid fraction value."""
+    """Return a number from 0 to 1; argparse reports any other text as an invalid fraction value."""
     if not 0 <= (found := float(text)) <= 1:
         raise ValueError
     return found

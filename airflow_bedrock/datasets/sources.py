@@ -43,7 +43,7 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")  # between the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at a time: they decompress to at most 64 MB
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field
-_LONGEST_ELEMENT = 1 << 26  # characters; of a broken array no more is read
+_LONGEST_ELEMENT = 1 << 26  # characters; a broken array is read no further
 _SAMPLE = 20_480
 """DuckDB's own number of rows of a CSV file by which it chooses the types of the columns; -1 is all."""
 _CSV_TYPES = ["NULL", "BIGINT", "DOUBLE", "TIME", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR"]
@@ -291,7 +291,7 @@ def _elements(text: IO[str]) -> Iterator[str]:
             _, end = decode(rest, begin)
         except (ValueError, RecursionError):
             end = len(rest)
-        if end < len(rest):  # otherwise it may go on
+        if end < len(rest):  # otherwise it may be longer
             yield rest[begin:end]
             place = end
             continue

@@ -142,7 +142,7 @@ class Evaluation:
     def cost(self) -> float | None:
         """What the answers of this task have cost so far, in US dollars; None if a price is unknown."""
         costs = [inference.spent for inference in self._all() if inference.progress.answered]
-        return None if None in costs else math.fsum(filter(None, costs))  # without a price it is not free
+        return None if None in costs else math.fsum(filter(None, costs))  # an unknown price is not zero
 
     def ask(self) -> None:
         """Ask all models, each in its own thread.

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def month(text: str) -> str:
-    """Return a month as the ledger has it. Of another text argparse says that it is an invalid month value."""
+    """Return a month in the form of the ledger; argparse reports any other text as an invalid month value."""
     return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
 
 
