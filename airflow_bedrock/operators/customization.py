@@ -325,6 +325,7 @@ class BedrockModelCustomizationOperator(PaidOperator):
 
     def _request_and_wait(self, context: Context, arguments: Mapping[str, Any], kill: jobs.on_kill.KillSwitch) -> Any:
         if arguments["is_dry_run"]:
+            self.stop_on_timeout = False  # it stops nothing, not even the job of an earlier try
             self._dry_run(context, arguments)
         return super()._request_and_wait(context, arguments, kill)
 

@@ -14,8 +14,8 @@ import pytest
 from airflow.sdk import BaseOperator
 from botocore.exceptions import EndpointConnectionError
 
-from airflow_bedrock.compat import AirflowFailException, AirflowSkipException
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.compat import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.operators import dry_run as dry_run_module
@@ -225,6 +225,25 @@ def test_a_dry_run_names_the_job_of_an_earlier_try(account: Account, local: Loca
     [(verdict, said)] = lines(now)["job"]
     assert verdict == "warning"
     assert said.startswith(f"{arn} of an earlier try still runs and is billed")
+
+
+def test_a_dry_run_that_takes_too_long_stops_no_job_of_an_earlier_try(
+    account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time-out is that of the checks, not of the job."""
+
+    def slow(*_: Any) -> Any:
+        raise AirflowTaskTimeout
+
+    data = account.put("train.jsonl", records())
+    arn = operator(account, local, data, job_name=name, wait_for_completion=False).execute(context())
+    monkeypatch.setattr(dry_run_module, "checked", slow)
+    now = context()
+    now["ti"].try_number += 1
+    before = changes(local)
+    with pytest.raises(BedrockError, match=f"Job {arn} was left running, as configured"):
+        operator(account, local, data, job_name=name, dry_run=True).execute(now)
+    assert changes(local) == before
 
 
 def test_the_limit_does_not_count_for_a_job_that_exists_even_if_its_data_cannot_be_read(
