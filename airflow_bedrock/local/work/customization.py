@@ -80,7 +80,9 @@ class _Run:
         try:
             yield from self._phases()
         except _Stopped:
-            yield self.now() + STOPPING * self._bedrock.world.settings.job_seconds
+            end = self.now() + STOPPING * self._bedrock.world.settings.job_seconds
+            while self.now() < end:  # the request to stop may wake it again
+                yield end
             self.end("Stopped")
 
     def _phases(self) -> Work:
