@@ -14,7 +14,12 @@ from airflow_bedrock.compat import AirflowNotFoundException
 from airflow_bedrock.hooks.bedrock import BedrockHook
 
 # They warn that a connection in the environment is not encrypted, and that logs do not mask its short values.
-_NOISE = ("airflow.models.crypto", "airflow._shared.secrets_masker", "airflow.sdk._shared.secrets_masker")
+_NOISE = (
+    "airflow.models.crypto",
+    "airflow._shared.secrets_masker",
+    "airflow.sdk._shared.secrets_masker",
+    "airflow.sdk.execution_time.secrets_masker",  # Airflow 3.0
+)
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
